@@ -1,0 +1,117 @@
+// Artifact: code plus how to launch it. One code image, an ordered list of launches, workspace
+// formulas, one argument table. Every device evaluates the same formulas over the same run-time
+// scalars, without the compiler.
+#pragma once
+
+#include "runtime/DType.h"
+#include "runtime/Request.h"
+#include "runtime/Result.h"
+
+#include <cstdint>
+#include <map>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace heddle {
+
+/// An integer formula over run-time scalars in postfix order, e.g. Tq 64 ceildiv Hq * .
+struct Formula {
+  enum Op : uint8_t { Constant, Scalar, Add, Sub, Mul, CeilDiv, FloorDiv, Min, Max };
+  struct Step {
+    Op op;
+    int64_t value = 0; ///< Constant: the value; Scalar: index into Artifact::scalars
+    bool operator==(const Step &) const = default;
+  };
+  std::vector<Step> steps;
+
+  static Formula constant(int64_t value) { return {{{Constant, value}}}; }
+  /// Fails on a malformed formula, division by zero or overflow.
+  Result<int64_t> evaluate(std::span<const int64_t> scalars) const;
+  std::string toString(std::span<const std::string> names) const;
+  bool operator==(const Formula &) const = default;
+};
+
+/// A run-time scalar: the extent of a named dim or a parameter of the pattern.
+struct ScalarInfo {
+  enum Kind : uint8_t { Extent, IntParameter, FloatParameter };
+  std::string name; ///< "Tq", "W", ...
+  Kind kind = Extent;
+  double defaultValue = 0; ///< of a parameter
+  bool operator==(const ScalarInfo &) const = default;
+};
+
+/// A tensor of the pattern's signature, in the order callers pass it: inputs, then results.
+struct TensorInfo {
+  std::string name;
+  DType dtype = DType::F32;
+  bool isResult = false;
+  /// One per dimension: the name of a dim in `dims` or a literal number.
+  std::vector<std::string> shape;
+  bool operator==(const TensorInfo &) const = default;
+};
+
+/// What lies at `offset` of the parameter block every kernel gets.
+struct Argument {
+  enum Kind : uint8_t {
+    TensorPointer,   ///< 8 bytes: base of tensors[index]
+    TensorStride,    ///< 8 bytes: stride of dimension `dim` of tensors[index], in elements
+    ScalarValue,     ///< 8 bytes: scalars[index] as int64, or as double for a float parameter
+    WorkspacePointer ///< 8 bytes: start of workspace buffer `index`
+  };
+  Kind kind = TensorPointer;
+  int32_t index = 0;
+  int32_t dim = 0;
+  int64_t offset = 0;
+  bool operator==(const Argument &) const = default;
+};
+
+/// One kernel launch. CPU: `entry` has type void(const void *block, int64_t first, int64_t last,
+/// void *scratch) and runs grid points [first, last) of grid[0]*grid[1]*grid[2], x fastest.
+struct Launch {
+  std::string entry;
+  Formula grid[3];
+  int64_t block[3] = {1, 1, 1}; ///< CUDA: threads
+  Formula sharedBytes;          ///< CUDA: dynamic shared memory; CPU: scratch bytes of one worker
+  Formula repeat = Formula::constant(1);
+  bool longestFirst = false; ///< grid points cost less as x grows: hand them out in order
+  bool operator==(const Launch &) const = default;
+};
+
+/// Predicate on a run-time extent that the code assumes.
+struct ClassPredicate {
+  std::string dim;
+  ExtentClass extent;
+  bool operator==(const ClassPredicate &) const = default;
+};
+
+struct Artifact {
+  std::string name;                          ///< pattern name
+  std::string target;                        ///< cpu | sm_80 | ...
+  std::string form;                          ///< attention | recurrent | chunked
+  std::map<std::string, int64_t> schedule;   ///< every knob with its value
+  std::map<std::string, int64_t> staticDims; ///< dims the code has built in
+  std::vector<std::string>
+      requiredFeatures; ///< cpu: names as in /proc/cpuinfo; cuda: sm and driver
+  std::vector<ScalarInfo> scalars;
+  std::vector<TensorInfo> tensors;
+  std::vector<Argument> arguments;
+  int64_t blockBytes = 0;              ///< size of the parameter block
+  std::vector<Formula> workspaceBytes; ///< one per workspace buffer; each 64-byte aligned
+  std::vector<Launch> launches;
+  std::vector<ClassPredicate> predicates;
+  bool alignedPointers = false;               ///< the code assumes 64-byte aligned rows
+  std::string image;                          ///< CPU: a shared object; CUDA: cubin
+  std::map<std::string, std::string> sources; ///< "cu", "ptx", ... where kept
+  std::map<std::string, std::string>
+      provenance;                 ///< hashes of IR, source and image; versions; times
+  std::vector<std::string> notes; ///< slower paths taken, forms refused: "form chunked: reason"
+
+  /// Binary form with magic and version; parse refuses what is cut short or of another version.
+  std::string serialize() const;
+  static Result<Artifact> parse(std::string_view bytes);
+  bool operator==(const Artifact &) const = default;
+};
+
+} // namespace heddle

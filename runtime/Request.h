@@ -1,0 +1,50 @@
+// Request: everything that decides which kernel is made. The compiler is a deterministic function
+// of it, its canonical text is what is hashed into the request key, and it is what crosses the
+// boundary between libheddle and libheddle-compiler.
+#pragma once
+
+#include "runtime/DType.h"
+#include "runtime/Result.h"
+
+#include <map>
+#include <string>
+#include <string_view>
+
+namespace heddle {
+
+/// Class of one run-time extent, fixed without looking at a schedule (a kernel may assume its class
+/// and nothing more).
+struct ExtentClass {
+  enum Bound { One, UpTo16, UpTo64, Any };
+  Bound bound = Any;
+  bool multipleOf16 = false;
+
+  static ExtentClass of(int64_t extent);
+  bool admits(int64_t extent) const;
+  bool operator==(const ExtentClass &) const = default;
+};
+
+/// What to compile. Maps are ordered, so that the canonical text is unique.
+struct Request {
+  std::string patternText;                    ///< the pattern file's bytes
+  std::string patternName;                    ///< which pattern of the text; empty: the only one
+  std::map<std::string, int64_t> dims;        ///< static dims: head sizes D, Dv and head group G
+  std::map<std::string, DType> dtypes;        ///< by argument name; "*" gives the default
+  std::map<std::string, double> constants;    ///< `const` parameters that were overridden
+  std::map<std::string, ExtentClass> extents; ///< by run-time dim: B, Tq, Tk, ...
+  bool alignedPointers = true; ///< tensors start at, and rows step by, multiples of 64 bytes
+  std::string form = "auto";   ///< auto | attention | recurrent | chunked
+  std::map<std::string, int64_t> schedule; ///< knobs given by name; others take their default
+  std::string target = "cpu";              ///< cpu | sm_80 | ...
+  std::string machine;                     ///< name in compiler/machine, or "host"
+  std::string deviceFacts;                 ///< CPU: model and feature list; CUDA: name, sm, driver
+  std::string compilerBuild;               ///< build id of libheddle-compiler
+  std::string flags;                       ///< policy and code-generation flags
+
+  /// Canonical text: one `field length\nbytes\n` record each, ordered. Equal requests, equal text.
+  std::string serialize() const;
+  static Result<Request> parse(std::string_view text);
+  bool operator==(const Request &) const = default;
+};
+
+} // namespace heddle
