@@ -1,0 +1,147 @@
+// The LLVM pipeline. Vector dialect in, LLVM text, assembly or object out:
+//   scf.for { vector.fma .. } -> cf + llvm dialect -> LLVM IR -> O2 -> x86-64 object
+// The target machine is built from the Isa alone, never from the host, and the library functions
+// LLVM would like to call (memset, memcpy) are declared absent: a kernel depends on nothing.
+#include "compiler/targets/cpu/NativeCode.h"
+
+#include "llvm/ADT/SmallString.h"
+#include "llvm/IR/LegacyPassManager.h"
+#include "llvm/IR/Module.h"
+#include "llvm/MC/TargetRegistry.h"
+#include "llvm/Passes/PassBuilder.h"
+#include "llvm/Support/TargetSelect.h"
+#include "llvm/Support/raw_ostream.h"
+#include "llvm/Target/TargetMachine.h"
+#include "mlir/Conversion/ArithToLLVM/ArithToLLVM.h"
+#include "mlir/Conversion/ControlFlowToLLVM/ControlFlowToLLVM.h"
+#include "mlir/Conversion/FuncToLLVM/ConvertFuncToLLVMPass.h"
+#include "mlir/Conversion/MathToLLVM/MathToLLVM.h"
+#include "mlir/Conversion/ReconcileUnrealizedCasts/ReconcileUnrealizedCasts.h"
+#include "mlir/Conversion/SCFToControlFlow/SCFToControlFlow.h"
+#include "mlir/Conversion/VectorToLLVM/ConvertVectorToLLVMPass.h"
+#include "mlir/Pass/PassManager.h"
+#include "mlir/Target/LLVMIR/Dialect/Builtin/BuiltinToLLVMIRTranslation.h"
+#include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
+#include "mlir/Target/LLVMIR/Export.h"
+#include "mlir/Transforms/Passes.h"
+
+#include <fmt/format.h>
+
+#include <memory>
+#include <mutex>
+
+using namespace mlir;
+
+namespace heddle::compiler::cpu {
+namespace {
+
+constexpr const char *kTriple = "x86_64-unknown-linux-gnu";
+
+Error failure(const std::string &message) { return {ErrorCode::CompilerFailure, message}; }
+
+LogicalResult toLlvmDialect(ModuleOp module) {
+  PassManager passes(module.getContext());
+  passes.addPass(createCanonicalizerPass());
+  passes.addPass(createCSEPass());
+  passes.addPass(createSCFToControlFlowPass());
+  passes.addPass(createConvertVectorToLLVMPass());
+  passes.addPass(createConvertMathToLLVMPass());
+  passes.addPass(createArithToLLVMConversionPass());
+  passes.addPass(createConvertFuncToLLVMPass());
+  passes.addPass(createConvertControlFlowToLLVMPass());
+  passes.addPass(createReconcileUnrealizedCastsPass());
+  return passes.run(module);
+}
+
+Result<std::unique_ptr<llvm::TargetMachine>> makeTargetMachine(const Isa &isa) {
+  static std::once_flag once;
+  std::call_once(once, [] {
+    LLVMInitializeX86TargetInfo();
+    LLVMInitializeX86Target();
+    LLVMInitializeX86TargetMC();
+    LLVMInitializeX86AsmPrinter();
+  });
+  std::string error;
+  llvm::Triple triple(kTriple);
+  const llvm::Target *target = llvm::TargetRegistry::lookupTarget(triple, error);
+  if (!target)
+    return failure("LLVM has no x86-64 target: " + error);
+  std::unique_ptr<llvm::TargetMachine> machine(target->createTargetMachine(
+      triple, isa.llvmCpu(), isa.llvmFeatures(), llvm::TargetOptions(), llvm::Reloc::PIC_,
+      llvm::CodeModel::Small, llvm::CodeGenOptLevel::Default));
+  if (!machine)
+    return failure("LLVM made no target machine for " + isa.llvmCpu());
+  return machine;
+}
+
+void setFunctionAttributes(llvm::Module &module, const Isa &isa) {
+  for (llvm::Function &function : module) {
+    if (function.isDeclaration())
+      continue;
+    function.addFnAttr("no-builtins");
+    function.addFnAttr("target-cpu", isa.llvmCpu());
+    function.addFnAttr("target-features", isa.llvmFeatures());
+    function.addFnAttr("tune-cpu", isa.tuneCpu);
+    function.addFnAttr(llvm::Attribute::NoUnwind);
+  }
+}
+
+void optimise(llvm::Module &module, llvm::TargetMachine &machine) {
+  llvm::PipelineTuningOptions tuning;
+  // Kernels arrive blocked and vectorised; more of either would only cost registers and time.
+  tuning.LoopVectorization = false;
+  tuning.SLPVectorization = false;
+  llvm::PassBuilder builder(&machine, tuning);
+  llvm::LoopAnalysisManager loops;
+  llvm::FunctionAnalysisManager functions;
+  llvm::CGSCCAnalysisManager components;
+  llvm::ModuleAnalysisManager modules;
+  llvm::TargetLibraryInfoImpl library(machine.getTargetTriple());
+  library.disableAllFunctions();
+  functions.registerPass([&] { return llvm::TargetLibraryAnalysis(library); });
+  builder.registerModuleAnalyses(modules);
+  builder.registerCGSCCAnalyses(components);
+  builder.registerFunctionAnalyses(functions);
+  builder.registerLoopAnalyses(loops);
+  builder.crossRegisterProxies(loops, functions, components, modules);
+  builder.buildPerModuleDefaultPipeline(llvm::OptimizationLevel::O2).run(module, modules);
+}
+
+Result<std::string> emitCode(llvm::Module &module, llvm::TargetMachine &machine,
+                             llvm::CodeGenFileType type) {
+  llvm::SmallString<0> bytes;
+  llvm::raw_svector_ostream stream(bytes);
+  llvm::legacy::PassManager passes;
+  if (machine.addPassesToEmitFile(passes, stream, nullptr, type))
+    return failure("LLVM cannot emit this file type");
+  passes.run(module);
+  return bytes.str().str();
+}
+
+} // namespace
+
+Result<std::string> emitNative(ModuleOp module, const Isa &isa, NativeForm form) {
+  registerBuiltinDialectTranslation(*module.getContext());
+  registerLLVMDialectTranslation(*module.getContext());
+  if (failed(toLlvmDialect(module)))
+    return failure("lowering to the LLVM dialect failed");
+  llvm::LLVMContext context;
+  std::unique_ptr<llvm::Module> native = translateModuleToLLVMIR(module, context);
+  if (!native)
+    return failure("translation to LLVM IR failed");
+  HEDDLE_TRY(machine, makeTargetMachine(isa));
+  native->setDataLayout(machine->createDataLayout());
+  native->setTargetTriple(llvm::Triple(kTriple));
+  setFunctionAttributes(*native, isa);
+  optimise(*native, *machine);
+  if (form == NativeForm::Object)
+    return emitCode(*native, *machine, llvm::CodeGenFileType::ObjectFile);
+  if (form == NativeForm::Assembly)
+    return emitCode(*native, *machine, llvm::CodeGenFileType::AssemblyFile);
+  std::string text;
+  llvm::raw_string_ostream stream(text);
+  native->print(stream, nullptr);
+  return text;
+}
+
+} // namespace heddle::compiler::cpu

@@ -1,0 +1,108 @@
+// The LLVM pipeline and the in-process linker on hand-written functions.
+#include "tests/support/Test.h"
+
+#include "mlir/Parser/Parser.h"
+
+#include "CpuSupport.h"
+
+using namespace heddle::compiler::cpu;
+
+namespace {
+
+const char *kScale = R"(
+func.func @scale(%p: !llvm.ptr, %n: i64, %s: f32) {
+  %zero = arith.constant 0 : i64
+  %lanes = arith.constant 8 : i64
+  %v = vector.broadcast %s : f32 to vector<8xf32>
+  scf.for %i = %zero to %n step %lanes : i64 {
+    %a = llvm.getelementptr %p[%i] : (!llvm.ptr, i64) -> !llvm.ptr, f32
+    %x = llvm.load %a {alignment = 4 : i64} : !llvm.ptr -> vector<8xf32>
+    %y = arith.mulf %x, %v : vector<8xf32>
+    llvm.store %y, %a {alignment = 4 : i64} : vector<8xf32>, !llvm.ptr
+  }
+  return
+})";
+
+mlir::OwningOpRef<mlir::ModuleOp> parse(mlir::MLIRContext &context, const char *text) {
+  context
+      .loadDialect<mlir::func::FuncDialect, mlir::arith::ArithDialect, mlir::scf::SCFDialect,
+                   mlir::vector::VectorDialect, mlir::LLVM::LLVMDialect, mlir::math::MathDialect>();
+  return mlir::parseSourceString<mlir::ModuleOp>(text, &context);
+}
+
+heddle::Result<std::string> objectOf(const char *text, const Isa &isa) {
+  mlir::MLIRContext context(mlir::MLIRContext::Threading::DISABLED);
+  mlir::OwningOpRef<mlir::ModuleOp> module = parse(context, text);
+  REQUIRE(module);
+  return emitNative(*module, isa, NativeForm::Object);
+}
+
+} // namespace
+
+TEST_CASE("a vector function becomes a shared object that runs", "[cpu]") {
+  for (const Isa &isa : hostIsas()) {
+    heddle::Result<std::string> object = objectOf(kScale, isa);
+    REQUIRE(object.ok());
+    heddle::Result<std::string> image = linkSharedObject(*object);
+    INFO((image.ok() ? std::string() : image.error().message));
+    REQUIRE(image.ok());
+    LoadedImage loaded(*image);
+    auto scale = loaded.symbol<void (*)(float *, int64_t, float)>("scale");
+    REQUIRE(scale);
+    float data[16];
+    for (int i = 0; i < 16; ++i)
+      data[i] = i;
+    scale(data, 16, 3.0f);
+    for (int i = 0; i < 16; ++i)
+      CHECK(data[i] == 3.0f * i);
+  }
+}
+
+TEST_CASE("the same module gives the same bytes", "[cpu]") {
+  for (const Isa &isa : hostIsas()) {
+    std::string first = *linkSharedObject(*objectOf(kScale, isa));
+    CHECK(first == *linkSharedObject(*objectOf(kScale, isa)));
+  }
+}
+
+TEST_CASE("a loop that fills memory calls no library", "[cpu]") {
+  const char *text = R"(
+func.func @clear(%p: !llvm.ptr, %n: i64) {
+  %zero = arith.constant 0 : i64
+  %one = arith.constant 1 : i64
+  %v = arith.constant 0.0 : f32
+  scf.for %i = %zero to %n step %one : i64 {
+    %a = llvm.getelementptr %p[%i] : (!llvm.ptr, i64) -> !llvm.ptr, f32
+    llvm.store %v, %a : f32, !llvm.ptr
+  }
+  return
+})";
+  for (const Isa &isa : hostIsas())
+    CHECK(linkSharedObject(*objectOf(text, isa)).ok());
+}
+
+TEST_CASE("an undefined symbol is refused by name", "[cpu]") {
+  const char *text = R"(
+func.func private @outside()
+func.func @f() { func.call @outside() : () -> () return }
+)";
+  for (const Isa &isa : hostIsas()) {
+    heddle::Result<std::string> image = linkSharedObject(*objectOf(text, isa));
+    REQUIRE(!image.ok());
+    CHECK(image.error().message.find("outside") != std::string::npos);
+  }
+  CHECK(!linkSharedObject("not an object").ok());
+}
+
+TEST_CASE("the instruction set follows the facts and the knob", "[cpu]") {
+  std::string avx2 = "GenuineIntel avx2 fma f16c bmi2";
+  std::string avx512 = avx2 + " avx512f avx512bw avx512dq avx512vl";
+  CHECK(chooseIsa(avx2, 0)->level == Isa::Avx2);
+  CHECK(chooseIsa(avx512, 0)->level == Isa::Avx512);
+  CHECK(chooseIsa(avx512, 2)->level == Isa::Avx2);
+  CHECK(chooseIsa(avx512 + " avx512_bf16", 0)->bf16Dot);
+  CHECK(!chooseIsa(avx512 + " avx512_bf16", 2)->bf16Dot);
+  CHECK(chooseIsa(avx2, 5).error().code == heddle::ErrorCode::Unsupported);
+  CHECK(chooseIsa("sse2", 0).error().message.find("avx2") != std::string::npos);
+  CHECK(chooseIsa(avx2, 3).error().code == heddle::ErrorCode::InvalidArgument);
+}
