@@ -26,9 +26,18 @@ struct Formula {
   };
   std::vector<Step> steps;
 
+  /// Values that may wait for their operator at once, so that evaluation needs no allocation.
+  static constexpr int kMaxDepth = 32;
+
   static Formula constant(int64_t value) { return {{{Constant, value}}}; }
-  /// Fails on a malformed formula, division by zero or overflow.
+  static Formula scalar(int64_t index) { return {{{Scalar, index}}}; }
+  /// this op right; CeilDiv and FloorDiv round towards plus and minus infinity.
+  Formula combine(Op op, const Formula &right) const;
+
+  /// `scalars` in the order of Artifact::scalars; a float parameter's place is never read. Fails on
+  /// a malformed formula, division by zero or overflow. Does not allocate when it succeeds.
   Result<int64_t> evaluate(std::span<const int64_t> scalars) const;
+  /// As one writes it: "ceildiv(Tq, 64) * Hq". A malformed formula gives "malformed".
   std::string toString(std::span<const std::string> names) const;
   bool operator==(const Formula &) const = default;
 };
@@ -55,10 +64,11 @@ struct TensorInfo {
 /// What lies at `offset` of the parameter block every kernel gets.
 struct Argument {
   enum Kind : uint8_t {
-    TensorPointer,   ///< 8 bytes: base of tensors[index]
-    TensorStride,    ///< 8 bytes: stride of dimension `dim` of tensors[index], in elements
-    ScalarValue,     ///< 8 bytes: scalars[index] as int64, or as double for a float parameter
-    WorkspacePointer ///< 8 bytes: start of workspace buffer `index`
+    TensorPointer,    ///< 8 bytes: base of tensors[index]
+    TensorStride,     ///< 8 bytes: stride of dimension `dim` of tensors[index], in elements
+    ScalarValue,      ///< 8 bytes: scalars[index] as int64, or as double for a float parameter
+    WorkspacePointer, ///< 8 bytes: start of workspace buffer `index`
+    RepeatIndex       ///< 8 bytes: which repetition of the launch this is, from 0
   };
   Kind kind = TensorPointer;
   int32_t index = 0;
@@ -86,6 +96,15 @@ struct ClassPredicate {
   bool operator==(const ClassPredicate &) const = default;
 };
 
+/// What the code assumes of the scalars beyond classes: left = right, or left <= right.
+struct Constraint {
+  enum Kind : uint8_t { Equal, AtMost };
+  Kind kind = Equal;
+  Formula left, right;
+  std::string text; ///< for the caller: "Hq = G * Hk"
+  bool operator==(const Constraint &) const = default;
+};
+
 struct Artifact {
   std::string name;                          ///< pattern name
   std::string target;                        ///< cpu | sm_80 | ...
@@ -101,6 +120,7 @@ struct Artifact {
   std::vector<Formula> workspaceBytes; ///< one per workspace buffer; each 64-byte aligned
   std::vector<Launch> launches;
   std::vector<ClassPredicate> predicates;
+  std::vector<Constraint> constraints;
   bool alignedPointers = false;               ///< the code assumes 64-byte aligned rows
   std::string image;                          ///< CPU: a shared object; CUDA: cubin
   std::map<std::string, std::string> sources; ///< "cu", "ptx", ... where kept
@@ -108,7 +128,12 @@ struct Artifact {
       provenance;                 ///< hashes of IR, source and image; versions; times
   std::vector<std::string> notes; ///< slower paths taken, forms refused: "form chunked: reason"
 
-  /// Binary form with magic and version; parse refuses what is cut short or of another version.
+  /// Whether every index, offset, rank and formula is in range: what launching relies on. Internal
+  /// error naming the field otherwise.
+  Status validate() const;
+
+  /// Binary form with magic, version and checksum. parse refuses with CorruptData what is cut
+  /// short, changed or of another version, and what validate() refuses.
   std::string serialize() const;
   static Result<Artifact> parse(std::string_view bytes);
   bool operator==(const Artifact &) const = default;

@@ -22,7 +22,9 @@ enum class DType : uint8_t {
   U8 = 10,
 };
 
-/// Bytes of one element.
+/// Whether the value names a type: data from outside may hold any byte.
+bool isValid(DType type);
+/// Bytes of one element; 0 for a value that is no type.
 int64_t sizeOf(DType type);
 /// "f32", "bf16", ...
 const char *toString(DType type);
@@ -30,7 +32,9 @@ const char *toString(DType type);
 Result<DType> parseDType(std::string_view name);
 bool isFloat(DType type);
 
-/// One element read as, or rounded (to nearest, ties to even) from, a double.
+/// One element read as, or rounded once (to nearest, ties to even) from, a double. Beyond the
+/// range: f32, f16 and bf16 become infinite, fp8 and integers saturate (fp8 an infinity too); NaN
+/// stays NaN, and is 0 as an integer. i64 is read to the 53 bits of a double.
 double loadElement(DType type, const void *data, int64_t index);
 void storeElement(DType type, void *data, int64_t index, double value);
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace heddle {
@@ -33,6 +34,11 @@ struct Error {
 
   /// "where: code: message", then one line "  note: ..." for each note.
   std::string toString() const;
+
+  /// Bytes that cross the boundary to the compiler library. Bytes that are no error parse to an
+  /// Internal error that says so.
+  std::string serialize() const;
+  static Error parse(std::string_view bytes);
 };
 
 } // namespace heddle

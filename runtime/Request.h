@@ -19,10 +19,14 @@ struct ExtentClass {
   Bound bound = Any;
   bool multipleOf16 = false;
 
+  /// The narrowest class of an extent; 0 is at most 16 and a multiple of 16.
   static ExtentClass of(int64_t extent);
   bool admits(int64_t extent) const;
   bool operator==(const ExtentClass &) const = default;
 };
+
+/// "at most 16 and a multiple of 16", ...
+std::string toString(const ExtentClass &extents);
 
 /// What to compile. Maps are ordered, so that the canonical text is unique.
 struct Request {
@@ -43,6 +47,7 @@ struct Request {
 
   /// Canonical text: one `field length\nbytes\n` record each, ordered. Equal requests, equal text.
   std::string serialize() const;
+  /// Fails with CorruptData on every text that serialize() does not write.
   static Result<Request> parse(std::string_view text);
   bool operator==(const Request &) const = default;
 };
