@@ -1,0 +1,77 @@
+// Binding: checks a call against an artifact before anything runs, and turns it into scalars,
+// grids and parameter blocks. All devices use it. Everything that can be looked up once per kernel
+// is looked up in make(); a call compares numbers and allocates nothing unless it fails.
+#pragma once
+
+#include "runtime/Artifact.h"
+#include "runtime/Device.h"
+#include "runtime/Result.h"
+#include "runtime/Tensor.h"
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace heddle {
+
+/// A run-time parameter of a call. Integer parameters must have an integral value.
+struct ParameterValue {
+  std::string_view name;
+  double value = 0;
+};
+
+inline constexpr int kMaxScalars = 64;
+inline constexpr int kMaxDims = 64;
+
+/// The run-time scalars of one call, in the order of Artifact::scalars.
+struct ScalarValues {
+  std::array<int64_t, kMaxScalars> integers = {}; ///< 0 for float parameters
+  std::array<double, kMaxScalars> floats = {};    ///< 0 for the others
+  int count = 0;
+  std::span<const int64_t> span() const { return {integers.data(), static_cast<size_t>(count)}; }
+};
+
+class Binding {
+public:
+  /// Fails with CorruptData if the artifact needs more than Binding can hold, or a scalar that no
+  /// tensor or parameter gives.
+  static Result<Binding> make(const Artifact &artifact);
+
+  /// Scalars of a call. Errors name tensor and dimension: wrong count or rank, a dim with two
+  /// extents, a static dim or class that the code does not have, dtype, null pointer, stride,
+  /// alignment, results that overlap; unknown, fractional, NaN or infinite parameters.
+  Result<ScalarValues> bind(std::span<const TensorView> tensors,
+                            std::span<const ParameterValue> parameters) const;
+  /// The same from extents alone, to size a workspace before there are tensors.
+  Result<ScalarValues> bindExtents(const std::map<std::string, int64_t> &extents,
+                                   std::span<const ParameterValue> parameters) const;
+
+private:
+  struct Dim {
+    std::string name;
+    int scalar = -1;    ///< index into scalars, or -1
+    int64_t fixed = -1; ///< the extent built into the code, or -1
+    ExtentClass extent; ///< class that the code assumes
+  };
+  struct TensorRule {
+    std::array<int, kMaxRank> dims; ///< index into dims
+    bool innermostStrided = false;  ///< the code is told the innermost stride, so it may be any
+  };
+  using Known = std::array<int64_t, kMaxDims>; ///< extents by dim, -1 while unknown
+
+  Status checkTensor(int index, const TensorView &view) const;
+  Status unify(int index, const TensorView &view, Known &known) const;
+  Status checkOverlap(std::span<const TensorView> tensors) const;
+  Result<ScalarValues> finish(const Known &known, std::span<const ParameterValue> parameters) const;
+
+  const Artifact *artifact = nullptr; ///< outlives the binding
+  std::vector<Dim> dims;
+  std::vector<TensorRule> rules;
+  int group = -1, queryHeads = -1, keyHeads = -1; ///< dims G, Hq, Hk: Hq = G * Hk
+};
+
+} // namespace heddle

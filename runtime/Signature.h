@@ -1,0 +1,80 @@
+// Signature: what a caller must know of a pattern to bind tensors, found once by the compiler and
+// kept in the store under the hash of the pattern's text. With it a warm process goes from extents
+// and dtypes to a Request without a parser.
+#pragma once
+
+#include "runtime/Request.h"
+#include "runtime/Result.h"
+#include "runtime/Tensor.h"
+
+#include <cstdint>
+#include <map>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace heddle {
+
+/// The extent of every named dim, e.g. {B: 1, Tq: 1537, Hq: 32, D: 128}.
+using Extents = std::map<std::string, int64_t>;
+
+struct Signature {
+  struct Tensor {
+    std::string name;
+    bool isResult = false;
+    bool fixedDtype = false; ///< the pattern itself says the dtype; else it is the request's
+    DType dtype = DType::F32;
+    std::vector<std::string>
+        shape; ///< names of dims or numbers; a leading B where there is a batch
+    bool operator==(const Tensor &) const = default;
+  };
+  struct Parameter {
+    std::string name;
+    bool isInteger = false;
+    bool isConstant = false; ///< fixed at compile time: goes into Request::constants
+    double defaultValue = 0;
+    bool operator==(const Parameter &) const = default;
+  };
+
+  std::string name;            ///< of the pattern
+  std::vector<Tensor> tensors; ///< in calling order: inputs, then results
+  std::vector<Parameter> parameters;
+  std::vector<std::string> staticDims; ///< fixed at compile time: D, Dv, ... and G
+  std::vector<std::string>
+      classDims; ///< run-time dims whose extent class may choose other code: T*
+  std::map<std::string, std::string>
+      notes; ///< form -> "yes", or the reason it cannot do this pattern
+
+  /// All named dims, sorted; without G, which follows from Hq and Hk.
+  std::vector<std::string> dims() const;
+
+  /// Extents of all dims from those given: "T" sets every dim that begins with T and is not given,
+  /// "H" every one that begins with H; B is 1 if not given; Dv is D and Hk is Hq if not given.
+  /// Fails on an unknown name, a negative extent, one still missing, or Hq no multiple of Hk.
+  Result<Extents> completeExtents(const Extents &given) const;
+
+  /// Extents from the tensors of a call (all, in order; results too). Fails where two tensors give
+  /// a dim two extents.
+  Result<Extents> extentsOf(std::span<const TensorView> tensors) const;
+
+  /// The concrete shape of a tensor under complete extents.
+  Result<std::vector<int64_t>> shapeOf(const Tensor &tensor, const Extents &extents) const;
+  DType dtypeOf(const Tensor &tensor, DType requested) const;
+
+  /// The request for these extents, with everything that depends on the device or the compiler left
+  /// for the Context to fill in. `parameters` may override constants; run-time ones in it are
+  /// checked and otherwise ignored. `alignedPointers` as for dense row-major tensors.
+  Result<Request> request(std::string patternText, const Extents &extents, DType dtype,
+                          const std::map<std::string, double> &parameters = {}) const;
+
+  std::string serialize() const;
+  static Result<Signature> parse(std::string_view bytes);
+  bool operator==(const Signature &) const = default;
+};
+
+/// Whether every tensor of rank 4 or more starts at, and steps its rows by, multiples of 64 bytes:
+/// what Request::alignedPointers and Artifact::alignedPointers promise.
+bool areRowsAligned(std::span<const TensorView> tensors);
+
+} // namespace heddle
