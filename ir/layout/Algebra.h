@@ -25,10 +25,14 @@ Expected<Layout> composeModes(const Layout &a, std::span<const Layout> tiles);
 /// |A'| * |R| == size. complement(4:1, 24) = 6:4, complement(6:4, 24) = 4:1.
 /// Fails if A' does not tile [0, size): strides that do not divide, overlaps, or a remainder.
 Expected<Layout> complement(const Layout &a, int64_t size);
+/// The least size that complement accepts; it accepts just the multiples.
+/// tilingPeriod(4:2) = 8. Fails if dropReplication(A) tiles no size.
+Expected<int64_t> tilingPeriod(const Layout &a);
 
 /// Splits A by the tile T: mode 0 walks inside a tile, mode 1 over the tiles.
 /// Post: R = A o (T, complement(T, |A|)); so |R| == |A|, mode 0 == A o T, and R takes the same
-/// values as A, as often. Fails as complement and compose: 1000 is not split by 128:1.
+/// values as A, as often. Fails if T is replicated and as complement and compose: 1000 is not split
+/// by 128:1.
 Expected<Layout> logicalDivide(const Layout &a, const Layout &tile);
 /// By mode: ((T0,rest0), (T1,rest1), ..., remaining modes of A).
 Expected<Layout> logicalDivideModes(const Layout &a, std::span<const Layout> tiles);
@@ -50,8 +54,8 @@ Expected<Layout> logicalProduct(const Layout &a, const Layout &b);
 Expected<Layout> blockedProduct(const Layout &a, const Layout &b);
 Expected<Layout> rakedProduct(const Layout &a, const Layout &b);
 
-/// Post: A(R(i)) == i for all i < |R|. |R| is the longest run 0..n-1 that A reaches through whole
-/// leaves; it is |A| if A is bijective, and 1 at least.
+/// Post: A(R(i)) == i for all i < |R|, R injective. |R| is |A'| if A' = dropReplication(A) is
+/// bijective; else the run 0..|R|-1 that whole leaves of A reach one after the other, 1 at least.
 Layout rightInverse(const Layout &a);
 
 /// Post: R(A(i)) == i for all i < |A|; |R| >= cosize(A). Padded rows are fine:

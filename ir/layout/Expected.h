@@ -23,11 +23,16 @@ public:
   bool ok() const { return std::holds_alternative<T>(state); }
   explicit operator bool() const { return ok(); }
 
-  const T &operator*() const { return value(); }
+  const T &operator*() const & { return value(); }
+  T operator*() && { return std::move(*this).value(); }
   const T *operator->() const { return &value(); }
-  const T &value() const {
+  const T &value() const & {
     assert(ok() && "the value of a failed Expected was read");
     return std::get<T>(state);
+  }
+  T value() && {
+    assert(ok() && "the value of a failed Expected was read");
+    return std::get<T>(std::move(state));
   }
   /// The reason; must not be asked of a success.
   const std::string &text() const {

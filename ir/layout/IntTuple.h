@@ -53,11 +53,12 @@ IntTuple withLeaves(const IntTuple &nesting, const std::vector<int64_t> &leaves)
 
 /// Coordinate of `index` in `shape`, leftmost number fastest (colexicographic).
 /// Post: congruent(result, shape); 0 <= each number < its extent; crd2idx(result, shape) == index.
-/// Fails if index is outside [0, product(shape)).
+/// Fails if index is outside [0, product(shape)) or an extent is < 1.
 Expected<IntTuple> idx2crd(int64_t index, const IntTuple &shape);
 
 /// The index of a coordinate, leftmost number fastest. Inverse of idx2crd; a nested mode may be
-/// given as one number. Fails if not weaklyCongruent or a number is outside its extent.
+/// given as one number. Fails if not weaklyCongruent, a number is outside its extent, or an extent
+/// is < 1.
 Expected<int64_t> crd2idx(const IntTuple &coordinate, const IntTuple &shape);
 
 /// "((4,8),(2,2))"; parse is its inverse and allows spaces. Fails with the column of the mistake.

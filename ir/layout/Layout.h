@@ -29,9 +29,13 @@ public:
   /// Fails if the invariant would not hold, naming the numbers.
   static Expected<Layout> make(const IntTuple &shape, const IntTuple &stride);
 
-  const IntTuple &shape() const { return shapeTuple; }
-  const IntTuple &stride() const { return strideTuple; }
-  const std::vector<Leaf> &leaves() const { return flat; }
+  const IntTuple &shape() const & { return shapeTuple; }
+  const IntTuple &stride() const & { return strideTuple; }
+  const std::vector<Leaf> &leaves() const & { return flat; }
+  // Of a temporary: by value, so that `for (Leaf leaf : coalesce(a).leaves())` is safe.
+  IntTuple shape() && { return std::move(shapeTuple); }
+  IntTuple stride() && { return std::move(strideTuple); }
+  std::vector<Leaf> leaves() && { return std::move(flat); }
 
   /// Number of coordinates.
   int64_t size() const { return coordinates; }
@@ -69,6 +73,10 @@ private:
 /// Fails if size or cosize leave int64.
 Expected<Layout> concatenate(std::span<const Layout> modes);
 
+/// The flat layout with these leaves: one leaf stands without parentheses, none at all is 1:0.
+/// Fails if an extent is < 1, a stride < 0, or size or cosize leave int64.
+Expected<Layout> fromLeaves(std::span<const Leaf> leaves);
+
 /// The identity on [0, size): strides by a running product, first mode fastest (columns) or last
 /// mode fastest (rows; nesting is followed from the right). Fails on extents < 1 or overflow.
 Expected<Layout> columnMajor(const IntTuple &shape);
@@ -86,8 +94,8 @@ Layout coalesceModes(const Layout &layout);
 /// Post: the set of values is the same; no leaf has stride 0 unless the result is 1:0.
 Layout dropReplication(const Layout &layout);
 
-/// Different coordinates give different values. Exact; enumerates only when ordering the strides
-/// does not settle it. A replicated layout is not injective.
+/// Different coordinates give different values. Exact, without enumerating the coordinates. A
+/// replicated layout is not injective.
 bool isInjective(const Layout &layout);
 /// Injective, and the values are exactly 0 .. size-1.
 bool isBijective(const Layout &layout);
