@@ -35,12 +35,18 @@ class PatternFile:
     pattern: str = ""
     tensors: dict = dataclasses.field(default_factory=dict)
     params: dict = dataclasses.field(default_factory=dict)
+    conditions: str = ""
 
     @property
     def dims(self):
         """Names of the dimensions in the order of their first use, without the batch."""
         found = re.findall(r"\b[A-Za-z_]\w*\b", " ".join(self.tensors.values()).replace(" x ", " "))
         return list(dict.fromkeys(found))
+
+    @property
+    def derived_dims(self):
+        """Dims that a condition `NAME == ...` fixes from others."""
+        return [d for d in self.dims if re.search(rf"(?:^|,)\s*{d} ==", self.conditions)]
 
 
 def head_fields(read, text):
@@ -64,12 +70,14 @@ def head_fields(read, text):
 
 
 def signature_text(text, start):
-    """The text between the parenthesis that ends at `start` and its partner, comments removed."""
+    """The text between the parenthesis that ends at `start` and its partner, and what follows it up
+    to the body; comments removed."""
     depth, end = 1, start
     while end < len(text) and depth:
         depth += {"(": 1, ")": -1}.get(text[end], 0)
         end += 1
-    return re.sub(r"//[^\n]*", "", text[start:end - 1])
+    without_comments = re.sub(r"//[^\n]*", "", text[start:end - 1])
+    return without_comments, text[end:text.index("{", end)]
 
 
 def read_pattern(path):
@@ -81,7 +89,8 @@ def read_pattern(path):
     if not found:
         raise ValueError(f"{path.name}: no `pattern.def @name(`")
     read.pattern = found.group(1)
-    arguments = signature_text(text, found.end())
+    arguments, after = signature_text(text, found.end())
+    read.conditions = after.replace("where", "")
     elements = re.compile(r"^\s*[a-z]\w*\s*,")  # the element type: f32, u8, ...
     read.tensors = {n: elements.sub("", dims) for n, dims in TENSOR.findall(arguments)}
     for const, name, default in SCALAR.findall(TENSOR.sub("", arguments)):
