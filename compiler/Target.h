@@ -5,6 +5,7 @@
 #pragma once
 
 #include "compiler/Compiler.h"
+#include "compiler/machine/Machine.h"
 #include "runtime/Artifact.h"
 #include "runtime/Request.h"
 #include "runtime/Result.h"
@@ -24,6 +25,7 @@ namespace heddle::compiler {
 struct TargetJob {
   const Request &request;
   const Schedule &schedule; ///< every knob with its value, defaults filled in
+  const Machine &machine;
 };
 
 struct Target {
@@ -37,8 +39,9 @@ struct Target {
   /// code. On entry `artifact` is complete but for: image, requiredFeatures, sources, and of each
   /// launch sharedBytes (and block, which the CPU leaves alone). Each tile.kernel becomes an entry
   /// of the launch's name that reads its arguments from the parameter block at the offsets of
-  /// artifact.arguments. Fails with Unsupported or ResourceExhausted and the reason, or with
-  /// CompilerFailure.
+  /// artifact.arguments. A grid dimension marked `desc` counts down in the entry: grid point x
+  /// works on index extent - 1 - x. Fails with Unsupported or ResourceExhausted and the reason, or
+  /// with CompilerFailure.
   Status (*emit)(mlir::ModuleOp module, const TargetJob &job, Artifact &artifact);
 
   /// The text of the target's own station (one of stations after "layouts") for the same input.
