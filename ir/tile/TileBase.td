@@ -84,6 +84,7 @@ def Tile_FormulaAttr : Tile_Attr<"Formula", "formula"> {
   }];
   let parameters = (ins ArrayRefParameter<"FormulaStep">:$steps);
   let hasCustomAssemblyFormat = 1;
+  let genVerifyDecl = 1;
   let extraClassDeclaration = [{
     static FormulaAttr constant(::mlir::MLIRContext *context, int64_t value);
     static FormulaAttr scalar(::mlir::MLIRContext *context, ::llvm::StringRef name);

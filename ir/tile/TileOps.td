@@ -34,8 +34,10 @@ class Tile_Declaration<string mnemonic> : Tile_Op<mnemonic, [HasParent<"ProgramO
 
 def Tile_ExtentOp : Tile_Declaration<"extent"> {
   let summary = "run-time scalar: the extent of a named dimension of the signature";
-  let arguments = (ins StrAttr:$name);
-  let assemblyFormat = "$name attr-dict";
+  let description = "`tile.extent \"Tk\" multiple 16`: this program is compiled for multiples of 16 only.";
+  let arguments = (ins StrAttr:$name, OptionalAttr<I64Attr>:$multiple);
+  let assemblyFormat = "$name (`multiple` $multiple^)? attr-dict";
+  let hasVerifier = 1;
 }
 
 def Tile_ParamOp : Tile_Declaration<"param"> {
@@ -108,8 +110,8 @@ def Tile_ViewOp : Tile_Op<"view", [Pure, AttrSizedOperandSegments]> {
   let description = [{
     `tile.view "k" [%b, :, %hk, :] : !tile.view<?x128xbf16>`. The kept dimensions in order are those of
     the view; a static extent must be that of the declaration.
-    `paged(%table)`: the first two kept dimensions are page and slot; row r of the view is slot
-    r mod block of page table[r floordiv block]. `list(%idx)`: row r is row
+    `paged<n> with table(%t)`: the first two kept dimensions are page and slot; row r of the view is slot
+    r mod block of page table[r floordiv block]. `list<n> with table(%idx)`: row r is row
     idx[r floordiv block] * block + r mod block; an index < 0 means rows that are not there.
     `wrap`: row r is row r mod the extent.
   }];
@@ -118,7 +120,6 @@ def Tile_ViewOp : Tile_Op<"view", [Pure, AttrSizedOperandSegments]> {
   let results = (outs Tile_ViewType:$result);
   let hasCustomAssemblyFormat = 1;
   let hasVerifier = 1;
-  let skipDefaultBuilders = 1;
   // A null index keeps its dimension.
   let builders = [OpBuilder<(ins "ViewType":$type, "::llvm::StringRef":$name,
                                  "::llvm::ArrayRef<::mlir::Value>":$indices,
