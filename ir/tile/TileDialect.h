@@ -2,8 +2,6 @@
 // Register with `registry.insert<heddle::tile::TileDialect>()`.
 #pragma once
 
-#include "ir/tile/TileDialect.h.inc"
-#include "ir/tile/TileEnums.h.inc"
 #include "ir/tile/TileFormula.h"
 
 #include "mlir/Bytecode/BytecodeOpInterface.h"
@@ -17,6 +15,11 @@
 #include "mlir/Interfaces/SideEffectInterfaces.h"
 
 #include <optional>
+
+// clang-format off: generated, in this order, after all of the above
+#include "ir/tile/TileEnums.h.inc"
+#include "ir/tile/TileDialect.h.inc"
+// clang-format on
 
 #define GET_ATTRDEF_CLASSES
 #include "ir/tile/TileAttrs.h.inc"

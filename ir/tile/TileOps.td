@@ -429,7 +429,7 @@ def Tile_YieldOp : Tile_Op<"yield", [Pure, Terminator,
   let summary = "ends a region with its values; a kernel or role has none";
   let arguments = (ins Variadic<AnyType>:$values);
   let assemblyFormat = "attr-dict ($values^ `:` type($values))?";
-  let builders = [OpBuilder<(ins), [{}]>];
+  let builders = [OpBuilder<(ins), [{ /* no values */ }]>];
 }
 
 //===------------------------------------------------------------------------------------------===//
