@@ -3,6 +3,7 @@
 //   attention_bench [--threads=N] [--store] [--no-check] [--schedule=BM=64,BN=128]
 //   [--benchmark_...]
 //
+// Exit code 1 if a case has no number: no form can do it, or its results are wrong.
 // Counters of a kernel: gflops (median, useful work only: unmasked pairs), best_gflops,
 // peak_gflops, of_peak = gflops / peak, best_of_peak, of_full = gflops / gflops of the unmasked
 // case, gbps and of_read where memory is what limits (decode), jit_ms, spread = (p90 - p10) /
@@ -36,6 +37,7 @@ struct Session {
   std::shared_ptr<Context> context;
   std::map<PeakKind, PeakRate> peaks;     ///< best seen of each kind
   std::map<std::string, double> achieved; ///< median flop/s by benchmark name
+  int failures = 0;                       ///< cases without a number
 };
 
 double now() {
@@ -120,8 +122,10 @@ void registerCase(Session &session, const Case &problem, DType dtype) {
   std::string name = std::string(problem.name) + "/" + toString(dtype);
   auto body = [&session, &problem, dtype, name](benchmark::State &state) {
     Status status = runCase(state, session, problem, dtype, name);
-    if (!status.ok())
-      state.SkipWithError(status.error().toString().c_str());
+    if (status.ok())
+      return;
+    ++session.failures;
+    state.SkipWithError(status.error().toString().c_str());
   };
   benchmark::RegisterBenchmark(name.c_str(), body)
       ->UseManualTime()
@@ -195,8 +199,10 @@ int run(int count, char **arguments) {
                    arguments[k]);
       return 2;
     }
-  Result<std::shared_ptr<Context>> context =
-      Context::create({.threads = session.options.threads, .useStore = session.options.useStore});
+  ContextOptions options;
+  options.threads = session.options.threads;
+  options.useStore = session.options.useStore;
+  Result<std::shared_ptr<Context>> context = Context::create(std::move(options));
   if (!context.ok()) {
     std::fprintf(stderr, "attention_bench: %s\n", context.error().toString().c_str());
     return 1;
@@ -212,7 +218,7 @@ int run(int count, char **arguments) {
       registerCase(session, problem, dtype);
   benchmark::RunSpecifiedBenchmarks();
   benchmark::Shutdown();
-  return 0;
+  return session.failures > 0 ? 1 : 0;
 }
 
 } // namespace

@@ -12,9 +12,11 @@ if [ ! -x "${programs[0]}" ]; then
   exit 1
 fi
 mkdir -p "$build/bench"
+failed=0
 for program in "${programs[@]}"; do
   name=$(basename "$program")
   echo "$name -> $build/bench/$name.json"
   "$program" --benchmark_counters_tabular=true --benchmark_out_format=json \
-    --benchmark_out="$build/bench/$name.json" "$@"
+    --benchmark_out="$build/bench/$name.json" "$@" || failed=1
 done
+exit $failed
