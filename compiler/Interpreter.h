@@ -1,6 +1,6 @@
 // The meaning of every pattern: evaluates a pattern graph on real tensors in double precision, with
-// no tiling, no online update and no skipping (two evaluators: pairs and scan). The oracle of tests,
-// of `heddle run --check` and of the tuner. Slow on purpose; never used to compute a result.
+// no tiling, no online update and no skipping (two evaluators: pairs and scan). The oracle of
+// tests, of `heddle run --check` and of the tuner. Slow on purpose; never used to compute a result.
 #pragma once
 
 #include "runtime/Result.h"
@@ -46,8 +46,9 @@ struct RowSelection {
 
 /// One returned value, row-major.
 struct Output {
-  std::string name;              ///< as in `return`
-  std::vector<std::string> dims; ///< e.g. B, Tq, Hq, Dv; with a selection: "rows", then the last dims
+  std::string name; ///< as in `return`
+  std::vector<std::string>
+      dims; ///< e.g. B, Tq, Hq, Dv; with a selection: "rows", then the last dims
   std::vector<int64_t> shape;
   std::vector<double> values;
 };

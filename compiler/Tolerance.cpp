@@ -1,6 +1,6 @@
 // Holds the tolerance table and the rule that reads it.
-// A row of the table: what fp32 math may be off by, in o, in dq dk dv and in the gradients of gates,
-// as a share of the reference's norm. Example: rms 3e-6 against limit 1e-5 passes.
+// A row of the table: what fp32 math may be off by, in o, in dq dk dv and in the gradients of
+// gates, as a share of the reference's norm. Example: rms 3e-6 against limit 1e-5 passes.
 #include "compiler/Tolerance.h"
 
 #include <algorithm>

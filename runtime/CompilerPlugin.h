@@ -67,8 +67,7 @@ private:
   Result<const heddle_compiler_api *> api();
 
   std::string file;
-  mutable std::mutex mutex; ///< guards what follows
-  mutable std::string build;
+  mutable std::mutex mutex;
   const heddle_compiler_api *table = nullptr;
 };
 

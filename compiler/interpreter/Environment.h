@@ -1,0 +1,46 @@
+// What the names of a pattern are worth on given tensors: extents, parameters, lets, and the values
+// that ops have made so far.
+#pragma once
+
+#include "compiler/Interpreter.h"
+#include "compiler/interpreter/ExprProgram.h"
+#include "ir/pattern/PatternDialect.h"
+
+namespace heddle::compiler {
+
+class Environment {
+public:
+  /// Infers and checks dims against all tensors, takes parameters or their defaults, computes lets
+  /// and checks the conditions of `where`. With `needTensors` false, dims alone are enough.
+  static Result<Environment> make(pattern::DefOp def, const Bindings &bindings);
+
+  int64_t batch() const { return dims.at("B"); }
+  /// Value of an expression over dims and scalars alone.
+  Result<double> number(pattern::ExprAttr expr) const;
+  /// The same for an extent or a count: an integer that is not negative.
+  Result<int64_t> extent(pattern::ExprAttr expr) const;
+  /// Extents of a value of that type, the batch first if it has one.
+  Result<std::vector<int64_t>> shapeOf(pattern::ArrayType type) const;
+  /// Names for those extents, as the type spells them.
+  static std::vector<std::string> dimNames(pattern::ArrayType type);
+
+  void define(mlir::Value value, Value result) { values[value.getAsOpaquePointer()] = result; }
+  const Value &value(mlir::Value value) const { return values.at(value.getAsOpaquePointer()); }
+  /// The scope for expressions of an op that reads `reads` under `names`.
+  ExprScope scope(mlir::ValueRange reads, mlir::ArrayAttr names) const;
+
+  std::map<std::string, int64_t> dims; ///< with B and, where Hq and Hk are, G
+  std::map<std::string, double> scalars;
+
+private:
+  Status bindTensors(pattern::DefOp def, const Bindings &bindings);
+  Status bindDim(const std::string &tensor, const std::string &dim, int64_t found);
+  Status checkExtents(pattern::DefOp def, const Bindings &bindings);
+  Status bindScalars(pattern::DefOp def, const Bindings &bindings);
+  Status checkConditions(pattern::DefOp def);
+
+  std::map<std::string, std::string> fixedBy; ///< dim -> the tensor that says it
+  std::map<const void *, Value> values;
+};
+
+} // namespace heddle::compiler

@@ -1,0 +1,199 @@
+// Runs a mix: chooses the evaluator, walks sequences, heads and rows, and puts each result where the
+// layout wants it. Example: a packed batch of lengths 3, 0, 2 is three sequences whose rows land at
+// 0..2 and 3..4 of o.
+#include "compiler/interpreter/Mix.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <limits>
+
+namespace heddle::compiler {
+
+namespace {
+
+Error unsupported(std::string message) { return {ErrorCode::Unsupported, std::move(message)}; }
+
+class MixRun {
+public:
+  MixRun(pattern::MixOp op, Environment &environment, MixHead head)
+      : op(op), environment(environment), head(std::move(head)) {}
+
+  Status choose(Evaluator wanted, bool rowsOnly) {
+    std::optional<std::string> notPair = whyNotPair(op), notScan = whyNotScan(op);
+    if (!notPair && needsScan())
+      notPair = "its results hold what only a scan carries";
+    if (rowsOnly)
+      wanted = Evaluator::Pair;
+    if (wanted == Evaluator::Pair && notPair)
+      return unsupported("the mix cannot be run by pairs: " + *notPair);
+    if (wanted == Evaluator::Scan && notScan)
+      return unsupported("the mix cannot be run as a scan: " + *notScan);
+    if (notPair && notScan)
+      return unsupported("the mix cannot be run by pairs: " + *notPair + "; nor as a scan: " +
+                         *notScan);
+    scan = wanted == Evaluator::Scan || (wanted == Evaluator::Auto && notPair.has_value());
+    return {};
+  }
+
+  Status runAll() {
+    HEDDLE_CHECK(makeResults());
+    for (int64_t n = 0; n < head.in.sequences(); ++n)
+      for (int64_t h = 0; h < head.in.heads; ++h) {
+        HEDDLE_CHECK(head.enter(n, h));
+        MixFinal final;
+        if (scan) {
+          std::vector<double> o;
+          HEDDLE_CHECK(scanHead(head, o, final));
+          for (int64_t row = 0; row < head.s.lenQ; ++row)
+            put(row, o.data() + row * head.in.readouts * head.in.widthV, nullptr);
+        } else {
+          MixRow one;
+          for (int64_t row = 0; row < head.s.lenQ; ++row) {
+            HEDDLE_CHECK(pairRow(head, row, one));
+            put(row, one.o.data(), one.lse.data());
+          }
+          if (wantsFinal())
+            HEDDLE_CHECK(pairFinal(head, final));
+        }
+        HEDDLE_CHECK(putFinal(final));
+      }
+    for (const auto &[role, value] : results)
+      environment.define(op.output(role), value);
+    return {};
+  }
+
+  /// Only some rows, grouped by head so that keys are loaded once a head.
+  Status runRows(const std::vector<Row> &rows) {
+    int64_t width = head.in.readouts * head.in.widthV, count = int64_t(rows.size());
+    Value o = Value::make({count, width}), lse = Value::make({count, head.in.readouts});
+    std::vector<size_t> order(rows.size());
+    for (size_t n = 0; n < order.size(); ++n)
+      order[n] = n;
+    auto place = [&](size_t n) { return std::pair(rows[n].b, rows[n].h); };
+    std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+      return place(a) != place(b) ? place(a) < place(b) : a < b;
+    });
+    MixRow one;
+    for (size_t at = 0; at < order.size(); ++at) {
+      const Row &row = rows[order[at]];
+      if (row.b < 0 || row.b >= head.in.sequences() || row.h < 0 || row.h >= head.in.heads)
+        return outside(row);
+      if (at == 0 || place(order[at]) != place(order[at - 1]))
+        HEDDLE_CHECK(head.enter(row.b, row.h));
+      if (row.row < 0 || row.row >= head.s.lenQ)
+        return outside(row);
+      HEDDLE_CHECK(pairRow(head, row.row, one));
+      std::copy(one.o.begin(), one.o.end(), o.data() + order[at] * width);
+      std::copy(one.lse.begin(), one.lse.end(), lse.data() + order[at] * head.in.readouts);
+    }
+    if (mlir::Value out = op.output("o"))
+      environment.define(out, o);
+    if (mlir::Value out = op.output("lse"))
+      environment.define(out, lse);
+    return {};
+  }
+
+private:
+  bool needsScan() {
+    return op.output("bank") || op.output("pool") || op.output("position") ||
+           op.output("run_pool");
+  }
+  bool wantsFinal() { return op.output("state") || op.output("z") || op.output("k_last"); }
+
+  Error outside(const Row &row) {
+    return {ErrorCode::InvalidArgument,
+            fmt::format("row (b {}, h {}, row {}) is outside the output: {} sequences, {} heads, "
+                        "{} rows in this one",
+                        row.b, row.h, row.row, head.in.sequences(), head.in.heads, head.s.lenQ)};
+  }
+
+  Status makeResults() {
+    for (size_t n = 0; n < op.getOutputs().size(); ++n) {
+      std::string role = mlir::cast<mlir::StringAttr>(op.getResultRoles()[n]).str();
+      HEDDLE_TRY(shape, environment.shapeOf(pattern::arrayType(op.getOutputs()[n])));
+      double fill = role == "lse" ? -std::numeric_limits<double>::infinity() : 0;
+      results[role] = Value::make(shape, fill);
+    }
+    return {};
+  }
+
+  Value *result(const char *role) {
+    auto found = results.find(role);
+    return found == results.end() ? nullptr : &found->second;
+  }
+
+  /// Number of the row among all rows of the output: packed or batch by batch.
+  int64_t flatRow(int64_t row) {
+    bool packed = op.getLayout() == pattern::LayoutKind::varlen;
+    return packed ? head.s.firstQ + row : head.s.index * head.s.lenQ + row;
+  }
+
+  void put(int64_t row, const double *o, const double *lse) {
+    int64_t readouts = head.in.readouts, width = head.in.widthV;
+    for (int64_t sub = 0; sub < readouts; ++sub) {
+      int64_t at = (flatRow(row) * readouts + sub) * head.in.heads + head.head;
+      if (Value *out = result("o"))
+        std::copy_n(o + sub * width, width, out->data() + at * width);
+      if (Value *out = result("lse"); out && lse)
+        out->data()[at] = lse[sub];
+    }
+  }
+
+  Status putFinal(const MixFinal &final) {
+    const std::pair<const char *, const std::vector<double> *> parts[] = {
+        {"state", &final.state},   {"z", &final.sums},
+        {"bank", &final.bank},     {"k_last", &final.lastKey},
+        {"v_last", &final.lastValue}, {"pool", &final.pools},
+        {"run_pool", &final.runningPool}};
+    for (const auto &[role, values] : parts)
+      if (Value *out = result(role))
+        HEDDLE_CHECK(putPart(role, *values, *out));
+    if (Value *out = result("position"))
+      out->data()[head.s.index] = final.position;
+    return {};
+  }
+
+  /// [B, H, rest]: this head's rest. A bank may have room for more segments than there are.
+  Status putPart(const char *role, const std::vector<double> &values, Value &out) {
+    int64_t entries = out.elements() / std::max<int64_t>(1, head.in.sequences() * head.in.heads);
+    if (int64_t(values.size()) > entries)
+      return Error{ErrorCode::InvalidArgument,
+                   fmt::format("{} has room for {} entries a head, expected {}", role, entries,
+                               values.size())};
+    std::copy(values.begin(), values.end(),
+              out.data() + (head.s.index * head.in.heads + head.head) * entries);
+    return {};
+  }
+
+  pattern::MixOp op;
+  Environment &environment;
+  MixHead head;
+  bool scan = false;
+  std::map<std::string, Value> results;
+};
+
+} // namespace
+
+void leaveLast(const MixHead &head, MixFinal &out) {
+  out.lastKey = head.lastKey;
+  out.lastValue = head.lastValue;
+  if (head.s.lenK == 0) {
+    out.lastKey.resize(head.in.writes * head.features);
+    out.lastValue.resize(head.in.writes * head.in.widthV);
+    return;
+  }
+  const double *key = head.key(head.s.lenK - 1, 0), *value = head.value(head.s.lenK - 1, 0);
+  out.lastKey.assign(key, key + head.in.writes * head.features);
+  out.lastValue.assign(value, value + head.in.writes * head.in.widthV);
+}
+
+Status runMix(pattern::MixOp op, Environment &environment, const RowSelection &rows,
+              Evaluator evaluator) {
+  HEDDLE_TRY(head, MixHead::make(op, environment));
+  MixRun run(op, environment, std::move(head));
+  HEDDLE_CHECK(run.choose(evaluator, !rows.all()));
+  return rows.all() ? run.runAll() : run.runRows(rows.rows);
+}
+
+} // namespace heddle::compiler
