@@ -15,8 +15,6 @@ namespace heddle {
 
 // --- fields --------------------------------------------------------------------------------------
 
-template <typename A> static void transfer(A &a, Formula::Step &x) { a(x.op, x.value); }
-template <typename A> static void transfer(A &a, Formula &x) { a(x.steps); }
 template <typename A> static void transfer(A &a, ScalarInfo &x) {
   a(x.name, x.kind, x.defaultValue);
 }
@@ -152,8 +150,12 @@ Status Artifact::validate() const {
   if (blockBytes < 0 || blockBytes > kMaxBlockBytes)
     return invalid(
         fmt::format("a parameter block of {} bytes (at most {})", blockBytes, kMaxBlockBytes));
-  if (launches.empty())
-    return invalid("no launch");
+  if (launches.empty() || launches.size() > kMaxLaunches)
+    return invalid(
+        fmt::format("{} launches (1 to {} are possible)", launches.size(), kMaxLaunches));
+  if (workspaceBytes.size() > kMaxBuffers)
+    return invalid(
+        fmt::format("{} workspace buffers (at most {})", workspaceBytes.size(), kMaxBuffers));
   for (const ScalarInfo &scalar : scalars)
     if (scalar.kind > ScalarInfo::FloatParameter)
       return invalid(fmt::format("an unknown kind for the scalar {}", scalar.name));

@@ -42,6 +42,14 @@ struct Formula {
   bool operator==(const Formula &) const = default;
 };
 
+/// Fields, for Bytes.h.
+template <typename Archive> void transfer(Archive &archive, Formula::Step &step) {
+  archive(step.op, step.value);
+}
+template <typename Archive> void transfer(Archive &archive, Formula &formula) {
+  archive(formula.steps);
+}
+
 /// A run-time scalar: the extent of a named dim or a parameter of the pattern.
 struct ScalarInfo {
   enum Kind : uint8_t { Extent, IntParameter, FloatParameter };
@@ -104,6 +112,9 @@ struct Constraint {
   std::string text; ///< for the caller: "Hq = G * Hk"
   bool operator==(const Constraint &) const = default;
 };
+
+inline constexpr size_t kMaxLaunches = 64;
+inline constexpr size_t kMaxBuffers = 64; ///< of workspace
 
 struct Artifact {
   std::string name;                          ///< pattern name

@@ -66,6 +66,8 @@ private:
   Status checkTensor(int index, const TensorView &view) const;
   Status unify(int index, const TensorView &view, Known &known) const;
   Status checkOverlap(std::span<const TensorView> tensors) const;
+  Status setExtents(const Known &known, ScalarValues &values) const;
+  Status setParameter(const ParameterValue &parameter, ScalarValues &values) const;
   Result<ScalarValues> finish(const Known &known, std::span<const ParameterValue> parameters) const;
 
   const Artifact *artifact = nullptr; ///< outlives the binding

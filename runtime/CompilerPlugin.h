@@ -67,7 +67,8 @@ private:
   Result<const heddle_compiler_api *> api();
 
   std::string file;
-  mutable std::mutex mutex;
+  mutable std::mutex mutex; ///< guards what follows
+  mutable std::string build;
   const heddle_compiler_api *table = nullptr;
 };
 

@@ -9,6 +9,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 namespace heddle {
 
@@ -22,7 +23,7 @@ struct GridLaunch {
 class LoadedKernel {
 public:
   virtual ~LoadedKernel() = default;
-  /// Memory that launch `index` needs besides the artifact's workspace buffers, in bytes.
+  /// Memory that a launch with these shared bytes needs besides the artifact's workspace buffers.
   virtual int64_t scratchBytes(int64_t sharedBytes) const = 0;
   /// Runs launch `index` of the artifact to its end. `block` holds the arguments; `scratch` points
   /// to scratchBytes(launch.sharedBytes) bytes, 64-byte aligned. Allocates nothing.
@@ -36,6 +37,8 @@ public:
   virtual const std::string &target() const = 0; ///< of the artifacts it runs: "cpu", "sm_80"
   /// Everything about the device that code may depend on: Request::deviceFacts.
   virtual const std::string &facts() const = 0;
+  /// How many grid points run at once: threads of the CPU.
+  virtual int workers() const = 0;
   /// Fails with Unsupported, naming what lacks, if the artifact needs a feature the device has not.
   virtual Result<std::unique_ptr<LoadedKernel>> load(const Artifact &artifact) = 0;
 };

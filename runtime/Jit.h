@@ -19,7 +19,9 @@
 #include "runtime/Request.h"
 #include "runtime/Signature.h"
 
+#include <array>
 #include <condition_variable>
+#include <cstddef>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -38,6 +40,9 @@ struct ContextOptions {
   bool allowCompile = true; ///< false: a kernel that is not in the store is an error
   bool useWinners = true;   ///< a request without schedule takes the tuned one, if there is one
   std::string compilerPath; ///< empty: see CompilerPlugin
+  /// Empty: that of the compiler library. An engine that ships a filled store and no compiler names
+  /// the build that filled it.
+  std::string compilerBuild;
   LogSink log;
 };
 
@@ -99,9 +104,19 @@ public:
 
 private:
   Kernel() = default;
-  Result<int64_t> layOut(const ScalarValues &scalars) const;
-  Status runLaunch(size_t index, const ScalarValues &scalars, std::byte *block,
-                   std::byte *scratch) const;
+
+  /// Everything about a call that follows from its scalars.
+  struct Plan {
+    std::array<int64_t, kMaxBuffers> buffers; ///< offsets of the workspace buffers
+    std::array<GridLaunch, kMaxLaunches> launches;
+    std::array<int64_t, kMaxLaunches> repeats;
+    int64_t scratch = 0; ///< offset of the scratch memory, behind the buffers
+    int64_t bytes = 0;   ///< of the whole workspace
+  };
+  Status makePlan(const ScalarValues &scalars, Plan &plan) const;
+  void fillBlock(std::span<const TensorView> tensors, const ScalarValues &scalars, const Plan &plan,
+                 std::byte *workspace, std::byte *block) const;
+  Status runLaunches(const Plan &plan, std::byte *workspace, std::byte *block) const;
 
   Artifact code;
   KernelOrigin from;
@@ -140,11 +155,15 @@ public:
   CompilerPlugin &compiler() { return plugin; }
 
 private:
+  using KernelResult = Result<std::shared_ptr<const Kernel>>;
+
   explicit Context(ContextOptions options);
+  Result<Request> fillIn(Request request) const;
+  bool takeWinner(Request &request) const;
   std::shared_ptr<const Kernel> find(const std::string &key);
-  Result<std::shared_ptr<const Kernel>> fromStore(const std::string &key, bool tuned);
-  Result<std::shared_ptr<const Kernel>> compile(const Request &request, const std::string &key,
-                                                bool tuned);
+  KernelResult obtain(const Request &request, const std::string &key, bool tuned);
+  KernelResult fromStore(const std::string &key, bool tuned);
+  KernelResult compile(const Request &request, const std::string &key, bool tuned);
   void log(LogLevel level, const std::string &message) const;
 
   ContextOptions given;

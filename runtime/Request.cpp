@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cmath>
@@ -221,6 +222,35 @@ Result<Request> Request::parse(std::string_view text) {
   if (request.serialize() != whole)
     return malformed("end", "is followed by more, or is not in canonical form");
   return request;
+}
+
+std::string scheduleText(const std::map<std::string, int64_t> &schedule) {
+  std::string text;
+  for (const auto &[knob, value] : schedule)
+    text += fmt::format("{}{}={}", text.empty() ? "" : ",", knob, value);
+  return text;
+}
+
+Result<std::map<std::string, int64_t>> parseScheduleText(std::string_view text) {
+  std::map<std::string, int64_t> schedule;
+  while (!text.empty()) {
+    const std::string_view item = text.substr(0, text.find(','));
+    const size_t equals = item.find('=');
+    const std::string name = escape(item.substr(0, equals));
+    int64_t value = 0;
+    const bool good = equals != item.npos && !name.empty() && name == item.substr(0, equals) &&
+                      equals + 1 < item.size() && read(item.substr(equals + 1), value);
+    if (!good || item.size() + 1 == text.size())
+      return Error{ErrorCode::InvalidArgument,
+                   fmt::format("found '{}' in a schedule, expected KNOB=NUMBER[,KNOB=NUMBER ...], "
+                               "for example BM=64,BN=128",
+                               item)};
+    if (!schedule.emplace(name, value).second)
+      return Error{ErrorCode::InvalidArgument,
+                   fmt::format("found the knob {} twice in a schedule, expected it once", name)};
+    text.remove_prefix(std::min(item.size() + 1, text.size()));
+  }
+  return schedule;
 }
 
 } // namespace heddle

@@ -41,9 +41,11 @@ struct Request {
   std::map<std::string, int64_t> schedule; ///< knobs given by name; others take their default
   std::string target = "cpu";              ///< cpu | sm_80 | ...
   std::string machine;                     ///< name in compiler/machine, or "host"
-  std::string deviceFacts;                 ///< CPU: model and feature list; CUDA: name, sm, driver
-  std::string compilerBuild;               ///< build id of libheddle-compiler
-  std::string flags;                       ///< policy and code-generation flags
+  /// CPU: "vendor V; model M; features avx2 fma ...; l1 N; l2 N; l3 N", features as in
+  /// /proc/cpuinfo, caches in bytes. CUDA: name, sm, driver.
+  std::string deviceFacts;
+  std::string compilerBuild; ///< build id of libheddle-compiler
+  std::string flags;         ///< policy and code-generation flags
 
   /// Canonical text: one `field length\nbytes\n` record each, ordered. Equal requests, equal text.
   std::string serialize() const;
@@ -51,5 +53,10 @@ struct Request {
   static Result<Request> parse(std::string_view text);
   bool operator==(const Request &) const = default;
 };
+
+/// Schedules as text, knobs in alphabetical order: "BM=64,BN=128". compiler/schedule knows which
+/// knobs and values make sense; this is the spelling alone.
+std::string scheduleText(const std::map<std::string, int64_t> &schedule);
+Result<std::map<std::string, int64_t>> parseScheduleText(std::string_view text);
 
 } // namespace heddle

@@ -3,6 +3,7 @@
 // and dtypes to a Request without a parser.
 #pragma once
 
+#include "runtime/Artifact.h"
 #include "runtime/Request.h"
 #include "runtime/Result.h"
 #include "runtime/Tensor.h"
@@ -25,14 +26,15 @@ struct Signature {
     bool isResult = false;
     bool fixedDtype = false; ///< the pattern itself says the dtype; else it is the request's
     DType dtype = DType::F32;
-    std::vector<std::string>
-        shape; ///< names of dims or numbers; a leading B where there is a batch
+    /// Names of dims, numbers, or texts listed in `derived`; a leading B where there is a batch.
+    std::vector<std::string> shape;
     bool operator==(const Tensor &) const = default;
   };
   struct Parameter {
     std::string name;
     bool isInteger = false;
     bool isConstant = false; ///< fixed at compile time: goes into Request::constants
+    bool required = false;   ///< has no default: the caller must give it
     double defaultValue = 0;
     bool operator==(const Parameter &) const = default;
   };
@@ -46,6 +48,11 @@ struct Signature {
   std::map<std::string, std::string>
       notes; ///< form -> "yes", or the reason it cannot do this pattern
 
+  /// Extents that follow from others, by the text that stands in `shape`: "cdiv(Tk, c)". The
+  /// formulas' scalars are `derivedNames`, dims and integer parameters.
+  std::map<std::string, Formula> derived;
+  std::vector<std::string> derivedNames;
+
   /// All named dims, sorted; without G, which follows from Hq and Hk.
   std::vector<std::string> dims() const;
 
@@ -58,8 +65,10 @@ struct Signature {
   /// a dim two extents.
   Result<Extents> extentsOf(std::span<const TensorView> tensors) const;
 
-  /// The concrete shape of a tensor under complete extents.
-  Result<std::vector<int64_t>> shapeOf(const Tensor &tensor, const Extents &extents) const;
+  /// The concrete shape of a tensor under complete extents; parameters not given take their
+  /// default.
+  Result<std::vector<int64_t>> shapeOf(const Tensor &tensor, const Extents &extents,
+                                       const std::map<std::string, double> &parameters = {}) const;
   DType dtypeOf(const Tensor &tensor, DType requested) const;
 
   /// The request for these extents, with everything that depends on the device or the compiler left

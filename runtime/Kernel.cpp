@@ -1,0 +1,174 @@
+// Launching: a call's scalars give grids and workspace offsets (the plan), tensors and plan give
+// the parameter block, the device runs the launches one after the other.
+//   workspace:  | buffer 0 | buffer 1 | ... | scratch of the workers |     each 64-byte aligned
+#include "runtime/Jit.h"
+
+#include <fmt/format.h>
+
+#include <chrono>
+#include <cstring>
+
+namespace heddle {
+namespace {
+
+constexpr int64_t kAlignment = 64;
+constexpr int64_t kMaxWorkspace = int64_t(1) << 50;
+constexpr size_t kMaxBlockBytes = 4096; ///< Artifact::validate holds blockBytes to it
+
+Error tooLarge(std::string_view what, int64_t bytes) {
+  return {ErrorCode::ResourceExhausted,
+          fmt::format("found {} of {} bytes, expected 0 to 2^50; the extents or parameters are too "
+                      "large",
+                      what, bytes)};
+}
+
+/// Adds `bytes`, rounded up, to `total`.
+Status grow(int64_t &total, int64_t bytes, std::string_view what) {
+  if (bytes < 0 || bytes > kMaxWorkspace || total > kMaxWorkspace - bytes)
+    return tooLarge(what, bytes);
+  total += (bytes + kAlignment - 1) / kAlignment * kAlignment;
+  return {};
+}
+
+template <typename T> void place(std::byte *block, int64_t offset, T value) {
+  static_assert(sizeof(T) == 8);
+  std::memcpy(block + offset, &value, sizeof(value));
+}
+
+} // namespace
+
+void AlignedBuffer::Free::operator()(void *pointer) const { std::free(pointer); }
+
+Result<AlignedBuffer> AlignedBuffer::allocate(int64_t bytes) {
+  if (bytes < 0)
+    return Error{ErrorCode::InvalidArgument,
+                 fmt::format("found a buffer size of {} bytes, expected 0 or more", bytes)};
+  AlignedBuffer buffer;
+  const size_t size = (static_cast<size_t>(bytes) + kAlignment - 1) / kAlignment * kAlignment;
+  buffer.memory.reset(std::aligned_alloc(kAlignment, std::max<size_t>(size, kAlignment)));
+  if (!buffer.memory)
+    return Error{ErrorCode::ResourceExhausted,
+                 fmt::format("cannot allocate {} bytes of memory", bytes)};
+  std::memset(buffer.memory.get(), 0, size);
+  buffer.bytes = bytes;
+  return buffer;
+}
+
+Result<std::shared_ptr<const Kernel>> Kernel::load(Artifact artifact, KernelOrigin origin,
+                                                   std::shared_ptr<Device> device) {
+  HEDDLE_CHECK(artifact.validate());
+  const auto start = std::chrono::steady_clock::now();
+  std::shared_ptr<Kernel> kernel(new Kernel);
+  kernel->code = std::move(artifact);
+  kernel->device = std::move(device);
+  HEDDLE_TRY(binding, Binding::make(kernel->code));
+  HEDDLE_TRY(loaded, kernel->device->load(kernel->code));
+  kernel->binding = std::move(binding);
+  kernel->loaded = std::move(loaded);
+  kernel->from = std::move(origin);
+  kernel->from.loadMs =
+      std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+  return std::shared_ptr<const Kernel>(std::move(kernel));
+}
+
+Status Kernel::makePlan(const ScalarValues &scalars, Plan &plan) const {
+  const std::span<const int64_t> values = scalars.span();
+  plan.bytes = 0;
+  for (size_t b = 0; b < code.workspaceBytes.size(); ++b) {
+    HEDDLE_TRY(bytes, code.workspaceBytes[b].evaluate(values));
+    plan.buffers[b] = plan.bytes;
+    HEDDLE_CHECK(grow(plan.bytes, bytes, "a workspace buffer"));
+  }
+  int64_t scratch = 0;
+  for (size_t l = 0; l < code.launches.size(); ++l) {
+    const Launch &launch = code.launches[l];
+    for (int d = 0; d < 3; ++d) {
+      HEDDLE_TRY(extent, launch.grid[d].evaluate(values));
+      plan.launches[l].grid[d] = std::max<int64_t>(extent, 0);
+    }
+    HEDDLE_TRY(shared, launch.sharedBytes.evaluate(values));
+    HEDDLE_TRY(repeat, launch.repeat.evaluate(values));
+    if (shared < 0 || shared > kMaxWorkspace)
+      return tooLarge("scratch memory", shared);
+    plan.launches[l].sharedBytes = shared;
+    plan.repeats[l] = repeat;
+    scratch = std::max(scratch, loaded->scratchBytes(shared));
+  }
+  plan.scratch = plan.bytes;
+  return grow(plan.bytes, scratch, "scratch memory");
+}
+
+Result<int64_t> Kernel::workspaceBytes(std::span<const TensorView> tensors,
+                                       std::span<const ParameterValue> parameters) const {
+  HEDDLE_TRY(scalars, binding.bind(tensors, parameters));
+  Plan plan;
+  HEDDLE_CHECK(makePlan(scalars, plan));
+  return plan.bytes;
+}
+
+Result<int64_t> Kernel::workspaceBytes(const Extents &extents,
+                                       std::span<const ParameterValue> parameters) const {
+  HEDDLE_TRY(scalars, binding.bindExtents(extents, parameters));
+  Plan plan;
+  HEDDLE_CHECK(makePlan(scalars, plan));
+  return plan.bytes;
+}
+
+void Kernel::fillBlock(std::span<const TensorView> tensors, const ScalarValues &scalars,
+                       const Plan &plan, std::byte *workspace, std::byte *block) const {
+  for (const Argument &argument : code.arguments)
+    switch (argument.kind) {
+    case Argument::TensorPointer:
+      place(block, argument.offset, tensors[argument.index].data);
+      break;
+    case Argument::TensorStride:
+      place(block, argument.offset, tensors[argument.index].strides[argument.dim]);
+      break;
+    case Argument::ScalarValue:
+      if (code.scalars[argument.index].kind == ScalarInfo::FloatParameter)
+        place(block, argument.offset, scalars.floats[argument.index]);
+      else
+        place(block, argument.offset, scalars.integers[argument.index]);
+      break;
+    case Argument::WorkspacePointer:
+      place(block, argument.offset, workspace + plan.buffers[argument.index]);
+      break;
+    case Argument::RepeatIndex:
+      place(block, argument.offset, int64_t(0));
+      break;
+    }
+}
+
+Status Kernel::runLaunches(const Plan &plan, std::byte *workspace, std::byte *block) const {
+  for (size_t l = 0; l < code.launches.size(); ++l)
+    for (int64_t repeat = 0; repeat < plan.repeats[l]; ++repeat) {
+      for (const Argument &argument : code.arguments)
+        if (argument.kind == Argument::RepeatIndex)
+          place(block, argument.offset, repeat);
+      HEDDLE_CHECK(
+          loaded->run(static_cast<int64_t>(l), plan.launches[l], block, workspace + plan.scratch));
+    }
+  return {};
+}
+
+Status Kernel::launch(std::span<const TensorView> tensors,
+                      std::span<const ParameterValue> parameters, Workspace workspace) const {
+  HEDDLE_TRY(scalars, binding.bind(tensors, parameters));
+  Plan plan;
+  HEDDLE_CHECK(makePlan(scalars, plan));
+  if (workspace.bytes < plan.bytes || (plan.bytes > 0 && !workspace.data))
+    return Error{ErrorCode::InvalidArgument,
+                 fmt::format("found a workspace of {} bytes{}, expected at least {}; ask "
+                             "workspaceBytes for these tensors",
+                             workspace.bytes, workspace.data ? "" : " (a null pointer)",
+                             plan.bytes)};
+  if (reinterpret_cast<uintptr_t>(workspace.data) % kAlignment != 0)
+    return Error{ErrorCode::InvalidArgument,
+                 "found a workspace whose address is no multiple of 64, expected one that is"};
+  alignas(kAlignment) std::array<std::byte, kMaxBlockBytes> block;
+  std::byte *memory = static_cast<std::byte *>(workspace.data);
+  fillBlock(tensors, scalars, plan, memory, block.data());
+  return runLaunches(plan, memory, block.data());
+}
+
+} // namespace heddle

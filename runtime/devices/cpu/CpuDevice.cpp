@@ -1,0 +1,144 @@
+// Loads shared objects and runs their entries over grid points. A worker's scratch is its own part
+// of the caller's scratch memory; a launch allocates nothing.
+//   grid 16 x 8 x 1, 2 threads: points 0..127, x fastest, handed out in chunks in ascending order
+#include "runtime/devices/cpu/CpuDevice.h"
+
+#include "runtime/devices/cpu/SharedImage.h"
+#include "runtime/devices/cpu/ThreadPool.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
+namespace heddle::cpu {
+namespace {
+
+constexpr int kMaxThreads = 4096;
+constexpr int64_t kChunksPerThread = 8; ///< how finely a grid of equal points is shared out
+constexpr int64_t kMaxPoints = int64_t(1) << 62;
+
+using Entry = void (*)(const void *block, int64_t first, int64_t last, void *scratch);
+
+int64_t roundUp(int64_t bytes) { return (bytes + 63) / 64 * 64; }
+
+struct Call {
+  Entry entry;
+  const void *block;
+  char *scratch;
+  int64_t scratchStep;
+};
+
+void runChunk(void *context, int64_t first, int64_t last, int worker) {
+  const Call &call = *static_cast<const Call *>(context);
+  call.entry(call.block, first, last, call.scratch + worker * call.scratchStep);
+}
+
+class CpuKernel : public LoadedKernel {
+public:
+  CpuKernel(std::shared_ptr<ThreadPool> pool, SharedImage image, std::vector<Entry> entries,
+            std::vector<bool> longestFirst)
+      : pool(std::move(pool)), image(std::move(image)), entries(std::move(entries)),
+        longestFirst(std::move(longestFirst)) {}
+
+  int64_t scratchBytes(int64_t sharedBytes) const override {
+    int64_t all = 0;
+    const bool fits = !__builtin_mul_overflow(roundUp(sharedBytes), pool->threads(), &all);
+    return fits ? all : INT64_MAX;
+  }
+
+  Status run(int64_t index, const GridLaunch &launch, const void *block, void *scratch) override {
+    int64_t points = 1;
+    for (int64_t extent : launch.grid)
+      if (extent < 0 || __builtin_mul_overflow(points, extent, &points) || points > kMaxPoints)
+        return Error{ErrorCode::ResourceExhausted,
+                     fmt::format("found a grid of {} x {} x {} points, expected fewer than 2^62",
+                                 launch.grid[0], launch.grid[1], launch.grid[2])};
+    // Points of falling cost go out one by one, so that the last to finish is a cheap one.
+    const int64_t chunk = longestFirst[index]
+                              ? 1
+                              : std::max<int64_t>(1, points / (pool->threads() * kChunksPerThread));
+    Call call{entries[index], block, static_cast<char *>(scratch), roundUp(launch.sharedBytes)};
+    pool->run(points, chunk, runChunk, &call);
+    return {};
+  }
+
+private:
+  std::shared_ptr<ThreadPool> pool;
+  SharedImage image;
+  std::vector<Entry> entries;
+  std::vector<bool> longestFirst;
+};
+
+class CpuDevice : public Device {
+public:
+  CpuDevice(int threads, HostInfo host)
+      : info(std::move(host)), description(info.facts()),
+        pool(std::make_shared<ThreadPool>(threads)) {}
+
+  const std::string &name() const override { return cpuName; }
+  const std::string &target() const override { return cpuName; }
+  const std::string &facts() const override { return description; }
+  int workers() const override { return pool->threads(); }
+
+  Result<std::unique_ptr<LoadedKernel>> load(const Artifact &artifact) override {
+    HEDDLE_CHECK(checkFeatures(artifact));
+    HEDDLE_TRY(image, SharedImage::load(artifact.image));
+    std::vector<Entry> entries;
+    std::vector<bool> longestFirst;
+    for (const Launch &launch : artifact.launches) {
+      void *address = image.find(launch.entry);
+      if (!address)
+        return Error{ErrorCode::CorruptData,
+                     fmt::format("found no entry {} in the code of {}; compile it again",
+                                 launch.entry, artifact.name)};
+      entries.push_back(reinterpret_cast<Entry>(address));
+      longestFirst.push_back(launch.longestFirst);
+    }
+    return std::unique_ptr<LoadedKernel>(std::make_unique<CpuKernel>(
+        pool, std::move(image), std::move(entries), std::move(longestFirst)));
+  }
+
+private:
+  Status checkFeatures(const Artifact &artifact) const {
+    if (artifact.target != cpuName)
+      return Error{ErrorCode::InvalidArgument,
+                   fmt::format("found code for {}, expected code for cpu", artifact.target)};
+    std::vector<std::string> missing;
+    bool tiles = false;
+    for (const std::string &feature : artifact.requiredFeatures) {
+      if (!info.has(feature))
+        missing.push_back(feature);
+      tiles |= feature.starts_with("amx");
+    }
+    if (!missing.empty())
+      return Error{
+          ErrorCode::Unsupported,
+          fmt::format("{} needs {}, which this processor ({}) has not; compile it for this "
+                      "processor",
+                      artifact.name, fmt::join(missing, ", "), info.model)};
+    return tiles ? requestAmx() : Status();
+  }
+
+  const std::string cpuName = "cpu";
+  HostInfo info;
+  std::string description;
+  std::shared_ptr<ThreadPool> pool;
+};
+
+} // namespace
+
+Result<std::unique_ptr<Device>> openCpuDevice(int threads) {
+  return openCpuDevice(threads, detectHost());
+}
+
+Result<std::unique_ptr<Device>> openCpuDevice(int threads, HostInfo host) {
+  if (threads < 0 || threads > kMaxThreads)
+    return Error{ErrorCode::InvalidArgument,
+                 fmt::format("found {} threads, expected 1 to {}, or 0 for every core", threads,
+                             kMaxThreads)};
+  const int workers = threads ? threads : host.cores;
+  return std::unique_ptr<Device>(std::make_unique<CpuDevice>(workers, std::move(host)));
+}
+
+} // namespace heddle::cpu

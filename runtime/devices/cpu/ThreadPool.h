@@ -1,0 +1,50 @@
+// Persistent threads that share out grid points.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <thread>
+#include <vector>
+
+namespace heddle::cpu {
+
+/// Runs one loop at a time over its threads and the caller's. A loop started while another runs
+/// (from a second thread, or from inside a loop) is run by its caller alone, so nothing can wait in
+/// a circle. A loop allocates nothing.
+class ThreadPool {
+public:
+  /// Work on the points [first, last), as worker number `worker` of `threads()`.
+  using Body = void (*)(void *context, int64_t first, int64_t last, int worker);
+
+  /// `threads` counts the caller: 1 starts no thread.
+  explicit ThreadPool(int threads);
+  ~ThreadPool();
+  ThreadPool(const ThreadPool &) = delete;
+  ThreadPool &operator=(const ThreadPool &) = delete;
+
+  int threads() const { return static_cast<int>(workers.size()) + 1; }
+
+  /// Calls `body` until all of [0, points) is done, `chunk` points (at least 1) at a time, handed
+  /// out in ascending order to whoever is free; the caller alone takes them in one piece. Returns
+  /// when everything is done.
+  void run(int64_t points, int64_t chunk, Body body, void *context);
+
+private:
+  void work(int worker);
+  void takeChunks(int worker);
+
+  std::vector<std::thread> workers;
+  std::atomic<bool> busy = false; ///< a loop is running
+
+  // The loop in progress; written before `round` changes, read after.
+  Body body = nullptr;
+  void *context = nullptr;
+  int64_t points = 0, chunk = 1;
+  std::atomic<int64_t> next = 0; ///< first point not handed out
+
+  std::atomic<uint32_t> round = 0; ///< counts loops; workers wait for it to change
+  std::atomic<int> unfinished = 0; ///< workers still in the loop
+  std::atomic<bool> stopping = false;
+};
+
+} // namespace heddle::cpu
