@@ -91,7 +91,8 @@ Result<Binding> Binding::make(const Artifact &artifact) {
     dim.name = name;
     const char *end = name.data() + name.size();
     int64_t literal = 0;
-    if (!name.empty() && std::from_chars(name.data(), end, literal).ptr == end)
+    const std::from_chars_result number = std::from_chars(name.data(), end, literal);
+    if (number.ec == std::errc() && number.ptr == end)
       dim.fixed = literal;
     if (const auto fixed = artifact.staticDims.find(name); fixed != artifact.staticDims.end())
       dim.fixed = fixed->second;

@@ -69,8 +69,9 @@ std::string spell(const ExtentClass &value) {
 }
 
 bool read(std::string_view text, int64_t &value) {
-  return std::from_chars(text.data(), text.data() + text.size(), value).ptr ==
-         text.data() + text.size();
+  const char *end = text.data() + text.size();
+  const std::from_chars_result result = std::from_chars(text.data(), end, value);
+  return result.ec == std::errc() && result.ptr == end;
 }
 
 bool read(std::string_view text, DType &value) {

@@ -38,7 +38,8 @@ Error wrong(std::string message) { return {ErrorCode::InvalidArgument, std::move
 std::optional<int64_t> number(std::string_view text) {
   int64_t value = 0;
   const char *end = text.data() + text.size();
-  if (text.empty() || std::from_chars(text.data(), end, value).ptr != end)
+  const std::from_chars_result result = std::from_chars(text.data(), end, value);
+  if (result.ec != std::errc() || result.ptr != end)
     return std::nullopt;
   return value;
 }

@@ -58,7 +58,7 @@ Result<Schedule> completeSchedule(const Schedule &given, const Machine &machine,
 Status checkSchedule(const Schedule &schedule, const Machine &machine, const Problem &problem);
 
 /// Every legal combination of candidates, the default first, then in lexical order of the canonical
-/// order. The default is always legal.
+/// order. Knob ISA takes its default alone. Empty if nothing fits: heads too wide for the machine.
 std::vector<Schedule> legalSchedules(const Machine &machine, const Problem &problem);
 
 } // namespace heddle::compiler
