@@ -69,8 +69,10 @@ std::string untrusted(const std::string &path) {
 }
 
 /// Whole hours are enough for "least recently used", and spare most writes.
-void touch(const std::string &path, const struct stat &status) {
-  if (::time(nullptr) - status.st_mtim.tv_sec > kTouchAfterSeconds)
+void markUsed(const std::string &path) {
+  struct stat status;
+  if (::stat(path.c_str(), &status) == 0 &&
+      ::time(nullptr) - status.st_mtim.tv_sec > kTouchAfterSeconds)
     ::utimensat(AT_FDCWD, path.c_str(), nullptr, 0); // a read-only store stays as it is
 }
 
@@ -97,7 +99,6 @@ Result<std::string> readFile(const std::string &path) {
     at += got;
   }
   bytes.resize(at); // shorter than announced: the checksum will tell
-  touch(path, status);
   return bytes;
 }
 
@@ -168,6 +169,7 @@ std::optional<std::string> Cache::get(EntryKind kind, std::string_view key) cons
     state->say(LogLevel::Warning, fmt::format("{}: {}", path, payload.error().message));
     return std::nullopt;
   }
+  markUsed(path);
   return std::move(*payload);
 }
 

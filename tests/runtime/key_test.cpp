@@ -1,0 +1,75 @@
+// Keys: every input of a kernel, changed one by one, is another key.
+#include "runtime/Key.h"
+#include "tests/runtime/Samples.h"
+#include "tests/support/Test.h"
+
+#include <functional>
+#include <set>
+
+using namespace heddle;
+
+static const std::function<void(Request &)> kChanges[] = {
+    [](Request &r) { r.patternText += " "; },
+    [](Request &r) { r.patternName = "q"; },
+    [](Request &r) { r.dims["D"] = 64; },
+    [](Request &r) { r.dims["E"] = 64; },
+    [](Request &r) { r.dims.erase("G"); },
+    [](Request &r) { r.dtypes["*"] = DType::F16; },
+    [](Request &r) { r.dtypes["k"] = DType::F16; },
+    [](Request &r) { r.constants["cap"] = 30; },
+    [](Request &r) { r.constants.clear(); },
+    [](Request &r) { r.extents["Tq"].bound = ExtentClass::UpTo16; },
+    [](Request &r) { r.extents["Tk"].multipleOf16 = false; },
+    [](Request &r) { r.extents["B"] = {}; },
+    [](Request &r) { r.alignedPointers = !r.alignedPointers; },
+    [](Request &r) { r.form = "chunked"; },
+    [](Request &r) { r.target = "sm_80"; },
+    [](Request &r) { r.machine = "x86-avx2"; },
+    [](Request &r) { r.deviceFacts += " avx512f"; },
+    [](Request &r) { r.compilerBuild = "0123abce"; },
+    [](Request &r) { r.flags = ""; },
+};
+
+TEST_CASE("every input changed one by one gives another request key") {
+  std::set<std::string> keys = {requestKey(test::sampleRequest())};
+  for (const auto &change : kChanges) {
+    Request request = test::sampleRequest();
+    change(request);
+    INFO("change " << &change - kChanges);
+    CHECK(keys.insert(requestKey(request)).second);
+  }
+  for (const auto &[knob, value] : {std::pair<const char *, int64_t>{"BM", 32}, {"MQ", 4}}) {
+    Request request = test::sampleRequest();
+    request.schedule[knob] = value;
+    CHECK(keys.insert(requestKey(request)).second);
+  }
+  CHECK(requestKey(test::sampleRequest()).size() == 64);
+}
+
+TEST_CASE("the winner's key depends on everything but the schedule") {
+  std::set<std::string> keys = {winnerKey(test::sampleRequest())};
+  for (const auto &change : kChanges) {
+    Request request = test::sampleRequest();
+    change(request);
+    CHECK(keys.insert(winnerKey(request)).second);
+  }
+  Request request = test::sampleRequest();
+  request.schedule = {{"BM", 1}};
+  CHECK(winnerKey(request) == winnerKey(test::sampleRequest()));
+  request.schedule.clear();
+  CHECK(winnerKey(request) != requestKey(request));
+}
+
+TEST_CASE("a signature's key tells text and name apart") {
+  CHECK(signatureKey("ab", "c") != signatureKey("a", "bc"));
+  CHECK(signatureKey("a", "") != signatureKey("a", "a"));
+  CHECK(signatureKey("a", "b") == signatureKey("a", "b"));
+}
+
+TEST_CASE("schedules survive their text") {
+  const std::map<std::string, int64_t> schedule = {{"BM", 64}, {"SPLIT", -1}};
+  CHECK(scheduleText(schedule) == "BM=64,SPLIT=-1");
+  CHECK(*parseScheduleText(scheduleText(schedule)) == schedule);
+  CHECK(parseScheduleText("")->empty());
+  CHECK(!parseScheduleText("BM=64,").ok());
+}
