@@ -15,16 +15,23 @@ namespace heddle::pattern {
 enum class ExprType : uint8_t { Integer, Real, Boolean };
 llvm::StringRef toString(ExprType type);
 
-/// One callable function. `result` Integer means: integer if all arguments are, else real.
+/// One callable function and the type of its value.
 struct Function {
+  enum Rule {
+    Real,    ///< real whatever the arguments
+    Same,    ///< integer if all arguments are, else real
+    Rounded, ///< integer, of real arguments
+    Whole,   ///< integer, of integer arguments only
+    Choice,  ///< select(condition, a, b)
+    Truth,   ///< truth value, of integer arguments
+  };
   const char *name;
   int minArguments, maxArguments;
-  enum Rule { Real, SameAsArguments, Integer, Select, Tree } rule;
+  Rule rule;
   const char *help;
 };
-/// exp log exp2 log2 tanh sigmoid softplus silu relu abs sqrt rsqrt floor ceil round sign cos sin
-/// min max pow clamp select cdiv bitxor bitlen float ancestor depth ...
 llvm::ArrayRef<Function> functions();
+/// Null if there is no function of that name.
 const Function *findFunction(llvm::StringRef name);
 
 /// Type of each name and each tensor that an expression may use.
@@ -43,6 +50,10 @@ struct TypeResult {
   std::string mistake;
 };
 TypeResult typeOf(ExprAttr expr, const TypeScope &scope);
+/// The same for one node whose children's types are known.
+TypeResult typeOfNode(ExprAttr expr, llvm::ArrayRef<ExprType> children, const TypeScope &scope);
+/// Type of an element of the row that a Member looks into: `read` lacks its last index.
+TypeResult typeOfRow(ExprAttr read, llvm::ArrayRef<ExprType> indices, const TypeScope &scope);
 
 /// Names of free Vars, of Params, Dims and tensors read; sorted, each once.
 std::vector<std::string> freeVars(ExprAttr expr);
@@ -72,7 +83,7 @@ ExprAttr simplify(ExprAttr expr);
 std::optional<int64_t>
 evaluateInteger(ExprAttr expr, llvm::function_ref<std::optional<int64_t>(llvm::StringRef)> lookup);
 
-/// Value of one scalar function (all of functions() except select, ancestor, depth) on doubles.
+/// Value of one scalar function (all of functions() but select, ancestor, depth) on doubles.
 double applyFunction(llvm::StringRef name, llvm::ArrayRef<double> arguments);
 
 } // namespace heddle::pattern

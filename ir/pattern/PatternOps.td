@@ -220,15 +220,17 @@ def Pattern_MixOp : Pattern_ValueOp<"mix", [AttrSizedOperandSegments]> {
     /// True if the q and k operands carry a sub-token axis after the length: writes > 1 (readouts).
     bool hasWriteAxis();
     bool hasReadAxis();
-    /// Position of the axis of heads, features in q, k or v.
-    /// Extents: lengths, heads of q, k, v and of the state (= the output), widths before feature maps.
+    /// Extents: lengths (Var len_k for paged and ring keys), heads of q, k, v, of the output (the
+    /// largest) and of the state (k's and v's), widths of k before and after its feature maps.
     ExprAttr queryLength();
     ExprAttr keyLength();
     ExprAttr queryHeads();
     ExprAttr keyHeads();
     ExprAttr valueHeads();
     ExprAttr outputHeads();
+    ExprAttr stateHeads();
     ExprAttr keyWidth();
+    ExprAttr featureWidth();
     ExprAttr valueWidth();
   }];
 }
