@@ -1,0 +1,273 @@
+// The C entry points of libheddle-compiler: bytes in, the compiler called, bytes or an error out.
+//   compile(request text) -> Request::parse -> compiler::compile -> Artifact::serialize -> sink
+#include "compiler/Plugin.h"
+
+#include "compiler/Compiler.h"
+#include "compiler/Interpreter.h"
+#include "compiler/PluginSignature.h"
+#include "compiler/schedule/Schedule.h"
+#include "ir/pattern/Parse.h"
+#include "ir/pattern/PatternDialect.h"
+#include "runtime/Version.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <nlohmann/json.hpp>
+
+#include <exception>
+
+namespace heddle::compiler {
+namespace {
+
+std::string_view view(heddle_bytes bytes) { return {bytes.data, bytes.size}; }
+
+/// Runs `work` and hands its text, or its error, to the sink. Nothing may be thrown across the
+/// boundary; what a library throws all the same becomes an error.
+template <typename Work> int answer(heddle_sink sink, void *user, Work work) {
+  Result<std::string> result = Error{};
+  try {
+    result = work();
+  } catch (const std::exception &thrown) {
+    result = Error{ErrorCode::Internal, fmt::format("an exception was thrown: {}", thrown.what())};
+  }
+  const std::string bytes = result.ok() ? *result : result.error().serialize();
+  sink(user, bytes.data(), bytes.size());
+  return result.ok() ? 0 : 1;
+}
+
+/// A pattern text, parsed; the context owns what `def` points to.
+struct ParsedPattern {
+  std::unique_ptr<mlir::MLIRContext> context;
+  pattern::Parsed parsed;
+  pattern::DefOp def;
+};
+
+Error parseError(const std::vector<pattern::Diagnostic> &diagnostics) {
+  Error error{ErrorCode::InvalidPattern, "found a text that is no pattern"};
+  bool first = true;
+  for (const pattern::Diagnostic &diagnostic : diagnostics) {
+    if (!first || diagnostic.severity != pattern::Diagnostic::Error) {
+      error.notes.push_back(diagnostic.str());
+      continue;
+    }
+    first = false;
+    error.message = diagnostic.message;
+    if (diagnostic.line > 0)
+      error.where = fmt::format("{}:{}:{}", diagnostic.file, diagnostic.line, diagnostic.column);
+  }
+  return error;
+}
+
+Result<ParsedPattern> parse(std::string_view text, std::string_view name) {
+  ParsedPattern pattern;
+  pattern.context = pattern::makePatternContext();
+  pattern.parsed = pattern::parsePatterns(*pattern.context, text, "pattern.heddle");
+  if (!pattern.parsed.ok())
+    return parseError(pattern.parsed.diagnostics);
+  std::string why;
+  pattern.def = pattern::findPattern(*pattern.parsed.module, name, why);
+  if (!pattern.def)
+    return Error{ErrorCode::NotFound, why};
+  return pattern;
+}
+
+// --- interpret -----------------------------------------------------------------------------------
+
+Result<TensorView> viewOf(const heddle_compiler_tensor &tensor) {
+  TensorView out;
+  out.data = tensor.data;
+  out.dtype = static_cast<DType>(tensor.dtype);
+  out.rank = tensor.rank;
+  if (tensor.rank < 1 || tensor.rank > kMaxRank || !isValid(out.dtype))
+    return Error{
+        ErrorCode::InvalidArgument,
+        fmt::format("found {} with {} dimensions and element type {}, expected 1 to {} and "
+                    "a known type",
+                    view(tensor.name), tensor.rank, tensor.dtype, kMaxRank)};
+  std::copy_n(tensor.shape, tensor.rank, out.shape.begin());
+  std::copy_n(tensor.strides, tensor.rank, out.strides.begin());
+  return out;
+}
+
+Result<Bindings> bindingsOf(const Request &request, const heddle_compiler_call &call) {
+  Bindings bindings;
+  bindings.dims = request.dims;
+  bindings.dims.erase("G"); // follows from the heads
+  bindings.params = request.constants;
+  for (size_t n = 0; n < call.parameter_count; ++n)
+    bindings.params[std::string(view(call.parameters[n].name))] = call.parameters[n].value;
+  for (size_t n = 0; n < call.input_count; ++n) {
+    HEDDLE_TRY(tensor, viewOf(call.inputs[n]));
+    bindings.tensors[std::string(view(call.inputs[n].name))] = tensor;
+  }
+  return bindings;
+}
+
+/// The place of row (b, h, row) in a result [B, T, H, ...].
+int64_t rowOffset(const TensorView &view, const Row &row) {
+  return row.b * view.strides[0] + row.row * view.strides[1] + row.h * view.strides[2];
+}
+
+/// Copies an output to the caller's dense f64 tensor: whole, or only the rows that were asked for.
+Status deliver(const Output &output, const RowSelection &rows, const TensorView &view) {
+  const int64_t values = static_cast<int64_t>(output.values.size());
+  const bool fits =
+      view.dtype == DType::F64 && (rows.all() ? view.elements() == values : view.rank >= 3);
+  if (!fits)
+    return Error{
+        ErrorCode::InvalidArgument,
+        fmt::format("found a buffer for {} that is not f64 with {} elements", output.name, values)};
+  double *data = static_cast<double *>(view.data);
+  if (rows.all()) {
+    std::copy(output.values.begin(), output.values.end(), data);
+    return {};
+  }
+  const int64_t width = values / static_cast<int64_t>(rows.rows.size());
+  for (size_t n = 0; n < rows.rows.size(); ++n)
+    std::copy_n(output.values.begin() + n * width, width, data + rowOffset(view, rows.rows[n]));
+  return {};
+}
+
+Result<std::string> runInterpreter(const Request &request, const heddle_compiler_call &call) {
+  HEDDLE_TRY(pattern, parse(request.patternText, request.patternName));
+  HEDDLE_TRY(bindings, bindingsOf(request, call));
+  RowSelection rows;
+  for (size_t n = 0; n < call.row_count; ++n)
+    rows.rows.push_back({call.rows[3 * n], call.rows[3 * n + 1], call.rows[3 * n + 2]});
+  HEDDLE_TRY(outputs, interpret(pattern.def, bindings, rows));
+  for (size_t n = 0; n < call.result_count; ++n) {
+    const std::string name(view(call.results[n].name));
+    const Output *output = outputs.find(name);
+    if (!output)
+      return Error{ErrorCode::InvalidArgument,
+                   fmt::format("found the result '{}', which the pattern does not return", name)};
+    HEDDLE_TRY(target, viewOf(call.results[n]));
+    HEDDLE_CHECK(deliver(*output, rows, target));
+  }
+  return std::string();
+}
+
+// --- tables --------------------------------------------------------------------------------------
+
+nlohmann::json knobJson(const Knob &knob) {
+  return {{"name", knob.name},
+          {"target", knob.target},
+          {"candidates", knob.candidates},
+          {"help", knob.help}};
+}
+
+nlohmann::json machineJson(const Machine &machine) {
+  nlohmann::json json = {{"name", machine.name},          {"title", machine.title},
+                         {"target", machine.target},      {"features", machine.features},
+                         {"clock_ghz", machine.clockGHz}, {"memory_gbs", machine.memoryGBs},
+                         {"l1_bytes", machine.l1Bytes},   {"l2_bytes", machine.l2Bytes},
+                         {"l3_bytes", machine.l3Bytes},   {"sources", machine.sources}};
+  if (machine.target == "cpu")
+    json["vector"] = {{"bits", machine.vector.bits},
+                      {"registers", machine.vector.registers},
+                      {"fma_per_cycle", machine.vector.fmaPerCycle},
+                      {"bf16_dot_per_cycle", machine.vector.bf16DotPerCycle}};
+  else
+    json["gpu"] = {{"multiprocessors", machine.gpu.multiprocessors},
+                   {"shared_bytes_per_block", machine.gpu.sharedBytesPerBlock},
+                   {"tensor_f16_per_cycle", machine.gpu.tensorF16PerCycle},
+                   {"fma_per_cycle", machine.gpu.fmaPerCycle}};
+  return json;
+}
+
+// --- the entry points ----------------------------------------------------------------------------
+
+int compileEntry(heddle_bytes text, heddle_sink sink, void *user) {
+  return answer(sink, user, [&]() -> Result<std::string> {
+    HEDDLE_TRY(request, Request::parse(view(text)));
+    HEDDLE_TRY(artifact, compile(request));
+    HEDDLE_CHECK(artifact.validate());
+    return artifact.serialize();
+  });
+}
+
+int describeEntry(heddle_bytes text, heddle_bytes name, heddle_sink sink, void *user) {
+  return answer(sink, user, [&]() -> Result<std::string> {
+    HEDDLE_TRY(pattern, parse(view(text), view(name)));
+    HEDDLE_TRY(signature, signatureOf(pattern.def));
+    return signature.serialize();
+  });
+}
+
+int showEntry(heddle_bytes text, heddle_bytes station, heddle_sink sink, void *user) {
+  return answer(sink, user, [&]() -> Result<std::string> {
+    if (station.size == 0)
+      return fmt::format("{}\n", fmt::join(stations(), "\n"));
+    HEDDLE_TRY(request, Request::parse(view(text)));
+    return show(request, std::string(view(station)));
+  });
+}
+
+int enumerateEntry(heddle_bytes text, heddle_sink sink, void *user) {
+  return answer(sink, user, [&]() -> Result<std::string> {
+    HEDDLE_TRY(request, Request::parse(view(text)));
+    HEDDLE_TRY(schedules, enumerate(request));
+    std::string lines;
+    for (const Schedule &schedule : schedules)
+      lines += scheduleText(schedule) + "\n";
+    return lines;
+  });
+}
+
+int explainEntry(heddle_bytes text, heddle_sink sink, void *user) {
+  return answer(sink, user, [&]() -> Result<std::string> {
+    HEDDLE_TRY(request, Request::parse(view(text)));
+    HEDDLE_TRY(machine, machineOf(request));
+    HEDDLE_TRY(schedule, completeSchedule(request.schedule, machine, Problem::of(request)));
+    const nlohmann::json json = {{"machine", machine.title}, {"schedule", schedule}};
+    return json.dump();
+  });
+}
+
+int knobsEntry(heddle_sink sink, void *user) {
+  return answer(sink, user, []() -> Result<std::string> {
+    nlohmann::json list = nlohmann::json::array();
+    for (const char *target : {"cpu", "cuda"})
+      for (const Knob &knob : knobs(target))
+        list.push_back(knobJson(knob));
+    return list.dump();
+  });
+}
+
+int machinesEntry(heddle_sink sink, void *user) {
+  return answer(sink, user, []() -> Result<std::string> {
+    nlohmann::json list = nlohmann::json::array();
+    for (const std::string &name : machineNames()) {
+      HEDDLE_TRY(machine, loadMachine(name));
+      list.push_back(machineJson(machine));
+    }
+    return list.dump();
+  });
+}
+
+int interpretEntry(heddle_bytes text, const heddle_compiler_call *call, heddle_sink sink,
+                   void *user) {
+  return answer(sink, user, [&]() -> Result<std::string> {
+    HEDDLE_TRY(request, Request::parse(view(text)));
+    return runInterpreter(request, *call);
+  });
+}
+
+constexpr heddle_compiler_api kApi = {sizeof(heddle_compiler_api),
+                                      HEDDLE_COMPILER_API_VERSION,
+                                      kVersion,
+                                      compileEntry,
+                                      describeEntry,
+                                      showEntry,
+                                      enumerateEntry,
+                                      explainEntry,
+                                      knobsEntry,
+                                      machinesEntry,
+                                      interpretEntry};
+
+} // namespace
+} // namespace heddle::compiler
+
+extern "C" const heddle_compiler_api *heddle_compiler_get_api(uint32_t version) {
+  return version == HEDDLE_COMPILER_API_VERSION ? &heddle::compiler::kApi : nullptr;
+}
