@@ -112,7 +112,8 @@ def Tile_ViewOp : Tile_Op<"view", [Pure, AttrSizedOperandSegments]> {
     the view; a static extent must be that of the declaration.
     `paged<n> with table(%t)`: the first two kept dimensions are page and slot; row r of the view is slot
     r mod block of page table[r floordiv block]. `list<n> with table(%idx)`: row r is row
-    idx[r floordiv block] * block + r mod block; an index < 0 means rows that are not there.
+    idx[r floordiv block] * block + r mod block. Rows of an index < 0, and rows past the extent in a
+    last block, are not there: a load gives its fill.
     `wrap`: row r is row r mod the extent.
   }];
   let arguments = (ins StrAttr:$name, Variadic<Index>:$indices, DenseBoolArrayAttr:$kept,

@@ -518,14 +518,14 @@ struct RingUse {
 };
 
 /// Equal numbers of a and b wherever all of them run in loops of the same bounds.
-LogicalResult verifyBalance(RingOp ring, ArrayRef<Operation *> a, ArrayRef<Operation *> b,
-                            StringRef what) {
+LogicalResult verifyBalance(RingOp ring, ArrayRef<Operation *> a, StringRef aName,
+                            ArrayRef<Operation *> b, StringRef bName) {
   bool comparable = llvm::all_of(a, [&](Operation *op) { return sameTrips(op, a.front()); }) &&
                     llvm::all_of(b, [&](Operation *op) { return sameTrips(op, a.front()); });
   if (!comparable || a.size() == b.size())
     return success();
-  return ring.emitOpError() << "'" << ring.getName() << "' has " << a.size() << " puts and "
-                            << b.size() << " " << what
+  return ring.emitOpError() << "'" << ring.getName() << "' has " << a.size() << " " << aName
+                            << " and " << b.size() << " " << bName
                             << " in loops of the same bounds, expected as many";
 }
 
@@ -587,8 +587,8 @@ LogicalResult verifyRing(RingOp ring) {
       return put->emitOpError() << "fills ring '" << ring.getName()
                                 << "' from a second role, expected one producer";
   for (auto &[role, use] : readers) {
-    if (failed(verifyBalance(ring, puts, use.takes, "takes")) ||
-        failed(verifyBalance(ring, use.takes, use.releases, "releases")))
+    if (failed(verifyBalance(ring, puts, "puts", use.takes, "takes")) ||
+        failed(verifyBalance(ring, use.takes, "takes", use.releases, "releases")))
       return failure();
     for (Operation *take : use.takes)
       if (failed(verifyPutBefore(take, puts)))

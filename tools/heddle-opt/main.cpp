@@ -1,6 +1,7 @@
 // heddle-opt: reads IR text, runs passes by name, prints IR text. For tests and for looking.
 //   heddle-opt patterns/softcap.heddle
 #include "ir/pattern/PatternDialect.h"
+#include "ir/tile/TileDialect.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -17,6 +18,6 @@ int main(int argc, char **argv) {
   registry
       .insert<heddle::pattern::PatternDialect, mlir::arith::ArithDialect, mlir::func::FuncDialect,
               mlir::LLVM::LLVMDialect, mlir::math::MathDialect, mlir::memref::MemRefDialect,
-              mlir::scf::SCFDialect, mlir::vector::VectorDialect>();
+              mlir::scf::SCFDialect, mlir::vector::VectorDialect, heddle::tile::TileDialect>();
   return mlir::asMainReturnCode(mlir::MlirOptMain(argc, argv, "heddle-opt\n", registry));
 }
