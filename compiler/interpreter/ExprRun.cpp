@@ -298,7 +298,7 @@ void ExprProgram::computeTree(Node &node) {
   Operand other = evaluate(node.children[1]);
   for (int64_t n = 0; n < countOf(node); ++n) {
     double at = query[n];
-    while (at > other[n])
+    while (at >= 0 && at > other[n])
       at = parentOf(at);
     out[n] = at >= 0 && at == other[n];
   }
