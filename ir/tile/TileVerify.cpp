@@ -334,7 +334,11 @@ LogicalResult MmaOp::verify() {
   if (integers ? !accumulator.isInteger(32) : !accumulator.isF32())
     return emitOpError() << "accumulates in " << accumulator << ", expected "
                          << (integers ? "i32" : "f32");
-  if (getResult().getType() != c)
+  TileType result = getResult().getType();
+  // A start value made in registers may be written to scratch with the sums.
+  bool spilled = c.getSpace() == Space::Reg && result.getSpace() == Space::Local &&
+                 result.getLayout() == c.getLayout();
+  if (result.withPlace(c.getLayout(), c.getSpace()) != c || (result != c && !spilled))
     return emitOpError() << "gives " << getResult().getType() << " from init of " << c;
   return success();
 }

@@ -2,7 +2,7 @@
 // machine can run.
 #pragma once
 
-#include "compiler/targets/cpu/Isa.h"
+#include "compiler/machine/Isa.h"
 #include "compiler/targets/cpu/NativeCode.h"
 
 #include <dlfcn.h>

@@ -3,7 +3,7 @@
 // machine the compiler runs on.
 #pragma once
 
-#include "compiler/targets/cpu/Isa.h"
+#include "compiler/machine/Isa.h"
 
 #include "mlir/IR/BuiltinOps.h"
 

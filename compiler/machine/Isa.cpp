@@ -1,7 +1,7 @@
 // Reads the feature words of a machine and picks the instruction set level, e.g. a list with
 // avx512f .. avx512vl and avx512_bf16 gives AVX-512 with bf16 dot products. Two levels are enough:
 // any processor with AVX-512 that is not a Xeon Phi has F, BW, DQ and VL together.
-#include "compiler/targets/cpu/Isa.h"
+#include "compiler/machine/Isa.h"
 
 #include <fmt/format.h>
 

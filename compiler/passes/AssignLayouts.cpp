@@ -1,0 +1,473 @@
+// Decides for the CPU where each tile lives and which of its dimensions runs along the SIMD lanes:
+//
+//   %Q = load (64x128)      -> local, lanes along i: transposed once
+//   %K = load (128x128)     -> global: elements are broadcast from memory as they lie there
+//   %S = mma %Q, %K         -> reg: accumulators, consumed where they are made
+//   %s = map %S             -> local, lanes along i      %m, %r (64) -> reg: four vectors
+//   %O = mma %P, %V         -> local, lanes along i
+//
+// Steps: orient each product; spread the lane dimension through maps and reductions; choose spaces;
+// then write the types.
+#include "compiler/passes/CpuPasses.h"
+#include "ir/tile/TileDialect.h"
+
+#include "llvm/ADT/EquivalenceClasses.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/IR/PatternMatch.h"
+#include "mlir/Pass/Pass.h"
+
+using namespace mlir;
+
+namespace heddle::compiler {
+namespace {
+
+using tile::Space;
+using tile::TileType;
+
+TileType tileType(Value value) { return dyn_cast<TileType>(value.getType()); }
+
+int64_t position(ArrayAttr names, StringRef name) {
+  for (auto [n, attribute] : llvm::enumerate(names))
+    if (cast<StringAttr>(attribute).getValue() == name)
+      return n;
+  return -1;
+}
+
+/// How a product uses an operand.
+struct Product {
+  tile::MmaOp op;
+  enum Kind { Outer, Dot } kind = Outer; ///< lanes along a result dimension, or along the sum
+  int64_t lanes = 0;                     ///< dimension of the result along the lanes
+  bool lanesFromA = true;                ///< which operand has it
+  bool pairs = false;                    ///< dot products of bf16 pairs
+  int64_t sumA = 0, sumB = 0, freeA = 0, freeB = 0; ///< dimensions of the operands
+
+  Value lanesOperand() { return lanesFromA ? op.getA() : op.getB(); }
+  Value scalarOperand() { return lanesFromA ? op.getB() : op.getA(); }
+};
+
+class LayoutAssigner {
+public:
+  LayoutAssigner(tile::KernelOp kernel, const CpuLayoutOptions &options)
+      : kernel(kernel), options(options), builder(kernel.getContext()) {}
+
+  LogicalResult run() {
+    if (failed(orientProducts()))
+      return failure();
+    widenOperands();
+    spreadLanes();
+    chooseSpaces();
+    carryInPlace();
+    kernel.setStage(tile::Stage::Concrete);
+    return success();
+  }
+
+private:
+  // Step 1.
+  LogicalResult orientProducts();
+  LogicalResult orient(Product &product);
+  // Step 2: operands that are not f32 become f32, but for dot products of pairs.
+  void widenOperands();
+  void widen(Product &product, OpOperand &operand);
+  // Step 3.
+  void spreadLanes();
+  int64_t lanesOf(Value value);
+  void join(Value a, int64_t dimA, Value b, int64_t dimB);
+  // Step 4.
+  void chooseSpaces();
+  void placeLoad(tile::LoadOp load);
+  void placeMap(tile::MapOp map);
+  void placeLoop(tile::ForOp loop);
+  void place(Value value, Attribute layout, Space space) {
+    value.setType(tileType(value).withPlace(layout, space));
+  }
+  void placeLanes(Value value, int64_t dim, Space space) {
+    int64_t width = dim < 0 ? 1 : options.lanes;
+    place(value, tile::LanesAttr::get(kernel.getContext(), std::max<int64_t>(dim, 0), width),
+          space);
+  }
+  void placePairs(Value value, int64_t lanes, int64_t packed) {
+    place(value, tile::PairsAttr::get(kernel.getContext(), lanes, options.lanes, packed, 2),
+          Space::Local);
+  }
+  void placeGlobal(Value value) {
+    place(value, tile::StridedAttr::get(kernel.getContext()), Space::Global);
+  }
+  bool needsMemory(Value value);
+  std::optional<std::pair<int64_t, int64_t>> pairsFor(Value value);
+  // Step 5.
+  void carryInPlace();
+
+  tile::KernelOp kernel;
+  const CpuLayoutOptions &options;
+  OpBuilder builder;
+  SmallVector<Product> products;
+  llvm::EquivalenceClasses<std::pair<void *, int64_t>> classes;
+  DenseSet<std::pair<void *, int64_t>> lanesLeaders;
+};
+
+//===------------------------------------------------------------------------------------------===//
+// Step 1: orientation
+//===------------------------------------------------------------------------------------------===//
+
+/// Whether the tile is a load (possibly widened) whose last dimension is `dim`: contiguous memory.
+bool contiguousLoad(Value value, int64_t dim) {
+  if (tile::MapOp map = value.getDefiningOp<tile::MapOp>())
+    return map.getInputs().size() == 1 && contiguousLoad(map.getInputs()[0], dim);
+  return value.getDefiningOp<tile::LoadOp>() && dim == tileType(value).getRank() - 1;
+}
+
+LogicalResult LayoutAssigner::orient(Product &product) {
+  tile::MmaOp op = product.op;
+  SmallVector<StringRef> sums = op.getContracted();
+  if (sums.size() != 1 || tileType(op.getA()).getRank() != 2 || tileType(op.getB()).getRank() != 2)
+    return op.emitError("the CPU target multiplies tiles of two dimensions, contracting one");
+  product.sumA = position(op.getADims(), sums[0]);
+  product.sumB = position(op.getBDims(), sums[0]);
+  product.freeA = 1 - product.sumA;
+  product.freeB = 1 - product.sumB;
+  StringRef nameA = cast<StringAttr>(op.getADims()[product.freeA]).getValue();
+  int64_t fromA = position(op.getCDims(), nameA);
+  int64_t rows = tileType(op.getA()).getDim(product.freeA);
+  int64_t columns = tileType(op.getB()).getDim(product.freeB);
+  bool fewRows = rows * 2 < options.lanes;
+  if (fewRows && contiguousLoad(op.getA(), product.sumA) &&
+      contiguousLoad(op.getB(), product.sumB)) {
+    product.kind = Product::Dot;
+    product.lanesFromA = false;
+  } else {
+    product.lanesFromA = !fewRows || columns * 2 < options.lanes;
+  }
+  product.lanes = product.lanesFromA ? fromA : 1 - fromA;
+  bool bf16 = tileType(op.getA()).getElementType().isBF16() &&
+              tileType(op.getB()).getElementType().isBF16();
+  bool even = tileType(op.getA()).getDim(product.sumA) % 2 == 0;
+  product.pairs =
+      options.bf16Dot && bf16 && even && (product.kind == Product::Dot || product.lanesFromA);
+  return success();
+}
+
+LogicalResult LayoutAssigner::orientProducts() {
+  WalkResult result = kernel.walk([&](tile::MmaOp op) {
+    Product product;
+    product.op = op;
+    if (failed(orient(product)))
+      return WalkResult::interrupt();
+    products.push_back(product);
+    return WalkResult::advance();
+  });
+  return failure(result.wasInterrupted());
+}
+
+//===------------------------------------------------------------------------------------------===//
+// Step 2: widening
+//===------------------------------------------------------------------------------------------===//
+
+void LayoutAssigner::widen(Product &product, OpOperand &operand) {
+  TileType type = tileType(operand.get());
+  if (type.getElementType().isF32())
+    return;
+  builder.setInsertionPointAfterValue(operand.get());
+  SmallVector<StringRef> dims = {"r", "c"};
+  Type wide = type.withElementType(builder.getF32Type());
+  auto map = tile::MapOp::create(
+      builder, operand.getOwner()->getLoc(), TypeRange{wide}, ValueRange{operand.get()},
+      ArrayRef<SmallVector<StringRef>>{dims}, ArrayRef<StringRef>(dims),
+      [&](OpBuilder &b, Location loc, ValueRange elements) {
+        Value element = arith::ExtFOp::create(b, loc, b.getF32Type(), elements[0]);
+        tile::YieldOp::create(b, loc, element);
+      });
+  operand.set(map.getResult(0));
+}
+
+void LayoutAssigner::widenOperands() {
+  for (Product &product : products) {
+    if (product.pairs)
+      continue;
+    widen(product, product.op.getAMutable());
+    widen(product, product.op.getBMutable());
+    product.op.setPrecision(tile::Precision::F32);
+  }
+}
+
+//===------------------------------------------------------------------------------------------===//
+// Step 3: lanes
+//===------------------------------------------------------------------------------------------===//
+
+void LayoutAssigner::join(Value a, int64_t dimA, Value b, int64_t dimB) {
+  classes.unionSets({a.getAsOpaquePointer(), dimA}, {b.getAsOpaquePointer(), dimB});
+}
+
+void LayoutAssigner::spreadLanes() {
+  auto joinAll = [&](Value a, Value b) {
+    for (int64_t dim = 0; tileType(a) && dim < tileType(a).getRank(); ++dim)
+      join(a, dim, b, dim);
+  };
+  kernel.walk([&](Operation *op) {
+    if (auto map = dyn_cast<tile::MapOp>(op)) {
+      for (Value result : map.getResults())
+        joinAll(map.getResult(0), result);
+      for (auto [n, input] : llvm::enumerate(map.getInputs()))
+        for (auto [dim, target] : llvm::enumerate(map.getInputPositions(n)))
+          join(input, dim, map.getResult(0), target);
+    } else if (auto reduce = dyn_cast<tile::ReduceOp>(op)) {
+      joinAll(reduce.getInit(), reduce.getResult());
+      for (int64_t dim = 0, out = 0; dim < tileType(reduce.getTile()).getRank(); ++dim)
+        if (dim != static_cast<int64_t>(reduce.getDim()))
+          join(reduce.getTile(), dim, reduce.getResult(), out++);
+    } else if (auto mma = dyn_cast<tile::MmaOp>(op)) {
+      joinAll(mma.getInit(), mma.getResult());
+    } else if (auto loop = dyn_cast<tile::ForOp>(op)) {
+      for (auto [n, init] : llvm::enumerate(loop.getInits())) {
+        joinAll(init, loop.getIterArgs()[n]);
+        joinAll(init, loop.getResult(n));
+        joinAll(init, loop.getYield().getValues()[n]);
+      }
+    }
+  });
+  for (Product &product : products)
+    lanesLeaders.insert(classes.getOrInsertLeaderValue(
+        {product.op.getResult().getAsOpaquePointer(), product.lanes}));
+}
+
+/// The dimension of `value` along the lanes, or -1.
+int64_t LayoutAssigner::lanesOf(Value value) {
+  for (int64_t dim = 0; dim < tileType(value).getRank(); ++dim)
+    if (lanesLeaders.count(classes.getOrInsertLeaderValue({value.getAsOpaquePointer(), dim})))
+      return dim;
+  return -1;
+}
+
+//===------------------------------------------------------------------------------------------===//
+// Step 4: spaces
+//===------------------------------------------------------------------------------------------===//
+
+/// A product's operand that must lie in memory as bf16 pairs: (lanes, packed).
+std::optional<std::pair<int64_t, int64_t>> LayoutAssigner::pairsFor(Value value) {
+  for (Product &product : products) {
+    if (!product.pairs || product.kind == Product::Dot)
+      continue;
+    bool isA = product.op.getA() == value, isB = product.op.getB() == value;
+    if (!isA && !isB)
+      continue;
+    int64_t sum = isA ? product.sumA : product.sumB, free = 1 - sum;
+    bool readByLanes = value == product.lanesOperand();
+    if (readByLanes || sum == 0 || !value.getDefiningOp<tile::LoadOp>())
+      return std::make_pair(free, sum);
+  }
+  return std::nullopt;
+}
+
+/// Inside a loop over the tiles of a support nothing beyond `valid` counts, so it is never read.
+bool clippedByLoop(Operation *op) {
+  auto loop = op->getParentOfType<tile::ForOp>();
+  return loop && loop.getKind() != tile::LoopKind::Any;
+}
+
+void LayoutAssigner::placeLoad(tile::LoadOp load) {
+  Value value = load.getResult();
+  TileType type = tileType(value);
+  int64_t last = type.getRank() - 1;
+  if (type.getRank() == 1) {
+    if (lanesOf(value) == 0)
+      return placeLanes(value, 0, Space::Reg);
+    return load.getValid().empty() || clippedByLoop(load) ? placeGlobal(value)
+                                                          : placeLanes(value, 0, Space::Local);
+  }
+  if (auto pairs = pairsFor(value))
+    return placePairs(value, pairs->first, pairs->second);
+  int64_t lanes = lanesOf(value);
+  bool scalars = false;
+  for (Product &product : products) {
+    if (product.kind == Product::Dot || (product.op.getA() != value && product.op.getB() != value))
+      continue;
+    if (value == product.lanesOperand())
+      lanes = product.lanesFromA ? product.freeA : product.freeB;
+    else
+      scalars = true;
+  }
+  if (lanes >= 0 && lanes != last)
+    return placeLanes(value, lanes, Space::Local);
+  if (scalars && !load.getValid().empty() && !clippedByLoop(load))
+    return placeLanes(value, last, Space::Local);
+  placeGlobal(value);
+}
+
+/// How many reductions and products lie between the kernel's loads and the value, counted inside
+/// the value's block: what is used after a reduction over it must be kept in memory.
+int64_t level(Value value, Block *block, DenseMap<Value, int64_t> &memo) {
+  Operation *op = value.getDefiningOp();
+  if (!op || op->getBlock() != block || isa<tile::ForOp>(op))
+    return 0;
+  auto found = memo.find(value);
+  if (found != memo.end())
+    return found->second;
+  int64_t highest = 0;
+  for (Value operand : op->getOperands())
+    if (tileType(operand))
+      highest = std::max(highest, level(operand, block, memo));
+  if (isa<tile::ReduceOp, tile::MmaOp>(op))
+    ++highest;
+  return memo[value] = highest;
+}
+
+/// Whether some use reads the tile other than point by point in the nest that makes it.
+bool LayoutAssigner::needsMemory(Value value) {
+  DenseMap<Value, int64_t> memo;
+  Block *block = value.getParentBlock();
+  int64_t own = level(value, block, memo);
+  for (OpOperand &use : value.getUses()) {
+    Operation *user = use.getOwner();
+    if (user->getBlock() != block || isa<tile::ForOp, tile::YieldOp>(user))
+      return true;
+    if (auto mma = dyn_cast<tile::MmaOp>(user)) {
+      if (value != mma.getInit())
+        return true;
+    } else if (auto map = dyn_cast<tile::MapOp>(user)) {
+      for (Value operand : map.getInputs())
+        if (level(operand, block, memo) > own)
+          return true;
+    } else if (!isa<tile::ReduceOp, tile::StoreOp>(user)) {
+      return true;
+    }
+  }
+  return false;
+}
+
+void LayoutAssigner::placeMap(tile::MapOp map) {
+  for (Value result : map.getResults()) {
+    int64_t lanes = lanesOf(result);
+    if (tileType(result).getRank() == 1) {
+      placeLanes(result, lanes, Space::Reg);
+      continue;
+    }
+    bool widened = map.getInputs().size() == 1 && lanes < 0;
+    for (Product &product : products) {
+      if (product.kind == Product::Dot)
+        continue;
+      if (lanes < 0 && result == product.lanesOperand())
+        lanes = product.lanesFromA ? product.freeA : product.freeB;
+    }
+    if (lanes < 0)
+      lanes = tileType(result).getRank() - 1;
+    bool readAsItLies =
+        widened && contiguousLoad(result, lanes) && llvm::none_of(products, [&](Product &product) {
+          return product.kind == Product::Outer && result == product.scalarOperand();
+        });
+    if (auto pairs = pairsFor(result))
+      placePairs(result, pairs->first, pairs->second);
+    else
+      placeLanes(result, lanes, needsMemory(result) && !readAsItLies ? Space::Local : Space::Reg);
+  }
+}
+
+void LayoutAssigner::placeLoop(tile::ForOp loop) {
+  for (auto [n, result] : llvm::enumerate(loop.getResults())) {
+    if (!tileType(result))
+      continue;
+    Space space = tileType(result).getRank() == 1 ? Space::Reg : Space::Local;
+    int64_t lanes = lanesOf(result);
+    if (space == Space::Local && lanes < 0)
+      lanes = tileType(result).getRank() - 1;
+    placeLanes(result, lanes, space);
+    placeLanes(loop.getIterArgs()[n], lanes, space);
+  }
+}
+
+void LayoutAssigner::chooseSpaces() {
+  kernel.walk<WalkOrder::PreOrder>([&](Operation *op) {
+    if (auto load = dyn_cast<tile::LoadOp>(op)) {
+      placeLoad(load);
+    } else if (auto map = dyn_cast<tile::MapOp>(op)) {
+      placeMap(map);
+    } else if (auto loop = dyn_cast<tile::ForOp>(op)) {
+      placeLoop(loop);
+    } else if (isa<tile::FillOp, tile::IndexOp, tile::ReduceOp>(op)) {
+      for (Value result : op->getResults())
+        placeLanes(result, lanesOf(result), Space::Reg);
+    } else if (auto mma = dyn_cast<tile::MmaOp>(op)) {
+      placeLanes(mma.getResult(), lanesOf(mma.getResult()),
+                 needsMemory(mma.getResult()) ? Space::Local : Space::Reg);
+    }
+  });
+}
+
+//===------------------------------------------------------------------------------------------===//
+// Step 5: loop-carried tiles stay in one place
+//===------------------------------------------------------------------------------------------===//
+
+/// Whether `value`, yielded for iter argument `carried`, may be written where `carried` lies: its
+/// op is the last reader of the old value and reads it point by point.
+bool madeInPlace(Value value, Value carried) {
+  Operation *op = value.getDefiningOp();
+  if (!op || op->getBlock() != carried.getParentBlock() || tileType(value) != tileType(carried) ||
+      !value.hasOneUse() || !isa<tile::MmaOp, tile::MapOp>(op))
+    return false;
+  for (Operation *user : carried.getUsers()) {
+    if (user == op) {
+      auto mma = dyn_cast<tile::MmaOp>(op);
+      if (mma && (mma.getA() == carried || mma.getB() == carried))
+        return false;
+      continue;
+    }
+    bool feedsOnly = isa<tile::MapOp>(user) && llvm::all_of(user->getResults(), [&](Value result) {
+                       return tileType(result).getSpace() == Space::Reg && result.hasOneUse() &&
+                              *result.user_begin() == op;
+                     });
+    if (!feedsOnly && (user->getBlock() != op->getBlock() || !user->isBeforeInBlock(op)))
+      return false;
+  }
+  return true;
+}
+
+void LayoutAssigner::carryInPlace() {
+  SmallVector<tile::ForOp> loops;
+  kernel.walk([&](tile::ForOp loop) { loops.push_back(loop); });
+  for (tile::ForOp loop : loops)
+    for (auto [n, result] : llvm::enumerate(loop.getResults())) {
+      TileType type = tileType(result);
+      if (!type || type.getSpace() != Space::Local)
+        continue;
+      Value init = loop.getInits()[n];
+      bool fromLoop = init.getDefiningOp<tile::ForOp>() && init.hasOneUse();
+      if (!fromLoop) {
+        builder.setInsertionPoint(loop);
+        loop.getInitsMutable()[n].set(
+            tile::ConvertOp::create(builder, loop.getLoc(), type, init, UnitAttr()));
+      }
+      tile::YieldOp yield = loop.getYield();
+      Value next = yield.getValues()[n];
+      if (next != loop.getIterArgs()[n] && !madeInPlace(next, loop.getIterArgs()[n])) {
+        builder.setInsertionPoint(yield);
+        yield->setOperand(n,
+                          tile::ConvertOp::create(builder, loop.getLoc(), type, next, UnitAttr()));
+      }
+    }
+}
+
+class AssignLayoutsPass : public PassWrapper<AssignLayoutsPass, OperationPass<tile::KernelOp>> {
+public:
+  explicit AssignLayoutsPass(const CpuLayoutOptions &options) : options(options) {}
+  StringRef getArgument() const override { return "assign-layouts-cpu"; }
+  StringRef getDescription() const override {
+    return "layout and space of every tile, for the CPU";
+  }
+
+  void runOnOperation() override {
+    if (getOperation().getStage() == tile::Stage::Concrete)
+      return;
+    if (failed(LayoutAssigner(getOperation(), options).run()))
+      signalPassFailure();
+  }
+
+private:
+  CpuLayoutOptions options;
+};
+
+} // namespace
+
+std::unique_ptr<Pass> createAssignLayoutsPass(const CpuLayoutOptions &options) {
+  return std::make_unique<AssignLayoutsPass>(options);
+}
+
+} // namespace heddle::compiler

@@ -1,0 +1,37 @@
+// Passes that make tile IR concrete for the CPU. In order:
+//
+//   AssignLayouts   layout and space of every tile (README.md has the rules and a picture)
+//   PlaceMemory     offsets of `local` tiles in the worker's scratch, by liveness
+//   VerifyBudget    refuses what does not fit the machine, naming the tile
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+namespace mlir {
+class OpPassManager;
+class Pass;
+} // namespace mlir
+
+namespace heddle::compiler {
+
+struct CpuLayoutOptions {
+  int64_t lanes = 16;        ///< f32 elements of a vector
+  bool bf16Dot = false;      ///< the machine has dot products of bf16 pairs
+  int64_t l2Bytes = 1 << 20; ///< scratch may take no more
+};
+
+/// Abstract kernels become concrete: spaces `global` (stays where the view has it), `local`
+/// (scratch), `reg` (vectors along the rows, or made where it is used). Inserts `tile.convert`
+/// where a tile must move and `tile.map` where elements must be widened for the products.
+std::unique_ptr<mlir::Pass> createAssignLayoutsPass(const CpuLayoutOptions &options);
+
+/// Sets the attribute `tile.offset` (bytes; one per `local` result, -1 for others) on each op with
+/// local results, and `tile.scratch` (bytes in all) on the kernel. Values that a loop carries share
+/// the place of their start value; a map's result takes the place of an operand that dies there.
+std::unique_ptr<mlir::Pass> createPlaceMemoryPass();
+
+/// Fails when a kernel's scratch is larger than l2Bytes.
+std::unique_ptr<mlir::Pass> createVerifyBudgetPass(const CpuLayoutOptions &options);
+
+} // namespace heddle::compiler

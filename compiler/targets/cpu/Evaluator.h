@@ -1,0 +1,80 @@
+// Values of tiles at points. A tile has a place (TileStorage.h) or is made where it is read:
+//
+//   at(%P, (i lanes, j))  ->  at(%s, ..), at(%x, (i)), then the map's region on vectors
+//
+// What was made is remembered per scope; a scope is the body of one emitted loop.
+#pragma once
+
+#include "compiler/targets/cpu/TileStorage.h"
+
+#include "mlir/IR/IRMapping.h"
+
+#include <map>
+#include <vector>
+
+namespace heddle::compiler::cpu {
+
+/// The register block a nest works on: every combination of a lanes coordinate and another one.
+struct RegisterBlock {
+  mlir::SmallVector<Coord> lanes;
+  mlir::SmallVector<Coord> others;
+  int64_t lanesDim = 0; ///< of the result of products in this nest
+};
+
+class Evaluator {
+public:
+  explicit Evaluator(VectorBuilder &e) : e(e) { scopes.emplace_back(); }
+
+  VectorBuilder &e;
+  mlir::IRMapping scalars; ///< lowered scalars and indices
+  mlir::DenseMap<Value, GlobalPlace> globals;
+  mlir::DenseMap<Value, LocalPlace> locals;
+  mlir::DenseMap<Value, RowsPlace> rows;
+  RegisterBlock block;
+  bool failed = false;
+
+  /// The vector at a point. Without a lanes coordinate: the element in every lane.
+  Value at(Value tile, mlir::ArrayRef<Coord> point);
+  /// The same made by the tile's op, whatever its place: what a nest writes there.
+  Value compute(Value tile, mlir::ArrayRef<Coord> point);
+
+  Coord element(Value index, int64_t number = -1) {
+    return {index, ++lastTag, false, number, false};
+  }
+  Coord lanesFrom(Value index, int64_t number = -1, bool whole = false) {
+    return {index, ++lastTag, true, number, whole};
+  }
+  void pushScope() { scopes.emplace_back(); }
+  void popScope() { scopes.pop_back(); }
+  void remember(Value tile, mlir::ArrayRef<Coord> point, Value vector) {
+    scopes.back()[keyOf(tile, point)] = vector;
+  }
+  /// Elements that count along a dimension of the tile: the smallest of what its sources have, null
+  /// for all.
+  Value clipOf(Value tile, int64_t dim);
+  /// The same by the tile's op, whatever its place.
+  Value clipOfSources(Value tile, int64_t dim);
+  Value reportUnsupported(mlir::Operation *op, const char *reason);
+
+private:
+  using Key = std::pair<void *, std::vector<int64_t>>;
+  Key keyOf(Value tile, mlir::ArrayRef<Coord> point);
+  Value read(Value tile, mlir::ArrayRef<Coord> point);
+  Value make(Value tile, mlir::ArrayRef<Coord> point);
+  Value find(const Key &key);
+  Value constant(tile::FillOp fill);
+  Value makeMap(tile::MapOp map, Value tile, mlir::ArrayRef<Coord> point);
+  /// Makes the product for the whole register block and remembers all of it.
+  void makeProduct(tile::MmaOp op);
+  void outerProduct(tile::MmaOp op);
+  void dotProduct(tile::MmaOp op);
+
+  int64_t lastTag = 0;
+  std::vector<std::map<Key, Value>> scopes;
+};
+
+/// Whether the product sums along the lanes (rows are few): its kind follows from the layouts
+/// alone.
+bool isDotProduct(tile::MmaOp op);
+
+} // namespace heddle::compiler::cpu

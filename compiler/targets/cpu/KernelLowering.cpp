@@ -1,0 +1,323 @@
+// Walks a kernel in order. Ops whose tiles are made where they are read emit nothing; sinks (local
+// results, reductions) gather in a pending group as long as they can share one nest; all else
+// first flushes the group:
+//
+//   %s = map, %M = reduce max   -> one nest with the product %S on its registers
+//   %r = map (rows)             -> row vectors, at once
+//   %P = map, %L = reduce sum   -> one sweep
+//   %O = mma                    -> a nest of its own
+#include "compiler/targets/cpu/KernelLowering.h"
+
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+
+using namespace mlir;
+
+namespace heddle::compiler::cpu {
+
+using tile::Space;
+using tile::TileType;
+
+static bool isTile(Value value) { return isa<TileType>(value.getType()); }
+static TileType typeOf(Value tile) { return cast<TileType>(tile.getType()); }
+
+LogicalResult KernelLowering::lower(ValueRange indices) {
+  for (auto [argument, index] : llvm::zip(kernel.getBody().getArguments(), indices))
+    evaluator.scalars.map(argument, index);
+  lowerBlock(kernel.getBody().front());
+  return failure(evaluator.failed);
+}
+
+void KernelLowering::lowerBlock(Block &block) {
+  for (Operation &op : block.without_terminator()) {
+    lowerOp(&op);
+    if (evaluator.failed)
+      return;
+  }
+  flush();
+}
+
+void KernelLowering::flush() {
+  NestGroup group = std::exchange(pending, {});
+  nests.emit(group);
+}
+
+void KernelLowering::registerLocals(Operation *op) {
+  auto offsets = op->getAttrOfType<DenseI64ArrayAttr>("tile.offset");
+  for (auto [n, result] : llvm::enumerate(op->getResults()))
+    if (isTile(result) && typeOf(result).getSpace() == Space::Local) {
+      if (!offsets || typeOf(result).getRank() > 2) {
+        evaluator.reportUnsupported(op, "a tile in scratch without an offset, or of rank above 2");
+        return;
+      }
+      evaluator.locals[result] = makeLocal(e, scratch, typeOf(result), offsets[n]);
+    }
+}
+
+void KernelLowering::addSink(Operation *op) {
+  if (!nests.joins(pending, op))
+    flush();
+  pending.sinks.push_back(op);
+}
+
+void KernelLowering::lowerOp(Operation *op) {
+  if (!isa<tile::TileDialect>(op->getDialect()))
+    return isa<scf::IfOp>(op) ? lowerIf(op) : lowerScalarOp(op);
+  if (auto scalar = dyn_cast<tile::ScalarOp>(op)) {
+    Value value = arguments.scalar(scalar.getName(), scalar.getType());
+    if (!value)
+      return void(evaluator.reportUnsupported(op, "the artifact has no such scalar of this type"));
+    evaluator.scalars.map(scalar.getResult(), value);
+    return;
+  }
+  if (auto view = dyn_cast<tile::ViewOp>(op))
+    return lowerView(view);
+  if (auto read = dyn_cast<tile::ReadOp>(op))
+    return lowerRead(read);
+  if (auto loop = dyn_cast<tile::ForOp>(op))
+    return lowerFor(loop);
+  if (auto store = dyn_cast<tile::StoreOp>(op))
+    return lowerStore(store);
+  if (isa<tile::FillOp, tile::IndexOp>(op))
+    return;
+  registerLocals(op);
+  if (auto load = dyn_cast<tile::LoadOp>(op))
+    return lowerLoad(load);
+  auto map = dyn_cast<tile::MapOp>(op);
+  bool local = evaluator.locals.count(op->getResult(0));
+  if (map && !local && typeOf(map.getResult(0)).getRank() == 1) {
+    // Row vectors; a vector along another dimension than the lanes stays where it is read.
+    auto layout = cast<tile::LanesAttr>(typeOf(map.getResult(0)).getLayout());
+    if (layout.getWidth() == 1 && !readsReplicated(evaluator, map.getResult(0)))
+      return;
+    if (nests.dependsOn(pending, map.getResult(0)))
+      flush();
+    return nests.emitRows(map);
+  }
+  if (isa<tile::ReduceOp>(op) || (local && isa<tile::MapOp, tile::MmaOp, tile::ConvertOp>(op)))
+    return addSink(op);
+  if (!isa<tile::MapOp, tile::MmaOp>(op))
+    evaluator.reportUnsupported(op, "this op has no lowering");
+}
+
+void KernelLowering::lowerScalarOp(Operation *op) {
+  if (op->getNumRegions() || llvm::any_of(op->getOperands(), [&](Value operand) {
+        return !evaluator.scalars.contains(operand);
+      }))
+    return void(evaluator.reportUnsupported(op, "an operand of this scalar op was not lowered"));
+  e.builder.clone(*op, evaluator.scalars);
+}
+
+//===------------------------------------------------------------------------------------------===//
+// Memory
+//===------------------------------------------------------------------------------------------===//
+
+void KernelLowering::lowerView(tile::ViewOp op) {
+  ViewPlace place;
+  StringRef name = op.getName();
+  Value pointer = pointers.lookup(name);
+  place.element = op.getType().getElementType();
+  place.access = op.getType().getAccess();
+  place.block = op.getType().getBlock();
+  Value offset = e.integer(0);
+  SmallVector<int64_t> kept;
+  auto index = op.getIndices().begin();
+  for (auto [dim, keep] : llvm::enumerate(op.getKept())) {
+    if (keep) {
+      kept.push_back(dim);
+      continue;
+    }
+    Value stride = arguments.stride(name, dim);
+    if (!stride)
+      return void(evaluator.reportUnsupported(op, "the artifact has no stride of this dimension"));
+    offset = e.plus(offset, e.times(evaluator.scalars.lookup(*index++), stride));
+  }
+  for (int64_t dim : kept) {
+    place.strides.push_back(arguments.stride(name, dim));
+    if (!pointer || !place.strides.back())
+      return void(evaluator.reportUnsupported(op, "the artifact lacks a pointer or stride"));
+  }
+  place.pointer = e.address(pointer, place.element, offset);
+  if (place.access == tile::Access::Wrap)
+    place.wrapExtent = arguments.extent(name, kept[0]);
+  if (op.getTable()) {
+    tables.push_back(std::make_unique<ViewPlace>(views.lookup(op.getTable())));
+    place.table = tables.back().get();
+  }
+  if (place.access == tile::Access::Paged) { // page and slot are one dimension of the view
+    place.slotStride = place.strides[1];
+    place.strides.erase(place.strides.begin() + 1);
+  }
+  views[op.getResult()] = place;
+}
+
+GlobalPlace KernelLowering::placeOf(Value view, ArrayRef<OpFoldResult> offsets, ValueRange valid) {
+  GlobalPlace place;
+  place.view = views.lookup(view);
+  for (OpFoldResult offset : offsets)
+    place.offsets.push_back(isa<Value>(offset)
+                                ? evaluator.scalars.lookup(cast<Value>(offset))
+                                : e.integer(cast<IntegerAttr>(cast<Attribute>(offset)).getInt()));
+  for (Value count : valid)
+    place.valid.push_back(evaluator.scalars.lookup(count));
+  if (!place.valid.empty())
+    place.valid.resize(offsets.size());
+  return place;
+}
+
+void KernelLowering::lowerLoad(tile::LoadOp op) {
+  GlobalPlace place = placeOf(op.getView(), op.getMixedOffsets(), op.getValid());
+  auto loop = op->getParentOfType<tile::ForOp>();
+  place.clipped = loop && loop.getKind() != tile::LoopKind::Any && !place.valid.empty();
+  if (op.getFill())
+    place.fill = op.getFill()->convertToDouble();
+  Value tile = op.getResult();
+  TileType type = typeOf(tile);
+  if (type.getSpace() == Space::Global) {
+    evaluator.globals[tile] = place;
+  } else if (type.getSpace() == Space::Local) {
+    flush();
+    nests.emitLoad(op, place);
+  } else { // row vectors
+    RowsPlace rows;
+    auto layout = cast<tile::LanesAttr>(type.getLayout());
+    rows.replicated = layout.getWidth() == 1;
+    int64_t width = rows.replicated ? 1 : e.lanes();
+    for (int64_t first = 0; first < type.getDim(0); first += width) {
+      Coord coord = rows.replicated ? evaluator.element(e.integer(first))
+                                    : evaluator.lanesFrom(e.integer(first), -1,
+                                                          first + width <= type.getDim(0));
+      rows.vectors.push_back(loadGlobal(e, place, {coord}, type.getShape()));
+    }
+    evaluator.rows[tile] = rows;
+  }
+}
+
+void KernelLowering::lowerStore(tile::StoreOp op) {
+  flush();
+  nests.emitStore(op, placeOf(op.getView(), op.getMixedOffsets(), op.getValid()));
+}
+
+void KernelLowering::lowerRead(tile::ReadOp op) {
+  GlobalPlace place = placeOf(op.getView(), op.getMixedOffsets(), {});
+  Point point(place.offsets.size(), evaluator.element(e.integer(0)));
+  evaluator.scalars.map(op.getResult(), e.load(op.getType(), globalAddress(e, place, point)));
+}
+
+//===------------------------------------------------------------------------------------------===//
+// Control
+//===------------------------------------------------------------------------------------------===//
+
+/// Vectors of the row tiles among `tiles`, in order.
+Values KernelLowering::rowsOf(tile::ForOp loop, ValueRange tiles) {
+  Values vectors;
+  for (auto [result, tile] : llvm::zip(loop.getResults(), tiles)) {
+    if (!isTile(result)) {
+      vectors.push_back(evaluator.scalars.lookup(tile));
+      continue;
+    }
+    TileType type = typeOf(result);
+    if (type.getSpace() != Space::Reg)
+      continue;
+    auto layout = cast<tile::LanesAttr>(type.getLayout());
+    int64_t width = layout.getWidth() == 1 ? 1 : e.lanes();
+    for (int64_t first = 0; first < type.getDim(0); first += width) {
+      Coord coord = layout.getWidth() == 1 ? evaluator.element(e.integer(first), first)
+                                           : evaluator.lanesFrom(e.integer(first), first / width);
+      vectors.push_back(evaluator.at(tile, {coord}));
+    }
+  }
+  return vectors;
+}
+
+/// Gives the loop's iter arguments or results their places.
+void KernelLowering::bindCarried(tile::ForOp loop, ValueRange tiles, ValueRange vectors) {
+  auto offsets = loop->getAttrOfType<DenseI64ArrayAttr>("tile.offset");
+  const Value *next = nullptr;
+  Values flat(vectors.begin(), vectors.end());
+  next = flat.begin();
+  for (auto [n, tile] : llvm::enumerate(tiles)) {
+    if (!isTile(tile)) {
+      evaluator.scalars.map(tile, *next++);
+      continue;
+    }
+    TileType type = typeOf(tile);
+    if (type.getSpace() == Space::Local) {
+      evaluator.locals[tile] = makeLocal(e, scratch, type, offsets[n]);
+      continue;
+    }
+    RowsPlace rows;
+    rows.replicated = cast<tile::LanesAttr>(type.getLayout()).getWidth() == 1;
+    int64_t width = rows.replicated ? 1 : e.lanes();
+    for (int64_t first = 0; first < type.getDim(0); first += width)
+      rows.vectors.push_back(*next++);
+    evaluator.rows[tile] = rows;
+  }
+}
+
+void KernelLowering::lowerFor(tile::ForOp op) {
+  flush();
+  Values bounds;
+  for (Value bound : op.getBounds())
+    bounds.push_back(evaluator.scalars.lookup(bound));
+  int64_t step = op.getStep();
+  auto emptyByConstants = [](Value lo, Value hi) {
+    return lo == hi || (VectorBuilder::constantOf(lo) &&
+                        VectorBuilder::constantOf(lo) == VectorBuilder::constantOf(hi));
+  };
+  if (bounds.size() == 4 && emptyByConstants(bounds[0], bounds[1]))
+    bounds.erase(bounds.begin(), bounds.begin() + 2);
+  else if (bounds.size() == 4 && emptyByConstants(bounds[2], bounds[3]))
+    bounds.resize(2);
+  auto body = [&](Value index, ValueRange carried) {
+    evaluator.pushScope();
+    evaluator.scalars.map(op.getIndex(), index);
+    bindCarried(op, ValueRange(op.getIterArgs()), carried);
+    lowerBlock(op.getBody().front());
+    Values next = evaluator.failed ? Values(carried.begin(), carried.end())
+                                   : rowsOf(op, op.getYield().getValues());
+    evaluator.popScope();
+    return next;
+  };
+  Values start = rowsOf(op, op.getInits()), results;
+  if (bounds.size() == 2) {
+    results = e.loop(bounds[0], bounds[1], step, start, body);
+  } else {
+    // One loop over the trips of both intervals, so that the body is there once.
+    auto tripsOf = [&](Value lo, Value hi) {
+      Value length = e.maxIndex(arith::SubIOp::create(e.builder, e.loc, hi, lo), e.integer(0));
+      return Value(arith::CeilDivUIOp::create(e.builder, e.loc, length, e.integer(step)));
+    };
+    Value left = tripsOf(bounds[0], bounds[1]), right = tripsOf(bounds[2], bounds[3]);
+    results =
+        e.loop(e.integer(0), e.plus(left, right), 1, start, [&](Value trip, ValueRange carried) {
+          Value inLeft =
+              arith::CmpIOp::create(e.builder, e.loc, arith::CmpIPredicate::slt, trip, left);
+          Value inRight = arith::SubIOp::create(e.builder, e.loc, trip, left);
+          Value index = e.select(inLeft, e.plus(bounds[0], e.times(trip, step)),
+                                 e.plus(bounds[2], e.times(inRight, step)));
+          return body(index, carried);
+        });
+  }
+  bindCarried(op, op.getResults(), results);
+}
+
+void KernelLowering::lowerIf(Operation *op) {
+  flush();
+  auto branch = cast<scf::IfOp>(op);
+  if (branch.getNumResults())
+    return void(evaluator.reportUnsupported(op, "a branch with results"));
+  Value condition = evaluator.scalars.lookup(branch.getCondition());
+  auto region = [&](Region &region) {
+    return [&]() -> Values {
+      evaluator.pushScope();
+      if (!region.empty())
+        lowerBlock(region.front());
+      evaluator.popScope();
+      return {};
+    };
+  };
+  e.branch(condition, {}, region(branch.getThenRegion()), region(branch.getElseRegion()));
+}
+
+} // namespace heddle::compiler::cpu

@@ -1,0 +1,17 @@
+// The scalar region of a tile.map, op by op on vectors.
+#pragma once
+
+#include "compiler/targets/cpu/VectorBuilder.h"
+#include "ir/tile/TileDialect.h"
+
+#include "mlir/IR/IRMapping.h"
+
+namespace heddle::compiler::cpu {
+
+/// Emits the region once for `operands`, a vector of lanes each. `scalars` maps values from outside
+/// the map to their lowered scalars, which are broadcast where they meet a vector. Returns one
+/// vector per result, or nothing after an error on an op that has no vector form.
+Values lowerMapBody(VectorBuilder &e, tile::MapOp map, ValueRange operands,
+                    const mlir::IRMapping &scalars);
+
+} // namespace heddle::compiler::cpu

@@ -1,0 +1,432 @@
+// Products and sweeps. The first product of attention with its write-back, 64 queries x 128 keys:
+//
+//   for j = 0, 128, 4 carrying m[4]                          4 keys x 4 vectors of 16 queries
+//     acc[16] = for d = 0, 64, 1 carrying acc[16]            one FMA each
+//     s = map(acc) ; store s ; m = max(m, s)                 on registers
+//
+// The loop over the other dimension runs to the clip where a tile is cut short, in blocks, then one
+// by one. Reductions along that dimension are carried as one vector per vector of lanes; reductions
+// along the lanes give splats, and then the other dimension is unrolled.
+#include "compiler/targets/cpu/Nests.h"
+
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+
+using namespace mlir;
+
+namespace heddle::compiler::cpu {
+
+using tile::TileType;
+
+static TileType typeOf(Value tile) { return cast<TileType>(tile.getType()); }
+
+int64_t lanesDimOf(TileType type) {
+  if (auto lanes = dyn_cast<tile::LanesAttr>(type.getLayout()))
+    return lanes.getDim();
+  if (auto pairs = dyn_cast<tile::PairsAttr>(type.getLayout()))
+    return pairs.getLanes();
+  return type.getRank() - 1;
+}
+
+/// The tile whose points a sink visits.
+static Value visited(Operation *op) {
+  if (auto reduce = dyn_cast<tile::ReduceOp>(op))
+    return reduce.getTile();
+  return op->getResult(0);
+}
+
+static bool isStreamed(Value tile) {
+  return typeOf(tile).getSpace() == tile::Space::Reg &&
+         isa_and_nonnull<tile::MapOp, tile::MmaOp>(tile.getDefiningOp());
+}
+
+/// Operand tiles that op reads at its own points.
+static SmallVector<Value> tileOperands(Operation *op) {
+  SmallVector<Value> tiles;
+  for (Value operand : op->getOperands())
+    if (isa<TileType>(operand.getType()))
+      tiles.push_back(operand);
+  return tiles;
+}
+
+bool NestEmitter::dependsOn(const NestGroup &group, Value tile) {
+  Operation *op = tile.getDefiningOp();
+  if (!op)
+    return false;
+  if (llvm::is_contained(group.sinks, op))
+    return true;
+  if (!isStreamed(tile) || evaluator.rows.count(tile))
+    return false;
+  return llvm::any_of(tileOperands(op), [&](Value operand) { return dependsOn(group, operand); });
+}
+
+/// Whether reading `tile` at a nest's points touches results of the group at those points only.
+static bool pointwise(const NestGroup &group, Evaluator &evaluator, Value tile, bool identity) {
+  Operation *op = tile.getDefiningOp();
+  if (!op)
+    return true;
+  if (llvm::is_contained(group.sinks, op))
+    return identity && !isa<tile::ReduceOp>(op);
+  if (!isStreamed(tile) || evaluator.rows.count(tile))
+    return true;
+  if (auto map = dyn_cast<tile::MapOp>(op)) {
+    for (auto [n, input] : llvm::enumerate(map.getInputs())) {
+      SmallVector<int64_t> positions = map.getInputPositions(n);
+      bool same = positions.size() == map.getExtents().size() &&
+                  llvm::equal(positions, llvm::seq<int64_t>(0, positions.size()));
+      if (!pointwise(group, evaluator, input, identity && same))
+        return false;
+    }
+    return true;
+  }
+  auto mma = cast<tile::MmaOp>(op);
+  return pointwise(group, evaluator, mma.getA(), false) &&
+         pointwise(group, evaluator, mma.getB(), false) &&
+         pointwise(group, evaluator, mma.getInit(), identity);
+}
+
+bool NestEmitter::joins(const NestGroup &group, Operation *op) {
+  if (group.empty())
+    return true;
+  if (!isa<tile::MapOp, tile::ReduceOp>(op))
+    return false;
+  TileType first = typeOf(visited(group.sinks[0])), type = typeOf(visited(op));
+  if (first.getShape() != type.getShape() || lanesDimOf(first) != lanesDimOf(type))
+    return false;
+  auto reduction = dyn_cast<tile::ReduceOp>(op);
+  for (Operation *sink : group.sinks)
+    if (auto other = dyn_cast<tile::ReduceOp>(sink))
+      if (reduction && other.getDim() != reduction.getDim())
+        return false;
+  // A result may overwrite what the group still reads only at the same point.
+  for (Value result : op->getResults())
+    if (auto place = evaluator.locals.find(result); place != evaluator.locals.end())
+      for (Operation *sink : group.sinks)
+        for (Value operand : tileOperands(sink))
+          if (auto read = evaluator.locals.find(operand); read != evaluator.locals.end())
+            if (place->second.offset < read->second.offset + read->second.bytes &&
+                read->second.offset < place->second.offset + place->second.bytes)
+              return false;
+  return llvm::all_of(tileOperands(op),
+                      [&](Value operand) { return pointwise(group, evaluator, operand, true); });
+}
+
+//===------------------------------------------------------------------------------------------===//
+// One nest
+//===------------------------------------------------------------------------------------------===//
+
+bool readsReplicated(Evaluator &evaluator, Value tile) {
+  if (auto found = evaluator.rows.find(tile); found != evaluator.rows.end())
+    return found->second.replicated;
+  if (!isStreamed(tile))
+    return false;
+  return llvm::any_of(tileOperands(tile.getDefiningOp()),
+                      [&](Value operand) { return readsReplicated(evaluator, operand); });
+}
+
+/// The products among what a tile is made of where it is read.
+static void findProducts(Value tile, SmallVector<tile::MmaOp> &products) {
+  Operation *op = tile.getDefiningOp();
+  if (auto mma = dyn_cast_or_null<tile::MmaOp>(op)) {
+    products.push_back(mma);
+    if (isStreamed(mma.getInit()))
+      findProducts(mma.getInit(), products);
+  } else if (isa_and_nonnull<tile::MapOp>(op)) {
+    for (Value operand : tileOperands(op))
+      if (isStreamed(operand))
+        findProducts(operand, products);
+  }
+}
+
+struct NestEmitter::Nest {
+  Nest(NestEmitter &emitter, const NestGroup &group);
+  void emit();
+
+  NestEmitter &emitter;
+  Evaluator &evaluator;
+  VectorBuilder &e;
+  const NestGroup &group;
+  TileType type;       ///< of the visited tile
+  int64_t lanes = 0;   ///< its dimension along the lanes
+  int64_t vectors = 1; ///< along the lanes
+  int64_t others = 1;  ///< extent of the other dimension
+  Value clip;          ///< of the other dimension, null: none
+  int64_t blockVectors = 1, blockOthers = 1;
+  bool unrolled = false;                 ///< the other dimension, because of splats
+  SmallVector<tile::ReduceOp> carried;   ///< reductions along the other dimension
+  SmallVector<tile::ReduceOp> across;    ///< reductions along the lanes
+  DenseMap<Operation *, Values> partial; ///< of `across`, per other index
+
+  Value combine(tile::ReduceOp reduce, Value a, Value b);
+  Value horizontal(tile::ReduceOp reduce, Value vector);
+  Values body(ArrayRef<Coord> laneCoords, Value first, int64_t count, int64_t number,
+              ValueRange carriedIn);
+  Values overOthers(ArrayRef<Coord> laneCoords, Values carriedIn);
+  void write(Operation *sink, ArrayRef<Coord> laneCoords, ArrayRef<Coord> otherCoords);
+  Point pointOf(const Coord &lane, const Coord &other) {
+    Point point(2);
+    point[lanes] = lane;
+    point[1 - lanes] = other;
+    return point;
+  }
+  void finish();
+};
+
+NestEmitter::Nest::Nest(NestEmitter &emitter, const NestGroup &group)
+    : emitter(emitter), evaluator(emitter.evaluator), e(emitter.e), group(group),
+      type(typeOf(visited(group.sinks[0]))), lanes(lanesDimOf(type)) {
+  int64_t width = e.lanes();
+  vectors = (type.getDim(lanes) + width - 1) / width;
+  others = type.getDim(1 - lanes);
+  bool pairs = false;
+  SmallVector<tile::MmaOp> products;
+  for (Operation *sink : group.sinks) {
+    Value tile = visited(sink);
+    Value smaller = isa<tile::ReduceOp>(sink)
+                        ? evaluator.clipOf(tile, 1 - lanes)
+                        : evaluator.clipOfSources(sink->getResult(0), 1 - lanes);
+    if (smaller && smaller != clip)
+      clip = clip ? e.minIndex(clip, smaller) : smaller;
+    for (Value operand : tileOperands(sink)) {
+      unrolled |= readsReplicated(evaluator, operand);
+      if (isStreamed(operand) && !isa<tile::ReduceOp>(sink))
+        findProducts(operand, products);
+    }
+    if (auto reduce = dyn_cast<tile::ReduceOp>(sink)) {
+      if (isStreamed(tile))
+        findProducts(tile, products);
+      bool alongLanes = static_cast<int64_t>(reduce.getDim()) == lanes;
+      (alongLanes ? across : carried).push_back(reduce);
+    }
+    if (auto mma = dyn_cast<tile::MmaOp>(sink))
+      findProducts(mma.getResult(), products);
+    for (Value result : sink->getResults())
+      if (auto layout = dyn_cast<tile::PairsAttr>(typeOf(result).getLayout()))
+        pairs |= layout.getPacked() == 1 - lanes;
+  }
+  unrolled |= !across.empty();
+  bool dot = llvm::any_of(products, isDotProduct);
+  blockVectors = products.empty() ? std::min<int64_t>(vectors, 4)
+                 : dot            ? 1
+                                  : emitter.blocking.vectors;
+  blockOthers = products.empty() || dot ? 1 : emitter.blocking.others;
+  if (pairs)
+    blockOthers += blockOthers % 2;
+}
+
+Value NestEmitter::Nest::combine(tile::ReduceOp reduce, Value a, Value b) {
+  switch (reduce.getKind()) {
+  case tile::Reduction::Sum:
+    return isa<FloatType>(getElementTypeOrSelf(a.getType())) ? e.add(a, b) : e.addInt(a, b);
+  case tile::Reduction::Max:
+    return e.max(b, a);
+  case tile::Reduction::Min:
+    return e.min(b, a);
+  case tile::Reduction::Or:
+    return e.orInt(a, b);
+  }
+  return evaluator.reportUnsupported(reduce, "this kind of reduction");
+}
+
+/// All lanes combined with each other, in every lane.
+Value NestEmitter::Nest::horizontal(tile::ReduceOp reduce, Value vector) {
+  for (int64_t h = e.lanes() / 2; h >= 1; h /= 2) {
+    SmallVector<int64_t> order;
+    for (int64_t lane = 0; lane < e.lanes(); ++lane)
+      order.push_back(lane ^ h);
+    Value other = vector::ShuffleOp::create(e.builder, e.loc, vector, vector, order);
+    vector = combine(reduce, vector, other);
+  }
+  return vector;
+}
+
+/// Computes a sink in the block and writes its local results.
+void NestEmitter::Nest::write(Operation *sink, ArrayRef<Coord> laneCoords,
+                              ArrayRef<Coord> otherCoords) {
+  for (Value result : sink->getResults()) {
+    const LocalPlace place = evaluator.locals.find(result)->second;
+    bool pairs = place.pairs && place.pairs.getPacked() == 1 - lanes;
+    if (place.pairs && !pairs) {
+      evaluator.reportUnsupported(sink, "pairs are packed along the lanes");
+      return;
+    }
+    for (size_t k = 0; k < otherCoords.size(); k += pairs ? 2 : 1)
+      for (const Coord &lane : laneCoords) {
+        Value even = evaluator.compute(result, pointOf(lane, otherCoords[k]));
+        if (!pairs) {
+          storeLocal(e, place, pointOf(lane, otherCoords[k]), even);
+          continue;
+        }
+        Value odd = k + 1 < otherCoords.size()
+                        ? evaluator.compute(result, pointOf(lane, otherCoords[k + 1]))
+                        : arith::ConstantOp::create(e.builder, e.loc,
+                                                    e.builder.getZeroAttr(even.getType()));
+        storePairs(e, place, lane.index, otherCoords[k].index, even, odd);
+      }
+  }
+}
+
+/// One register block: `count` others from `first` on; `number` is their static number or -1.
+Values NestEmitter::Nest::body(ArrayRef<Coord> laneCoords, Value first, int64_t count,
+                               int64_t number, ValueRange carriedIn) {
+  evaluator.pushScope();
+  SmallVector<Coord> otherCoords;
+  for (int64_t k = 0; k < count; ++k)
+    otherCoords.push_back(evaluator.element(e.plus(first, k), number < 0 ? -1 : number + k));
+  evaluator.block = {SmallVector<Coord>(laneCoords), otherCoords, lanes};
+  Values next(carriedIn.begin(), carriedIn.end());
+  size_t slot = 0;
+  for (Operation *sink : group.sinks) {
+    auto reduce = dyn_cast<tile::ReduceOp>(sink);
+    if (!reduce) {
+      write(sink, laneCoords, otherCoords);
+      continue;
+    }
+    bool alongLanes = static_cast<int64_t>(reduce.getDim()) == lanes;
+    for (const Coord &other : otherCoords)
+      for (auto [n, lane] : llvm::enumerate(laneCoords)) {
+        Value element = evaluator.at(reduce.getTile(), pointOf(lane, other));
+        Value &sum = alongLanes ? partial[sink][other.number] : next[slot + n];
+        sum = sum ? combine(reduce, sum, element) : element;
+      }
+    if (!alongLanes)
+      slot += laneCoords.size();
+  }
+  evaluator.popScope();
+  return next;
+}
+
+/// The loop over the other dimension for some vectors of lanes.
+Values NestEmitter::Nest::overOthers(ArrayRef<Coord> laneCoords, Values values) {
+  if (unrolled) {
+    for (int64_t k = 0; k < others; k += blockOthers)
+      values = body(laneCoords, e.integer(k), std::min(blockOthers, others - k), k, values);
+    return values;
+  }
+  auto block = [&](int64_t count) {
+    return [&, count](Value index, ValueRange carriedIn) {
+      return body(laneCoords, index, count, -1, carriedIn);
+    };
+  };
+  if (!clip) {
+    int64_t full = others / blockOthers * blockOthers;
+    if (full > 0)
+      values = e.loop(e.integer(0), e.integer(full), blockOthers, values, block(blockOthers));
+    if (full < others)
+      values = body(laneCoords, e.integer(full), others - full, -1, values);
+    return values;
+  }
+  Value end = e.maxIndex(e.minIndex(clip, e.integer(others)), e.integer(0));
+  Value rest = arith::RemUIOp::create(e.builder, e.loc, end, e.integer(blockOthers));
+  Value full = arith::SubIOp::create(e.builder, e.loc, end, rest);
+  values = e.loop(e.integer(0), full, blockOthers, values, block(blockOthers));
+  if (blockOthers == 1)
+    return values;
+  // A pair whose second half is cut off is written by the last, odd step.
+  bool pairs = llvm::any_of(group.sinks, [&](Operation *sink) {
+    return llvm::any_of(sink->getResults(), [](Value result) {
+      return isa<tile::PairsAttr>(typeOf(result).getLayout());
+    });
+  });
+  if (pairs && blockOthers > 2) {
+    Value odd = arith::RemUIOp::create(e.builder, e.loc, end, e.integer(2));
+    Value even = arith::SubIOp::create(e.builder, e.loc, end, odd);
+    values = e.loop(full, even, 2, values, block(2));
+    full = even;
+  }
+  return e.loop(full, end, 1, values, block(1));
+}
+
+/// Row vectors of the reductions.
+void NestEmitter::Nest::finish() {
+  for (tile::ReduceOp reduce : across) {
+    RowsPlace place;
+    place.replicated = true;
+    for (int64_t k = 0; k < others; ++k) {
+      Coord row = evaluator.element(e.integer(k), k);
+      Value start = evaluator.at(reduce.getInit(), {row});
+      place.vectors.push_back(combine(reduce, start, horizontal(reduce, partial[reduce][k])));
+    }
+    evaluator.rows[reduce.getResult()] = place;
+  }
+  if (clip)
+    for (Operation *sink : group.sinks)
+      for (Value result : sink->getResults())
+        if (auto place = evaluator.locals.find(result); place != evaluator.locals.end())
+          place->second.clip[1 - lanes] = clip;
+}
+
+void NestEmitter::Nest::emit() {
+  int64_t width = e.lanes(), extent = type.getDim(lanes);
+  for (tile::ReduceOp reduce : across) {
+    partial[reduce].assign(others, Value());
+    if (extent % width != 0) {
+      evaluator.reportUnsupported(reduce, "a reduction along lanes of which some are padding");
+      return;
+    }
+  }
+  for (tile::ReduceOp reduce : carried)
+    evaluator.rows[reduce.getResult()] = RowsPlace();
+  for (int64_t g = 0; g < vectors; g += blockVectors) {
+    evaluator.pushScope();
+    SmallVector<Coord> laneCoords;
+    for (int64_t n = g; n < std::min(g + blockVectors, vectors); ++n)
+      laneCoords.push_back(evaluator.lanesFrom(e.integer(n * width), n, (n + 1) * width <= extent));
+    Values values;
+    for (tile::ReduceOp reduce : carried)
+      for (const Coord &lane : laneCoords)
+        values.push_back(evaluator.at(reduce.getInit(), {lane}));
+    values = overOthers(laneCoords, values);
+    for (auto [n, value] : llvm::enumerate(values))
+      evaluator.rows[carried[n / laneCoords.size()].getResult()].vectors.push_back(value);
+    evaluator.popScope();
+  }
+  finish();
+}
+
+void NestEmitter::emit(const NestGroup &group) {
+  if (group.empty())
+    return;
+  Operation *first = group.sinks[0];
+  if (typeOf(visited(first)).getRank() != 2) {
+    evaluator.reportUnsupported(first, "only tiles of two dimensions are kept in scratch");
+    return;
+  }
+  // A map of tiles that lie across its lanes in memory is turned in blocks.
+  if (group.sinks.size() == 1 && isa<tile::MapOp>(first) && first->getNumResults() == 1) {
+    Value result = first->getResult(0);
+    auto layout = dyn_cast<tile::LanesAttr>(typeOf(result).getLayout());
+    bool acrossMemory =
+        layout && layout.getDim() == 0 && llvm::all_of(tileOperands(first), [&](Value operand) {
+          return evaluator.globals.count(operand) && typeOf(operand).getRank() == 2;
+        });
+    if (acrossMemory) {
+      fillTransposed(result, evaluator.locals.find(result)->second,
+                     [&](ArrayRef<Coord> point) { return evaluator.compute(result, point); });
+      return;
+    }
+  }
+  Nest(*this, group).emit();
+}
+
+void NestEmitter::emitRows(tile::MapOp map) {
+  TileType type = typeOf(map.getResult(0));
+  auto layout = cast<tile::LanesAttr>(type.getLayout());
+  bool replicated = layout.getWidth() == 1;
+  int64_t width = replicated ? 1 : e.lanes();
+  SmallVector<RowsPlace> places(map.getNumResults());
+  evaluator.pushScope();
+  for (int64_t n = 0; n * width < type.getDim(0); ++n) {
+    Value index = e.integer(n * width);
+    Coord coord = replicated ? evaluator.element(index, n)
+                             : evaluator.lanesFrom(index, n, (n + 1) * width <= type.getDim(0));
+    for (auto [place, result] : llvm::zip(places, map.getResults())) {
+      place.replicated = replicated;
+      place.vectors.push_back(evaluator.compute(result, {coord}));
+    }
+  }
+  evaluator.popScope();
+  for (auto [place, result] : llvm::zip(places, map.getResults()))
+    evaluator.rows[result] = place;
+}
+
+} // namespace heddle::compiler::cpu

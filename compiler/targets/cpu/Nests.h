@@ -1,0 +1,64 @@
+// Loop nests of a kernel's body. A nest computes one or several `sinks` over one tile's points:
+//
+//   products    register blocks of MQ vectors x MK others; maps and reductions of the result are
+//               done on the accumulators before they are written
+//   sweeps      maps and reductions over tiles in scratch, one pass
+//   transfers   loads into scratch and stores to memory, transposed in W x W blocks where lanes
+//               and memory disagree
+#pragma once
+
+#include "compiler/targets/cpu/Evaluator.h"
+
+namespace heddle::compiler::cpu {
+
+/// Shape of the register block of products.
+struct Blocking {
+  int64_t vectors = 4; ///< MQ: vectors along the lanes
+  int64_t others = 4;  ///< MK: columns of the other dimension
+};
+
+/// Sinks that share their points: ops with a local result, or reductions.
+struct NestGroup {
+  mlir::SmallVector<mlir::Operation *> sinks;
+  bool empty() const { return sinks.empty(); }
+};
+
+class NestEmitter {
+public:
+  NestEmitter(Evaluator &evaluator, Blocking blocking)
+      : evaluator(evaluator), e(evaluator.e), blocking(blocking) {}
+
+  /// Whether `op` can be computed in the same nest as the group's sinks.
+  bool joins(const NestGroup &group, mlir::Operation *op);
+  /// Whether the tile is made, point by point or not, from a result of the group.
+  bool dependsOn(const NestGroup &group, Value tile);
+  void emit(const NestGroup &group);
+
+  void emitLoad(tile::LoadOp load, const GlobalPlace &source);
+  void emitStore(tile::StoreOp store, const GlobalPlace &target);
+  /// A 1-d map: its row vectors, now.
+  void emitRows(tile::MapOp map);
+
+private:
+  struct Nest; ///< one group being emitted
+  void fillTransposed(Value result, const LocalPlace &place,
+                      mlir::function_ref<Value(mlir::ArrayRef<Coord>)> source);
+  void fillQueryPairs(const LocalPlace &place, const GlobalPlace &source);
+  void fillKeyPairs(const LocalPlace &place, const GlobalPlace &source);
+  void fillStraight(const LocalPlace &place, const GlobalPlace &source);
+  void storeTransposed(tile::StoreOp store, const GlobalPlace &target);
+  void storeStraight(tile::StoreOp store, const GlobalPlace &target);
+  /// Calls body for indices 0, step, .. below `end`, a last smaller piece apart: (index, count).
+  void forPieces(int64_t extent, int64_t step, mlir::function_ref<void(Value, int64_t)> body);
+
+  Evaluator &evaluator;
+  VectorBuilder &e;
+  Blocking blocking;
+};
+
+/// The dimension along the lanes by the type's layout; the last one where the layout has none.
+int64_t lanesDimOf(tile::TileType type);
+/// Whether the tile (through tiles made where they are read) has a row vector of splats.
+bool readsReplicated(Evaluator &evaluator, Value tile);
+
+} // namespace heddle::compiler::cpu

@@ -1,0 +1,199 @@
+// Matrix products in a register block.
+//
+//   outer:  acc[k][n] += other(k, c) * lanes(n, c)      lanes along a result dimension
+//           4 vectors x 4 others: 16 accumulators carried through the loop over c, one broadcast
+//           and four vectors loaded for sixteen (dpbf16: thirty-two) multiply-adds
+//   dot:    16 partial sums along c for 16 keys, added up by a network of exchanges; for few rows,
+//           whose operands both lie with c contiguous
+#include "compiler/targets/cpu/Evaluator.h"
+
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+
+using namespace mlir;
+
+namespace heddle::compiler::cpu {
+namespace {
+
+using tile::TileType;
+
+int64_t position(ArrayAttr names, Attribute name) {
+  for (auto [n, other] : llvm::enumerate(names))
+    if (other == name)
+      return n;
+  return -1;
+}
+
+/// The operands of a product by role.
+struct Roles {
+  Value lanes, others;         ///< with the result's lanes dimension; with the other one
+  int64_t lanesFree, lanesSum; ///< dimensions of `lanes`
+  int64_t othersFree, othersSum;
+};
+
+Roles rolesOf(tile::MmaOp op, int64_t lanesDim) {
+  Attribute lanesName = op.getCDims()[lanesDim];
+  bool fromA = position(op.getADims(), lanesName) >= 0;
+  Roles roles;
+  roles.lanes = fromA ? op.getA() : op.getB();
+  roles.others = fromA ? op.getB() : op.getA();
+  roles.lanesFree = position(fromA ? op.getADims() : op.getBDims(), lanesName);
+  roles.lanesSum = 1 - roles.lanesFree;
+  roles.othersFree = position(fromA ? op.getBDims() : op.getADims(), op.getCDims()[1 - lanesDim]);
+  roles.othersSum = 1 - roles.othersFree;
+  return roles;
+}
+
+Point pointOf(int64_t firstDim, const Coord &first, const Coord &second) {
+  Point point(2);
+  point[firstDim] = first;
+  point[1 - firstDim] = second;
+  return point;
+}
+
+Value dotOfPairs(VectorBuilder &e, Value accumulator, Value a, Value b) {
+  return e.intrinsic("llvm.x86.avx512bf16.dpbf16ps.512", e.floats, {accumulator, a, b});
+}
+
+bool isPairs(Value tile) {
+  return isa<tile::PairsAttr>(cast<TileType>(tile.getType()).getLayout());
+}
+
+} // namespace
+
+bool isDotProduct(tile::MmaOp op) {
+  // The operand with the result's lanes lies (or streams) with the contracted dimension innermost.
+  auto lanes = cast<tile::LanesAttr>(cast<TileType>(op.getResult().getType()).getLayout());
+  Roles roles = rolesOf(op, lanes.getDim());
+  TileType type = cast<TileType>(roles.lanes.getType());
+  if (type.getSpace() == tile::Space::Global)
+    return roles.lanesSum == 1;
+  auto inner = dyn_cast<tile::LanesAttr>(type.getLayout());
+  return inner && inner.getDim() == roles.lanesSum;
+}
+
+void Evaluator::makeProduct(tile::MmaOp op) {
+  if (isDotProduct(op))
+    dotProduct(op);
+  else
+    outerProduct(op);
+}
+
+void Evaluator::outerProduct(tile::MmaOp op) {
+  Roles roles = rolesOf(op, block.lanesDim);
+  bool pairs = op.getPrecision() == tile::Precision::BF16;
+  Values start;
+  for (const Coord &other : block.others)
+    for (const Coord &lane : block.lanes)
+      start.push_back(at(op.getInit(), pointOf(block.lanesDim, lane, other)));
+
+  auto pairWord = [&](const Coord &other, const Coord &sum) {
+    if (auto place = locals.find(roles.others); place != locals.end())
+      return loadPairWord(e, place->second, other.index, sum.index);
+    return loadGlobalPairWord(e, globals.find(roles.others)->second,
+                              pointOf(roles.othersFree, other, sum));
+  };
+  if (pairs && (!locals.count(roles.lanes) || !isPairs(roles.lanes) ||
+                !(globals.count(roles.others) || isPairs(roles.others)))) {
+    reportUnsupported(op, "operands of a product of bf16 pairs are not packed in pairs");
+    return;
+  }
+  Value clip = clipOf(roles.lanes, roles.lanesSum);
+  Value otherClip = clipOf(roles.others, roles.othersSum);
+  if (!clip || !otherClip)
+    clip = clip ? clip : otherClip;
+  else if (clip != otherClip)
+    clip = e.minIndex(clip, otherClip);
+  int64_t extent = cast<TileType>(roles.lanes.getType()).getDim(roles.lanesSum);
+  Value end = clip ? e.minIndex(clip, e.integer(extent)) : e.integer(extent);
+  Values sums = e.loop(e.integer(0), end, pairs ? 2 : 1, start, [&](Value c, ValueRange carried) {
+    pushScope();
+    Coord sum = element(c);
+    Values vectors, next(carried.begin(), carried.end());
+    for (const Coord &lane : block.lanes)
+      vectors.push_back(pairs ? loadPairs(e, locals.find(roles.lanes)->second, lane.index, c)
+                              : at(roles.lanes, pointOf(roles.lanesFree, lane, sum)));
+    int64_t n = 0;
+    for (const Coord &other : block.others) {
+      Value factor =
+          pairs ? pairWord(other, sum) : at(roles.others, pointOf(roles.othersFree, other, sum));
+      for (Value vector : vectors) {
+        next[n] = pairs ? dotOfPairs(e, next[n], factor, vector) : e.fma(factor, vector, next[n]);
+        ++n;
+      }
+    }
+    popScope();
+    return next;
+  });
+  int64_t n = 0;
+  for (const Coord &other : block.others)
+    for (const Coord &lane : block.lanes)
+      remember(op.getResult(), pointOf(block.lanesDim, lane, other), sums[n++]);
+}
+
+void Evaluator::dotProduct(tile::MmaOp op) {
+  Roles roles = rolesOf(op, block.lanesDim);
+  bool pairs = op.getPrecision() == tile::Precision::BF16;
+  int64_t width = e.lanes(), step = pairs ? 2 * width : width;
+  int64_t extent = cast<TileType>(roles.lanes.getType()).getDim(roles.lanesSum);
+  if (pairs && (!globals.count(roles.lanes) || !globals.count(roles.others))) {
+    reportUnsupported(op, "operands of a dot product of bf16 pairs are not in memory");
+    return;
+  }
+  Value clip = clipOf(roles.lanes, roles.lanesFree);
+  Value lastRow = e.integer(cast<TileType>(roles.lanes.getType()).getDim(roles.lanesFree) - 1);
+  if (clip)
+    lastRow = e.minIndex(lastRow, e.plus(clip, -1));
+
+  // One vector of `step` elements along the sum.
+  auto piece = [&](Value tile, int64_t free, const Coord &row, Value c, bool whole) -> Value {
+    Point point = pointOf(free, row, lanesFrom(c, -1, whole));
+    if (!pairs)
+      return at(tile, point);
+    const GlobalPlace &place = globals.find(tile)->second;
+    VectorType type = VectorType::get({step}, e.builder.getBF16Type());
+    point[1 - free].lanes = false; // the address of the first element
+    Value address = globalAddress(e, place, point);
+    if (whole)
+      return e.load(type, address);
+    SmallVector<bool> inside(step);
+    for (int64_t lane = 0; lane < step; ++lane)
+      inside[lane] = *VectorBuilder::constantOf(c) + lane < extent;
+    Value mask = arith::ConstantOp::create(
+        e.builder, e.loc,
+        DenseElementsAttr::get(VectorType::get({step}, e.builder.getI1Type()),
+                               ArrayRef<bool>(inside)));
+    Value zeros = arith::ConstantOp::create(
+        e.builder, e.loc,
+        DenseElementsAttr::get(type, e.builder.getFloatAttr(e.builder.getBF16Type(), 0.0)));
+    return LLVM::MaskedLoadOp::create(e.builder, e.loc, type, address, mask, zeros,
+                                      e.builder.getI32IntegerAttr(2));
+  };
+  for (const Coord &other : block.others)
+    for (const Coord &lane : block.lanes) {
+      SmallVector<Coord> keys;
+      for (int64_t t = 0; t < width; ++t)
+        keys.push_back(element(e.minIndex(e.plus(lane.index, t), lastRow)));
+      auto accumulate = [&](Value c, ValueRange carried, bool whole) {
+        pushScope();
+        Value x = piece(roles.others, roles.othersFree, other, c, whole);
+        Values next;
+        for (auto [key, sum] : llvm::zip(keys, carried)) {
+          Value y = piece(roles.lanes, roles.lanesFree, key, c, whole);
+          next.push_back(pairs ? dotOfPairs(e, sum, x, y) : e.fma(x, y, sum));
+        }
+        popScope();
+        return next;
+      };
+      Values sums(width, e.splat(0));
+      int64_t full = extent / step * step;
+      if (full > 0)
+        sums = e.loop(e.integer(0), e.integer(full), step, sums,
+                      [&](Value c, ValueRange carried) { return accumulate(c, carried, true); });
+      if (full < extent)
+        sums = accumulate(e.integer(full), sums, false);
+      Point point = pointOf(block.lanesDim, lane, other);
+      remember(op.getResult(), point, e.add(sumsOfVectors(e, sums), at(op.getInit(), point)));
+    }
+}
+
+} // namespace heddle::compiler::cpu

@@ -1,0 +1,335 @@
+// Loads and stores of single vectors. A tile read along memory's contiguous dimension is one vector
+// load; elsewhere one element is broadcast, or lanes are gathered (per-row tensors of some stride).
+#include "compiler/targets/cpu/TileStorage.h"
+
+#include "llvm/Support/MathExtras.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+
+using namespace mlir;
+
+namespace heddle::compiler::cpu {
+namespace {
+
+/// Element offset of row `row` of a view.
+Value rowOffset(VectorBuilder &e, const ViewPlace &view, Value row);
+
+Value readTable(VectorBuilder &e, const ViewPlace &table, Value entry) {
+  Value address = e.address(table.pointer, table.element, e.times(entry, table.strides[0]));
+  Value id = e.load(table.element, address);
+  Value index = arith::IndexCastOp::create(e.builder, e.loc, e.builder.getIndexType(), id);
+  return e.maxIndex(index, e.integer(0)); // places that are not there are masked by `valid`
+}
+
+Value rowOffset(VectorBuilder &e, const ViewPlace &view, Value row) {
+  if (view.access == tile::Access::Dense)
+    return e.times(row, view.strides[0]);
+  if (view.access == tile::Access::Wrap) {
+    Value wrapped = arith::RemUIOp::create(e.builder, e.loc, row, view.wrapExtent);
+    return e.times(wrapped, view.strides[0]);
+  }
+  Value block = e.integer(view.block);
+  Value entry = arith::DivUIOp::create(e.builder, e.loc, row, block);
+  Value slot = arith::RemUIOp::create(e.builder, e.loc, row, block);
+  Value id = readTable(e, *view.table, entry);
+  if (view.access == tile::Access::Paged)
+    return e.plus(e.times(id, view.strides[0]), e.times(slot, view.slotStride));
+  return e.times(e.plus(e.times(id, block), slot), view.strides[0]);
+}
+
+/// Which coordinate of the point has the lanes, or -1.
+int64_t lanesDim(ArrayRef<Coord> point) {
+  for (auto [dim, coord] : llvm::enumerate(point))
+    if (coord.lanes)
+      return dim;
+  return -1;
+}
+
+Value both(VectorBuilder &e, Value a, Value b) {
+  if (!a || !b)
+    return a ? a : b;
+  return arith::AndIOp::create(e.builder, e.loc, a, b);
+}
+
+/// The lanes of a global tile that are there; null for all.
+Value globalMask(VectorBuilder &e, const GlobalPlace &place, ArrayRef<Coord> point,
+                 ArrayRef<int64_t> shape, bool store) {
+  Value mask;
+  for (auto [dim, coord] : llvm::enumerate(point)) {
+    Value valid = dim < place.valid.size() ? place.valid[dim] : Value();
+    if (coord.lanes) {
+      if (valid)
+        mask = both(e, mask, laneMask(e, coord.index, e.minIndex(valid, e.integer(shape[dim]))));
+      else if (!coord.whole)
+        mask = both(e, mask, laneMask(e, coord.index, e.integer(shape[dim])));
+    } else if (valid && (store || !place.clipped)) {
+      Value there =
+          arith::CmpIOp::create(e.builder, e.loc, arith::CmpIPredicate::slt, coord.index, valid);
+      mask = both(e, mask, vector::BroadcastOp::create(e.builder, e.loc, e.bits, there));
+    }
+  }
+  return mask;
+}
+
+bool unitStride(const GlobalPlace &place, int64_t dim) {
+  return VectorBuilder::constantOf(place.view.strides[dim]) == 1 &&
+         (dim > 0 || place.view.access == tile::Access::Dense);
+}
+
+/// Pointers of the lanes of a tile that is not contiguous along them.
+Value lanePointers(VectorBuilder &e, const GlobalPlace &place, ArrayRef<Coord> point,
+                   int64_t lanes) {
+  Type i64 = e.builder.getI64Type();
+  Value stride = arith::IndexCastOp::create(e.builder, e.loc, i64, place.view.strides[lanes]);
+  VectorType wide = VectorType::get({e.lanes()}, i64);
+  Value steps = arith::ExtSIOp::create(e.builder, e.loc, wide, e.iota());
+  Value strides = vector::BroadcastOp::create(e.builder, e.loc, wide, stride);
+  Value offsets = arith::MulIOp::create(e.builder, e.loc, steps, strides);
+  auto pointer = LLVM::LLVMPointerType::get(e.builder.getContext());
+  return LLVM::GEPOp::create(e.builder, e.loc, VectorType::get({e.lanes()}, pointer),
+                             place.view.element, globalAddress(e, place, point),
+                             ValueRange{offsets});
+}
+
+/// 16-bit floats move as integers: LLVM widens vectors of types that the machine cannot compute in.
+Type movedAs(Type element) {
+  bool small = isa<FloatType>(element) && element.getIntOrFloatBitWidth() == 16;
+  return small ? Type(IntegerType::get(element.getContext(), 16)) : element;
+}
+Value asType(VectorBuilder &e, Value vector, Type element) {
+  auto type = cast<VectorType>(vector.getType());
+  if (type.getElementType() == element)
+    return vector;
+  return arith::BitcastOp::create(e.builder, e.loc, type.clone(element), vector);
+}
+
+Value fillVector(VectorBuilder &e, Type element, double fill) {
+  VectorType type = VectorType::get({e.lanes()}, element);
+  if (isa<FloatType>(element))
+    return arith::ConstantOp::create(
+        e.builder, e.loc, DenseElementsAttr::get(type, e.builder.getFloatAttr(element, fill)));
+  return arith::ConstantOp::create(
+      e.builder, e.loc,
+      DenseElementsAttr::get(type, e.builder.getIntegerAttr(element, static_cast<int64_t>(fill))));
+}
+
+uint32_t alignment(Type element) {
+  return std::max<unsigned>(element.getIntOrFloatBitWidth() / 8, 1);
+}
+
+Value allLanes(VectorBuilder &e) {
+  return arith::ConstantOp::create(e.builder, e.loc, DenseElementsAttr::get(e.bits, true));
+}
+
+Value pairAddress(VectorBuilder &e, const LocalPlace &place, Value lane, Value packed) {
+  Value pair = arith::ShRUIOp::create(e.builder, e.loc, packed, e.integer(1));
+  if (std::optional<int64_t> number = VectorBuilder::constantOf(packed))
+    pair = e.integer(*number / 2);
+  int64_t stride = place.strides[place.pairs.getPacked()];
+  return e.address(place.pointer, e.builder.getI32Type(), e.plus(e.times(pair, stride), lane));
+}
+
+Value asPairs(VectorBuilder &e, Value words) {
+  return vector::BitCastOp::create(
+      e.builder, e.loc, VectorType::get({2 * e.lanes()}, e.builder.getBF16Type()), words);
+}
+
+} // namespace
+
+Value laneMask(VectorBuilder &e, Value first, Value bound) {
+  std::optional<int64_t> start = VectorBuilder::constantOf(first),
+                         end = VectorBuilder::constantOf(bound);
+  if (start && end && *start + e.lanes() <= *end)
+    return {};
+  Value left = arith::SubIOp::create(e.builder, e.loc, bound, first);
+  // Cut to i32 only after clamping: lengths may exceed 31 bits.
+  left = e.minIndex(e.maxIndex(left, e.integer(0)), e.integer(e.lanes()));
+  return arith::CmpIOp::create(e.builder, e.loc, arith::CmpIPredicate::slt, e.iota(),
+                               e.broadcast(left));
+}
+
+int64_t localBytes(tile::TileType type) {
+  SmallVector<int64_t> shape(type.getShape());
+  if (auto lanes = dyn_cast<tile::LanesAttr>(type.getLayout())) {
+    shape[lanes.getDim()] = llvm::alignTo(shape[lanes.getDim()], lanes.getWidth());
+  } else if (auto pairs = dyn_cast<tile::PairsAttr>(type.getLayout())) {
+    shape[pairs.getLanes()] = llvm::alignTo(shape[pairs.getLanes()], pairs.getWidth());
+    shape[pairs.getPacked()] = llvm::alignTo(shape[pairs.getPacked()], 2);
+  }
+  int64_t elements = 1;
+  for (int64_t extent : shape)
+    elements *= extent;
+  return elements * alignment(type.getElementType());
+}
+
+LocalPlace makeLocal(VectorBuilder &e, Value scratch, tile::TileType type, int64_t offset) {
+  LocalPlace place;
+  place.type = type;
+  place.offset = offset;
+  place.bytes = localBytes(type);
+  place.pointer = e.address(scratch, e.builder.getI8Type(), e.integer(offset));
+  place.clip.assign(type.getRank(), Value());
+  place.pairs = dyn_cast<tile::PairsAttr>(type.getLayout());
+  auto lanes = dyn_cast<tile::LanesAttr>(type.getLayout());
+  int64_t inner = place.pairs ? place.pairs.getLanes() : lanes.getDim();
+  int64_t width = place.pairs ? place.pairs.getWidth() : lanes.getWidth();
+  if (type.getRank() == 2)
+    place.strides[1 - inner] = llvm::alignTo(type.getDim(inner), width);
+  return place;
+}
+
+Value globalAddress(VectorBuilder &e, const GlobalPlace &place, ArrayRef<Coord> point) {
+  Value offset = e.integer(0);
+  for (auto [dim, coord] : llvm::enumerate(point)) {
+    Value index = e.plus(place.offsets[dim], coord.index);
+    offset = e.plus(offset, dim == 0 ? rowOffset(e, place.view, index)
+                                     : e.times(index, place.view.strides[dim]));
+  }
+  return e.address(place.view.pointer, place.view.element, offset);
+}
+
+static Value loadMoved(VectorBuilder &e, const GlobalPlace &place, ArrayRef<Coord> point,
+                       ArrayRef<int64_t> shape) {
+  Type element = movedAs(place.view.element);
+  VectorType type = VectorType::get({e.lanes()}, element);
+  int64_t lanes = lanesDim(point);
+  Value mask = globalMask(e, place, point, shape, /*store=*/false);
+  auto fill = [&] { return asType(e, fillVector(e, place.view.element, place.fill), element); };
+  if (lanes >= 0 && !unitStride(place, lanes)) {
+    if (!mask)
+      mask = allLanes(e);
+    return LLVM::masked_gather::create(e.builder, e.loc, type, lanePointers(e, place, point, lanes),
+                                       mask, ValueRange{fill()}, alignment(element));
+  }
+  Value address = globalAddress(e, place, point);
+  if (lanes >= 0 && !mask)
+    return e.load(type, address);
+  if (lanes >= 0)
+    return LLVM::MaskedLoadOp::create(e.builder, e.loc, type, address, mask, fill(),
+                                      e.builder.getI32IntegerAttr(alignment(element)));
+  if (!mask)
+    return vector::BroadcastOp::create(e.builder, e.loc, type, e.load(element, address));
+  Value first =
+      arith::AndIOp::create(e.builder, e.loc, mask, laneMask(e, e.integer(0), e.integer(1)));
+  Value one = LLVM::MaskedLoadOp::create(e.builder, e.loc, type, address, first, fill(),
+                                         e.builder.getI32IntegerAttr(alignment(element)));
+  Value scalar = vector::ExtractOp::create(e.builder, e.loc, one, int64_t(0));
+  return vector::BroadcastOp::create(e.builder, e.loc, type, scalar);
+}
+
+Value loadGlobal(VectorBuilder &e, const GlobalPlace &place, ArrayRef<Coord> point,
+                 ArrayRef<int64_t> shape) {
+  return asType(e, loadMoved(e, place, point, shape), place.view.element);
+}
+
+void storeGlobal(VectorBuilder &e, const GlobalPlace &place, ArrayRef<Coord> point,
+                 ArrayRef<int64_t> shape, Value vector) {
+  Type element = movedAs(place.view.element);
+  vector = asType(e, vector, element);
+  int64_t lanes = lanesDim(point);
+  Value mask = globalMask(e, place, point, shape, /*store=*/true);
+  if (lanes >= 0 && !unitStride(place, lanes)) {
+    if (!mask)
+      mask = allLanes(e);
+    LLVM::masked_scatter::create(e.builder, e.loc, vector, lanePointers(e, place, point, lanes),
+                                 mask, alignment(element));
+    return;
+  }
+  Value address = globalAddress(e, place, point);
+  if (lanes < 0) { // one element: all lanes hold it
+    Value first = laneMask(e, e.integer(0), e.integer(1));
+    mask = mask ? Value(arith::AndIOp::create(e.builder, e.loc, mask, first)) : first;
+  }
+  if (mask)
+    LLVM::MaskedStoreOp::create(e.builder, e.loc, vector, address, mask, alignment(element));
+  else
+    e.store(vector, address);
+}
+
+Value loadLocal(VectorBuilder &e, const LocalPlace &place, ArrayRef<Coord> point) {
+  Type element = movedAs(place.type.getElementType());
+  Value offset = e.integer(0);
+  for (auto [dim, coord] : llvm::enumerate(point))
+    offset = e.plus(offset, e.times(coord.index, place.strides[dim]));
+  Value address = e.address(place.pointer, element, offset);
+  VectorType type = VectorType::get({e.lanes()}, element);
+  Value vector =
+      lanesDim(point) >= 0
+          ? e.load(type, address)
+          : Value(vector::BroadcastOp::create(e.builder, e.loc, type, e.load(element, address)));
+  return asType(e, vector, place.type.getElementType());
+}
+
+void storeLocal(VectorBuilder &e, const LocalPlace &place, ArrayRef<Coord> point, Value vector) {
+  Value offset = e.integer(0);
+  for (auto [dim, coord] : llvm::enumerate(point))
+    offset = e.plus(offset, e.times(coord.index, place.strides[dim]));
+  Type element = movedAs(place.type.getElementType());
+  e.store(asType(e, vector, element), e.address(place.pointer, element, offset));
+}
+
+Value loadPairs(VectorBuilder &e, const LocalPlace &place, Value lane, Value packed) {
+  return asPairs(e, e.load(e.ints, pairAddress(e, place, lane, packed)));
+}
+
+Value loadPairWord(VectorBuilder &e, const LocalPlace &place, Value lane, Value packed) {
+  Value word = e.load(e.builder.getI32Type(), pairAddress(e, place, lane, packed));
+  return asPairs(e, e.broadcast(word));
+}
+
+Value loadGlobalPairWord(VectorBuilder &e, const GlobalPlace &place, ArrayRef<Coord> point) {
+  Value address = globalAddress(e, place, point);
+  Value word = LLVM::LoadOp::create(e.builder, e.loc, e.builder.getI32Type(), address, 2);
+  return asPairs(e, e.broadcast(word));
+}
+
+void storePairs(VectorBuilder &e, const LocalPlace &place, Value lane, Value packed, Value even,
+                Value odd) {
+  SmallVector<int64_t> order;
+  for (int64_t i = 0; i < e.lanes(); ++i)
+    order.append({i, e.lanes() + i});
+  Type shorts = movedAs(place.type.getElementType());
+  Value both = vector::ShuffleOp::create(e.builder, e.loc, asType(e, even, shorts),
+                                         asType(e, odd, shorts), order);
+  Value words = vector::BitCastOp::create(e.builder, e.loc, e.ints, both);
+  e.store(words, pairAddress(e, place, lane, packed));
+}
+
+/// One step of both networks below. For stride h it pairs vectors k and k + h:
+///   low[k]  lane l = (l & h) == 0 ? v[k][l]     : v[k + h][l - h]
+///   high[k] lane l = (l & h) == 0 ? v[k][l + h] : v[k + h][l]
+static std::pair<Value, Value> exchange(VectorBuilder &e, Value a, Value b, int64_t h) {
+  SmallVector<int64_t> low, high;
+  int64_t width = e.lanes();
+  for (int64_t lane = 0; lane < width; ++lane) {
+    bool first = (lane & h) == 0;
+    low.push_back(first ? lane : width + lane - h);
+    high.push_back(first ? lane + h : width + lane);
+  }
+  return {vector::ShuffleOp::create(e.builder, e.loc, a, b, low),
+          vector::ShuffleOp::create(e.builder, e.loc, a, b, high)};
+}
+
+Values transposeBlock(VectorBuilder &e, Values rows) {
+  Type element = getElementTypeOrSelf(rows[0].getType());
+  for (Value &row : rows)
+    row = asType(e, row, movedAs(element));
+  for (int64_t h = e.lanes() / 2; h >= 1; h /= 2)
+    for (int64_t k = 0; k < e.lanes(); ++k)
+      if ((k & h) == 0)
+        std::tie(rows[k], rows[k + h]) = exchange(e, rows[k], rows[k + h], h);
+  for (Value &row : rows)
+    row = asType(e, row, element);
+  return rows;
+}
+
+Value sumsOfVectors(VectorBuilder &e, Values vectors) {
+  for (int64_t h = e.lanes() / 2; h >= 1; h /= 2)
+    for (int64_t k = 0; k < h; ++k) {
+      auto [low, high] = exchange(e, vectors[k], vectors[k + h], h);
+      vectors[k] = e.add(low, high);
+    }
+  return vectors[0];
+}
+
+} // namespace heddle::compiler::cpu

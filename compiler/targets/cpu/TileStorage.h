@@ -1,0 +1,96 @@
+// Where the tiles of a kernel are at run time, and how one vector of one is read or written.
+//
+//   global   where the view has it: pointer + strides; read by lanes, broadcast, or by masked lanes
+//   local    scratch: one dimension contiguous (the lanes), or bf16 pairs packed in 32 bits
+//   rows     SSA vectors: 1-d tiles such as m, l; by lanes, or one splat vector per element
+#pragma once
+
+#include "compiler/targets/cpu/VectorBuilder.h"
+#include "ir/tile/TileDialect.h"
+
+namespace heddle::compiler::cpu {
+
+/// A coordinate along one dimension of a tile: one index, or a vector of them (`lanes`).
+struct Coord {
+  Value index;         ///< the index, or that of the first lane
+  int64_t tag = 0;     ///< equal tags in one scope mean equal coordinates
+  bool lanes = false;  ///< W consecutive indices from `index` on
+  int64_t number = -1; ///< static number: of the vector if lanes, else of the element; -1: run-time
+  bool whole = false;  ///< all lanes are known to lie inside the tile
+};
+using Point = mlir::SmallVector<Coord, 2>;
+
+/// A window of memory, from tile.view.
+struct ViewPlace {
+  Value pointer; ///< element (0, 0, ..)
+  mlir::Type element;
+  Values strides; ///< of each kept dimension, in elements
+  tile::Access access = tile::Access::Dense;
+  int64_t block = 0;                ///< rows of a page or list entry
+  Value slotStride;                 ///< paged: stride of a slot inside its page
+  Value wrapExtent;                 ///< wrap: rows of the tensor
+  const ViewPlace *table = nullptr; ///< paged, list
+};
+
+/// A tile that stays in memory.
+struct GlobalPlace {
+  ViewPlace view;
+  Values offsets;
+  Values valid;         ///< per dimension, null: everything is there
+  bool clipped = false; ///< loops never run beyond `valid`
+  double fill = 0;
+};
+
+/// A tile in scratch.
+struct LocalPlace {
+  Value pointer;
+  tile::TileType type;
+  int64_t offset = 0, bytes = 0; ///< in scratch
+  int64_t strides[2] = {1, 1};   ///< of the dimensions, in elements (pairs: in pairs)
+  Values clip;                   ///< per dimension: elements that were made, null: all
+  tile::PairsAttr pairs;         ///< null: plain
+};
+
+/// A 1-d tile in registers.
+struct RowsPlace {
+  Values vectors;
+  bool replicated = false; ///< one splat vector per element
+};
+
+/// Bytes a local tile takes; see LocalPlace.
+int64_t localBytes(tile::TileType type);
+LocalPlace makeLocal(VectorBuilder &e, Value scratch, tile::TileType type, int64_t offset);
+
+/// One vector of lanes (or one element broadcast into a vector) of a tile in memory, of the
+/// element type of the tile.
+Value loadGlobal(VectorBuilder &e, const GlobalPlace &place, mlir::ArrayRef<Coord> point,
+                 mlir::ArrayRef<int64_t> shape);
+Value loadLocal(VectorBuilder &e, const LocalPlace &place, mlir::ArrayRef<Coord> point);
+void storeLocal(VectorBuilder &e, const LocalPlace &place, mlir::ArrayRef<Coord> point,
+                Value vector);
+
+/// Dot products of pairs: the packed dimension's index is even. `loadPairs` gives vector<2W x bf16>
+/// by lanes, `loadPairWord` the same with one pair in each lane.
+Value loadPairs(VectorBuilder &e, const LocalPlace &place, Value lane, Value packed);
+Value loadPairWord(VectorBuilder &e, const LocalPlace &place, Value lane, Value packed);
+Value loadGlobalPairWord(VectorBuilder &e, const GlobalPlace &place, mlir::ArrayRef<Coord> point);
+/// Interleaves two vectors of bf16 (packed indices p and p + 1) and writes them.
+void storePairs(VectorBuilder &e, const LocalPlace &place, Value lane, Value packed, Value even,
+                Value odd);
+
+/// Writes W (or fewer) elements along `point`'s lanes to memory, those that are `valid`.
+void storeGlobal(VectorBuilder &e, const GlobalPlace &place, mlir::ArrayRef<Coord> point,
+                 mlir::ArrayRef<int64_t> shape, Value vector);
+
+/// Address of one element.
+Value globalAddress(VectorBuilder &e, const GlobalPlace &place, mlir::ArrayRef<Coord> point);
+
+/// Transposes a square block: result[i] lane j = rows[j] lane i.
+Values transposeBlock(VectorBuilder &e, Values rows);
+/// Lane t of the result is the sum over the lanes of vectors[t].
+Value sumsOfVectors(VectorBuilder &e, Values vectors);
+
+/// lane index + `first` < bound, as a mask; null if it is true everywhere by constants.
+Value laneMask(VectorBuilder &e, Value first, Value bound);
+
+} // namespace heddle::compiler::cpu

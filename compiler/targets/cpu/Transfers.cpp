@@ -1,0 +1,219 @@
+// Tiles between memory and scratch or registers. Where the lanes run across memory's contiguous
+// dimension, W x W blocks are read along memory, turned in registers and written along the lanes:
+//
+//   memory  q[i][d]: 16 rows x 16 columns  ->  16 shuffles x 4 steps  ->  scratch Q[d][i]
+#include "compiler/targets/cpu/Nests.h"
+
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+
+using namespace mlir;
+
+namespace heddle::compiler::cpu {
+
+using tile::TileType;
+
+static TileType typeOf(Value tile) { return cast<TileType>(tile.getType()); }
+
+void NestEmitter::forPieces(int64_t extent, int64_t step, function_ref<void(Value, int64_t)> body) {
+  int64_t full = extent / step * step;
+  if (full > 0)
+    e.loop(e.integer(0), e.integer(full), step, {}, [&](Value index, ValueRange) -> Values {
+      evaluator.pushScope();
+      body(index, step);
+      evaluator.popScope();
+      return {};
+    });
+  if (full < extent) {
+    evaluator.pushScope();
+    body(e.integer(full), extent - full);
+    evaluator.popScope();
+  }
+}
+
+/// `source(point)` has lanes along dimension 1; the tile in scratch has them along dimension 0.
+void NestEmitter::fillTransposed(Value result, const LocalPlace &place,
+                                 function_ref<Value(ArrayRef<Coord>)> source) {
+  int64_t width = e.lanes(), rows = typeOf(result).getDim(0), columns = typeOf(result).getDim(1);
+  for (int64_t first = 0; first < rows; first += width)
+    forPieces(columns, width, [&](Value column, int64_t count) {
+      Coord along = evaluator.lanesFrom(column, -1, count == width);
+      Values block;
+      for (int64_t r = 0; r < width; ++r) {
+        Coord row = evaluator.element(e.integer(std::min(first + r, rows - 1)));
+        block.push_back(source({row, along}));
+      }
+      block = transposeBlock(e, block);
+      for (int64_t c = 0; c < count; ++c)
+        storeLocal(e, place,
+                   {evaluator.lanesFrom(e.integer(first)), evaluator.element(e.plus(column, c))},
+                   block[c]);
+    });
+}
+
+/// Queries as bf16 pairs along d: words are turned instead of elements.
+void NestEmitter::fillQueryPairs(const LocalPlace &place, const GlobalPlace &source) {
+  int64_t width = e.lanes(), rows = place.type.getDim(0), columns = place.type.getDim(1);
+  ArrayRef<int64_t> shape = place.type.getShape();
+  for (int64_t first = 0; first < rows; first += width)
+    forPieces(columns, 2 * width, [&](Value column, int64_t count) {
+      Values block;
+      for (int64_t r = 0; r < width; ++r) {
+        Coord row = evaluator.element(e.integer(std::min(first + r, rows - 1)));
+        Value low =
+            loadGlobal(e, source, {row, evaluator.lanesFrom(column, -1, count >= width)}, shape);
+        Value high = low;
+        if (count > width)
+          high = loadGlobal(
+              e, source, {row, evaluator.lanesFrom(e.plus(column, width), -1, count == 2 * width)},
+              shape);
+        SmallVector<int64_t> order;
+        for (int64_t i = 0; i < 2 * width; ++i)
+          order.push_back(i);
+        Value line = vector::ShuffleOp::create(e.builder, e.loc, low, high, order);
+        block.push_back(vector::BitCastOp::create(e.builder, e.loc, e.ints, line));
+      }
+      block = transposeBlock(e, block);
+      for (int64_t pair = 0; 2 * pair < count; ++pair) {
+        Value index =
+            e.plus(e.times(e.builder.createOrFold<arith::ShRUIOp>(e.loc, column, e.integer(1)),
+                           place.strides[1]),
+                   e.integer(pair * place.strides[1] + first));
+        e.store(block[pair], e.address(place.pointer, e.builder.getI32Type(), index));
+      }
+    });
+}
+
+/// Keys' rows j and j + 1 side by side; rows that are not there are zero.
+void NestEmitter::fillKeyPairs(const LocalPlace &place, const GlobalPlace &source) {
+  int64_t width = e.lanes(), rows = place.type.getDim(0), columns = place.type.getDim(1);
+  ArrayRef<int64_t> shape = place.type.getShape();
+  Value end = e.integer(rows);
+  if (place.clip[0])
+    end = e.minIndex(place.clip[0], end);
+  e.loop(e.integer(0), end, 2, {}, [&](Value row, ValueRange) -> Values {
+    for (int64_t first = 0; first < columns; first += width) {
+      Coord along = evaluator.lanesFrom(e.integer(first), -1, first + width <= columns);
+      Value even = loadGlobal(e, source, {evaluator.element(row), along}, shape);
+      Value odd = loadGlobal(e, source, {evaluator.element(e.plus(row, 1)), along}, shape);
+      storePairs(e, place, e.integer(first), row, even, odd);
+    }
+    return {};
+  });
+}
+
+void NestEmitter::fillStraight(const LocalPlace &place, const GlobalPlace &source) {
+  int64_t width = e.lanes(), rank = place.type.getRank();
+  int64_t columns = place.type.getDim(rank - 1);
+  auto line = [&](Value row, ValueRange) -> Values {
+    for (int64_t first = 0; first < columns; first += width) {
+      Point point;
+      if (rank == 2)
+        point.push_back(evaluator.element(row));
+      point.push_back(evaluator.lanesFrom(e.integer(first), -1, first + width <= columns));
+      storeLocal(e, place, point, loadGlobal(e, source, point, place.type.getShape()));
+    }
+    return {};
+  };
+  if (rank == 1) {
+    line(Value(), {});
+    return;
+  }
+  Value end = e.integer(place.type.getDim(0));
+  if (place.clip[0])
+    end = e.minIndex(place.clip[0], end);
+  e.loop(e.integer(0), end, 1, {}, line);
+}
+
+void NestEmitter::emitLoad(tile::LoadOp load, const GlobalPlace &given) {
+  LocalPlace &place = evaluator.locals.find(load.getResult())->second;
+  GlobalPlace source = given;
+  int64_t rank = place.type.getRank();
+  if (source.clipped && !source.valid.empty())
+    place.clip[0] = source.valid[0];
+  if (place.pairs) {
+    bool queries = place.pairs.getLanes() == 0;
+    source.clipped = false; // the odd half of the last pair must be zero
+    if (!queries && place.type.getDim(0) % 2) {
+      Value rows = e.integer(place.type.getDim(0));
+      if (source.valid.empty())
+        source.valid.assign(rank, Value());
+      source.valid[0] = source.valid[0] ? e.minIndex(source.valid[0], rows) : rows;
+    }
+    return queries ? fillQueryPairs(place, source) : fillKeyPairs(place, source);
+  }
+  if (rank == 2 && lanesDimOf(place.type) == 0)
+    return fillTransposed(load.getResult(), place, [&](ArrayRef<Coord> point) {
+      return loadGlobal(e, source, point, place.type.getShape());
+    });
+  fillStraight(place, source);
+}
+
+//===------------------------------------------------------------------------------------------===//
+// Stores
+//===------------------------------------------------------------------------------------------===//
+
+void NestEmitter::storeTransposed(tile::StoreOp store, const GlobalPlace &target) {
+  Value tile = store.getTile();
+  ArrayRef<int64_t> shape = typeOf(tile).getShape();
+  int64_t width = e.lanes(), rows = shape[0], columns = shape[1];
+  for (int64_t first = 0; first < rows; first += width)
+    forPieces(columns, width, [&](Value column, int64_t count) {
+      Coord lane = evaluator.lanesFrom(e.integer(first), first / width, first + width <= rows);
+      Values block;
+      for (int64_t c = 0; c < width; ++c)
+        block.push_back(c < count ? evaluator.at(tile, {lane, evaluator.element(e.plus(column, c))})
+                                  : block[0]);
+      block = transposeBlock(e, block);
+      Coord along = evaluator.lanesFrom(column, -1, count == width);
+      for (int64_t r = 0; r < std::min(width, rows - first); ++r)
+        storeGlobal(e, target, {evaluator.element(e.integer(first + r)), along}, shape, block[r]);
+    });
+}
+
+void NestEmitter::storeStraight(tile::StoreOp store, const GlobalPlace &target) {
+  Value tile = store.getTile();
+  ArrayRef<int64_t> shape = typeOf(tile).getShape();
+  int64_t width = e.lanes(), rank = shape.size(), columns = shape[rank - 1];
+  auto line = [&](Value row, int64_t number) {
+    evaluator.pushScope();
+    for (int64_t first = 0; first < columns; first += width) {
+      Point point;
+      if (rank == 2)
+        point.push_back(evaluator.element(row, number));
+      point.push_back(
+          evaluator.lanesFrom(e.integer(first), first / width, first + width <= columns));
+      storeGlobal(e, target, point, shape, evaluator.at(tile, point));
+    }
+    evaluator.popScope();
+  };
+  if (rank == 1) {
+    line(Value(), -1);
+  } else if (readsReplicated(evaluator, tile)) {
+    for (int64_t row = 0; row < shape[0]; ++row)
+      line(e.integer(row), row);
+  } else {
+    e.loop(e.integer(0), e.integer(shape[0]), 1, {}, [&](Value row, ValueRange) -> Values {
+      line(row, -1);
+      return {};
+    });
+  }
+}
+
+void NestEmitter::emitStore(tile::StoreOp store, const GlobalPlace &target) {
+  Value tile = store.getTile();
+  TileType type = typeOf(tile);
+  if (type.getRank() > 2) {
+    evaluator.reportUnsupported(store, "stores have one or two dimensions");
+  } else if (type.getRank() == 1 && readsReplicated(evaluator, tile)) {
+    for (int64_t row = 0; row < type.getDim(0); ++row) {
+      Coord coord = evaluator.element(e.integer(row), row);
+      storeGlobal(e, target, {coord}, type.getShape(), evaluator.at(tile, {coord}));
+    }
+  } else if (type.getRank() == 2 && lanesDimOf(type) == 0) {
+    storeTransposed(store, target);
+  } else {
+    storeStraight(store, target);
+  }
+}
+
+} // namespace heddle::compiler::cpu
