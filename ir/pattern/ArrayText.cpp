@@ -82,36 +82,36 @@ static ParseResult parseDim(AsmParser &parser, ParseScope *scope,
     return success();
   }
   if (text == "?")
-    return parser.emitError(loc) << "dims are named: write Tk instead of ?";
+    return errorAt(parser, loc) << "dims are named: write Tk instead of ?";
   if (!text.empty() && llvm::isDigit(text[0])) {
     StringRef digits = peekText(parser, 20).take_while(llvm::isDigit);
     if (digits.size() > 12)
-      return parser.emitError(loc) << "dim " << digits << " is too large";
+      return errorAt(parser, loc) << "dim " << digits << " is too large";
     char next = digits.data()[digits.size()];
     if (llvm::isAlpha(next) || next == '_')
-      return parser.emitError(loc) << "write blanks around the x between dims";
+      return errorAt(parser, loc) << "write blanks around the x between dims";
     int64_t value = 0;
     if (parser.parseInteger(value))
       return failure();
     if (value <= 0)
-      return parser.emitError(loc) << "a dim is " << value << ", expected a positive number";
+      return errorAt(parser, loc) << "a dim is " << value << ", expected a positive number";
     dims.push_back(makeInteger(context, value));
     return success();
   }
   StringRef word;
   if (failed(parser.parseOptionalKeyword(&word)))
-    return parser.emitError(loc) << "expected a dim: a name, a positive integer, or an expression "
-                                    "in parentheses";
+    return errorAt(parser, loc) << "expected a dim: a name, a positive integer, or an expression "
+                                   "in parentheses";
   std::string name = word.str();
   if (scope && scope->scalars.contains(name)) {
     scope->used.insert(name);
     if (scope->scalars[name].type != ExprType::Integer)
-      return parser.emitError(loc) << "'" << name << "' is not an integer and cannot be a dim";
+      return errorAt(parser, loc) << "'" << name << "' is not an integer and cannot be a dim";
     dims.push_back(makeParam(context, name));
     return success();
   }
   if (scope && name == "G")
-    return parser.emitError(loc) << "G is reserved for Hq / Hk: choose another name";
+    return errorAt(parser, loc) << "G is reserved for Hq / Hk: choose another name";
   if (scope && !scope->hasDim(name) && name != "B")
     scope->dims.push_back(name);
   dims.push_back(makeDim(context, name));
@@ -156,19 +156,19 @@ static ParseResult parseBody(AsmParser &parser, ParseScope *scope, bool batched,
     if (peekText(parser, 1) == ",") {
       std::string word;
       llvm::raw_string_ostream(word) << loc.getPointer()[0];
-      return parser.emitError(loc)
+      return errorAt(parser, loc)
              << "expected an element type before ',': f64, f32, bf16, f16, f8e4m3, f8e5m2, i64, "
                 "i32, i8 or u8; dims are joined by x";
     }
     expectDims = takeWord(parser, "x");
     if (!expectDims && peekWord(parser).starts_with("x"))
-      return parser.emitError(parser.getCurrentLocation())
+      return errorAt(parser, parser.getCurrentLocation())
              << "write blanks around the x between dims";
     if (dims.size() > 8)
-      return parser.emitError(loc) << "a tensor has at most 8 dims";
+      return errorAt(parser, loc) << "a tensor has at most 8 dims";
   }
   if (failed(parser.parseOptionalGreater()))
-    return parser.emitError(parser.getCurrentLocation()) << "expected 'x' and a dim, or '>'";
+    return errorAt(parser, parser.getCurrentLocation()) << "expected 'x' and a dim, or '>'";
   out = ArrayType::get(context, batched, element, dims);
   return success();
 }
@@ -216,11 +216,11 @@ Type ArrayType::parse(AsmParser &parser) {
     return {};
   bool batched = word == "seq";
   if (!batched && word != "tensor") {
-    parser.emitError(loc) << "expected seq or tensor";
+    errorAt(parser, loc) << "expected seq or tensor";
     return {};
   }
   if (failed(parser.parseOptionalComma()) && peekText(parser, 1) != ">") {
-    parser.emitError(loc) << "expected ',' or '>'";
+    errorAt(parser, loc) << "expected ',' or '>'";
     return {};
   }
   ArrayType out;

@@ -100,7 +100,7 @@ private:
   ParseResult parseBody();
   ParseResult checkDims();
   void warnUnused();
-  InFlightDiagnostic error(SMLoc loc) { return parser.emitError(loc); }
+  InFlightDiagnostic error(SMLoc loc) { return errorAt(parser, loc); }
   void warn(SMLoc loc, const Twine &message) {
     emitWarning(parser.getEncodedSourceLoc(loc)) << message;
   }
@@ -443,10 +443,10 @@ ParseResult ReturnOp::parse(OpAsmParser &parser, OperationState &state) {
     if (reader.operand(values, type))
       return failure();
     if (isa<BlockArgument>(values.back()))
-      return parser.emitError(loc)
-             << "%" << reader.last << " is an argument: a pattern returns what it computes";
+      return errorAt(parser, loc) << "%" << reader.last
+                                  << " is an argument: a pattern returns what it computes";
     if (llvm::is_contained(ArrayRef(values).drop_back(), values.back()))
-      return parser.emitError(loc) << "%" << reader.last << " is returned twice";
+      return errorAt(parser, loc) << "%" << reader.last << " is returned twice";
   } while (succeeded(parser.parseOptionalComma()));
   state.addOperands(values);
   return success();

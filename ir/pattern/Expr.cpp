@@ -269,7 +269,7 @@ private:
       return printReduction(expr);
     Infix infix = infixOf(expr.getKind());
     print(expr[0], infix.level == kCompare ? kAdd : infix.level);
-    os << infix.text;
+    os << (marked && isComparison(expr.getKind()) ? wordOf(expr.getKind()) : infix.text);
     print(expr[1], Level(infix.level + 1));
   }
 
@@ -296,14 +296,31 @@ private:
     print(expr[1], kLet);
   }
 
-  void printReduction(ExprAttr expr) {
-    os << reductionWord(expr.getKind()) << "[";
-    if (marked || !expr[0].isInteger(0)) {
+  // The text of an attribute may hold no < or >, which MLIR would count as brackets.
+  static const char *wordOf(ExprKind comparison) {
+    static constexpr const char *kWords[] = {" lt ", " le ", " gt ", " ge ", " eq ", " ne "};
+    return kWords[int(comparison) - int(ExprKind::Lt)];
+  }
+
+  void printRange(ExprAttr expr) {
+    if (marked) {
+      os << expr.getName() << ", ";
+      print(expr[0], kAdd);
+      os << ", ";
+      print(expr[1], kAdd);
+      return;
+    }
+    if (!expr[0].isInteger(0)) {
       print(expr[0], kAdd);
       os << " <= ";
     }
     os << expr.getName() << " < ";
     print(expr[1], kAdd);
+  }
+
+  void printReduction(ExprAttr expr) {
+    os << reductionWord(expr.getKind()) << "[";
+    printRange(expr);
     os << "] { ";
     print(expr[2], kLet);
     os << " }";

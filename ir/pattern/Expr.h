@@ -108,7 +108,8 @@ ExprAttr makeLet(llvm::StringRef name, ExprAttr value, ExprAttr body);
 void walk(ExprAttr expr, llvm::function_ref<bool(ExprAttr)> visit);
 
 /// Prints the text that parses to the same tree inside a pattern. With `marked`, parameters and
-/// dims print as param(W) and dim(D), so that the text can be read without a scope.
+/// dims print as param(W) and dim(D), comparisons as words and ranges as sum[n, lo, hi], so that
+/// the text can stand in an attribute, without a scope.
 void print(ExprAttr expr, llvm::raw_ostream &os, bool marked = false);
 
 } // namespace heddle::pattern

@@ -25,6 +25,10 @@ StringRef peekText(AsmParser &parser, size_t count) {
   return StringRef(text, length);
 }
 
+InFlightDiagnostic errorAt(AsmParser &parser, SMLoc loc) {
+  return emitError(parser.getEncodedSourceLoc(loc));
+}
+
 static bool isWordStart(char c) { return llvm::isAlpha(c) || c == '_'; }
 static bool isWordPart(char c) { return llvm::isAlnum(c) || c == '_' || c == '$' || c == '.'; }
 
@@ -73,6 +77,12 @@ constexpr Operator kWords[] = {
     {ExprKind::Member, kCompareLevel, "in"}, {ExprKind::FloorDiv, kMulLevel, "div"},
     {ExprKind::Mod, kMulLevel, "mod"},
 };
+// In the text of an attribute only.
+constexpr Operator kMarkedWords[] = {
+    {ExprKind::Lt, kCompareLevel, "lt"}, {ExprKind::Le, kCompareLevel, "le"},
+    {ExprKind::Gt, kCompareLevel, "gt"}, {ExprKind::Ge, kCompareLevel, "ge"},
+    {ExprKind::Eq, kCompareLevel, "eq"}, {ExprKind::Ne, kCompareLevel, "ne"},
+};
 constexpr const char *kReductions[] = {"sum", "prod", "max",    "min",
                                        "any", "all",  "argmax", "argmin"};
 
@@ -88,7 +98,7 @@ public:
 private:
   void fillScope();
   std::vector<std::string> knownNames() const;
-  InFlightDiagnostic error(SMLoc loc) { return parser.emitError(loc); }
+  InFlightDiagnostic error(SMLoc loc) { return errorAt(parser, loc); }
   ParseResult enter(SMLoc loc);
 
   ParseResult parseLet(ParsedExpr &out);
@@ -239,6 +249,10 @@ const Operator *ExprParser::peekOperator() {
   for (const Operator &op : kWords)
     if (word == op.text)
       return &op;
+  if (!options.scope)
+    for (const Operator &op : kMarkedWords)
+      if (word == op.text)
+        return &op;
   StringRef text = peekText(parser, 2);
   for (const Operator &op : kSymbols)
     if (text.starts_with(op.text))
@@ -496,8 +510,10 @@ ParseResult ExprParser::parseRange(StringRef word, std::string &name, ParsedExpr
                                    ParsedExpr &hi) {
   SMLoc loc = parser.getCurrentLocation();
   StringRef first = peekWord(parser);
-  // The text of an attribute always gives both ends.
-  bool named = options.scope && !first.empty() && !isKnown(first) && charAfterWord(parser) == '<';
+  if (!options.scope) // sum[n, lo, hi]
+    return failure(parseNewName(word, name) || parser.parseComma() || parseLevel(kAddLevel, lo) ||
+                   parser.parseComma() || parseLevel(kAddLevel, hi));
+  bool named = !first.empty() && !isKnown(first) && charAfterWord(parser) == '<';
   ExprAttr one = makeInteger(context, 1);
   lo = {makeInteger(context, 0), ExprType::Integer, loc, 1};
   if (!named) {
@@ -512,6 +528,9 @@ ParseResult ExprParser::parseRange(StringRef word, std::string &name, ParsedExpr
     if (op->kind == ExprKind::Lt)
       lo.expr = makeBinary(ExprKind::Add, lo.expr, one);
   }
+  if (!named && peekWord(parser).empty())
+    return error(loc) << "'" << first << "' already means something here: choose another name for "
+                      << "the index of " << word;
   if (parseNewName(("the index of " + word).str(), name))
     return failure();
   const Operator *op = peekOperator();
@@ -584,8 +603,8 @@ ParseResult parseExprOf(AsmParser &parser, const ExprOptions &options, ExprType 
                                                  : ": write select(c, 1, 0)";
   if (type == ExprType::Integer && out.type == ExprType::Boolean)
     hint = ": write select(c, 1, 0)";
-  return parser.emitError(loc) << what << " is " << toString(out.type) << ", expected "
-                               << toString(type) << hint;
+  return errorAt(parser, loc) << what << " is " << toString(out.type) << ", expected "
+                              << toString(type) << hint;
 }
 
 Attribute ExprAttr::parse(AsmParser &parser, Type) {

@@ -46,6 +46,8 @@ mlir::ParseResult parseExpr(mlir::AsmParser &parser, const ExprOptions &options,
 mlir::ParseResult parseExprOf(mlir::AsmParser &parser, const ExprOptions &options, ExprType type,
                               const llvm::Twine &what, ParsedExpr &out);
 
+/// An error at `loc` in our words only (the parser's own method puts the op's name before them).
+mlir::InFlightDiagnostic errorAt(mlir::AsmParser &parser, llvm::SMLoc loc);
 /// The word (identifier) at the parser's next token, or empty; nothing is consumed.
 llvm::StringRef peekWord(mlir::AsmParser &parser);
 /// The characters from the next token on, at most `count`.

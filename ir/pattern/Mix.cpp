@@ -174,7 +174,8 @@ private:
         values({"decay"});
       }
     }
-    if (op.getNorm() != NormKind::None) {
+    // Under exp the absence of a norm is written out, so that it is never an oversight.
+    if (op.getNorm() != NormKind::None || op.getWeight() == WeightKind::exp) {
       clause("norm ") << stringifyNormKind(op.getNorm());
       if (op.getNormArgAttr()) {
         printer << " ";

@@ -140,14 +140,14 @@ ParseResult MixParser::input(StringRef role) {
 ParseResult MixParser::expect(StringRef word) {
   if (takeWord(parser, word))
     return success();
-  return parser.emitError(parser.getCurrentLocation()) << "expected '" << word << "'";
+  return errorAt(parser, parser.getCurrentLocation()) << "expected '" << word << "'";
 }
 
 ParseResult MixParser::positive(StringRef what, ExprAttr expr, SMLoc loc) {
   ExprAttr folded = simplify(expr);
   if (folded.is(ExprKind::Integer) && folded.integer() <= 0)
-    return parser.emitError(loc) << what << " is " << folded.integer()
-                                 << ", expected a positive integer";
+    return errorAt(parser, loc) << what << " is " << folded.integer()
+                                << ", expected a positive integer";
   return success();
 }
 
@@ -206,7 +206,7 @@ ParseResult MixParser::weight() {
   if (parser.parseInteger(power) || parser.parseRParen())
     return failure();
   if (power < 1 || power > 8)
-    return parser.emitError(loc) << "the power of relu is " << power << ", expected 1 .. 8";
+    return errorAt(parser, loc) << "the power of relu is " << power << ", expected 1 .. 8";
   state.addAttribute("weightPower", Builder(context).getI64IntegerAttr(power));
   return success();
 }
@@ -237,7 +237,7 @@ ParseResult MixParser::norm() {
   set<NormKindAttr>("norm", index);
   bool given = peekText(parser, 1) == "{";
   if (NormKind(index) == NormKind::max_abs && !given)
-    return parser.emitError(parser.getCurrentLocation())
+    return errorAt(parser, parser.getCurrentLocation())
            << "norm max_abs needs its floor: write norm max_abs { 1.0 }";
   if (!given || NormKind(index) == NormKind::None)
     return success();
@@ -285,7 +285,7 @@ ParseResult MixParser::subtokens() {
     reader.setExpr("readouts", facts.readouts);
   }
   if (!facts.writes && !facts.readouts)
-    return parser.emitError(loc) << "expected write, read or both, as in subtokens write 4 read 4";
+    return errorAt(parser, loc) << "expected write, read or both, as in subtokens write 4 read 4";
   return success();
 }
 
@@ -441,8 +441,8 @@ ParseResult MixParser::stateType() {
   StringRef word = peekWord(parser);
   Type type = parseElement(context, word);
   if (!type || !isa<FloatType>(type))
-    return parser.emitError(loc) << "the precision of a state is a float type, found '" << word
-                                 << "': write f32, bf16 or f16";
+    return errorAt(parser, loc) << "the precision of a state is a float type, found '" << word
+                                << "': write f32, bf16 or f16";
   facts.stateType = type;
   state.addAttribute("stateType", TypeAttr::get(type));
   return parser.parseKeyword(&word);
@@ -456,7 +456,7 @@ ParseResult MixParser::initial() {
       return failure();
     std::string role = "in_" + resultRoles()[index + 2].str();
     if (facts.inputs.contains(role))
-      return parser.emitError(loc) << "the initial " << resultRoles()[index + 2] << " is repeated";
+      return errorAt(parser, loc) << "the initial " << resultRoles()[index + 2] << " is repeated";
     if (input(role))
       return failure();
   } while (succeeded(parser.parseOptionalComma()));
@@ -470,7 +470,7 @@ ParseResult MixParser::gives() {
     if (reader.word("result", resultRoles(), index))
       return failure();
     if (llvm::is_contained(outputs, resultRoles()[index]))
-      return parser.emitError(loc) << "the result " << resultRoles()[index] << " is repeated";
+      return errorAt(parser, loc) << "the result " << resultRoles()[index] << " is repeated";
     outputs.push_back(resultRoles()[index].str());
   } while (succeeded(parser.parseOptionalComma()));
   return success();
@@ -481,7 +481,7 @@ ParseResult MixParser::gives() {
 ParseResult MixParser::parseOperands() {
   SMLoc loc = parser.getCurrentLocation();
   if (!atValue())
-    return parser.emitError(loc) << "expected the operands of mix: %q, %k, %v";
+    return errorAt(parser, loc) << "expected the operands of mix: %q, %k, %v";
   if (input("q"))
     return failure();
   if (parser.parseComma() || input("k"))
@@ -494,7 +494,7 @@ ParseResult MixParser::unknownClause(SMLoc loc, StringRef word) {
   for (const Clause &clause : kClauses)
     known.push_back(StringRef(clause.words).split(' ').first.str());
   known.erase(std::unique(known.begin(), known.end()), known.end());
-  return parser.emitError(loc) << "unknown clause '" << word << "' of mix" << suggest(word, known);
+  return errorAt(parser, loc) << "unknown clause '" << word << "' of mix" << suggest(word, known);
 }
 
 // A clause of two words (features q) is found by both.
@@ -519,14 +519,14 @@ ParseResult MixParser::parseOneClause(SMLoc loc, StringRef word) {
       if (StringRef(clause.words) == first + " " + second)
         found = &clause;
     if (!found)
-      return parser.emitError(secondLoc)
+      return errorAt(parser, secondLoc)
              << "expected " << fmt::format("{}", fmt::join(seconds, " or ")) << " after '" << first
              << "'";
     if (parser.parseKeyword(&taken))
       return failure();
   }
   if (!seen.insert(found->words).second)
-    return parser.emitError(loc) << "the clause '" << found->words << "' is repeated";
+    return errorAt(parser, loc) << "the clause '" << found->words << "' is repeated";
   return (this->*found->read)();
 }
 
@@ -548,14 +548,17 @@ void MixParser::addInputs() {
 
 ParseResult MixParser::finishResults() {
   if (!seen.contains("weight"))
-    return parser.emitError(reader.start)
+    return errorAt(parser, reader.start)
            << "mix has no weight clause: write weight exp, sigmoid, relu or id";
+  if (weightKind == WeightKind::exp && !seen.contains("norm"))
+    return errorAt(parser, reader.start)
+           << "weight exp has no norm clause: write norm sum, or norm none if the sum of "
+              "exponentials is meant";
   if (!facts.inputs.contains("v") && !facts.aliasSize)
-    return parser.emitError(reader.start)
+    return errorAt(parser, reader.start)
            << "mix has no third operand: give the values, or alias v { first, size }";
   if (facts.inputs.contains("v") && facts.aliasSize)
-    return parser.emitError(locs["v"])
-           << "the values are given twice: as operand and as alias of k";
+    return errorAt(parser, locs["v"]) << "the values are given twice: as operand and as alias of k";
   auto canon = [&](ExprAttr extent) { return reader.scope->canonical(extent); };
   auto shape = shapeOf(facts, canon);
   MixMistake mistake;
@@ -564,13 +567,13 @@ ParseResult MixParser::finishResults() {
   else
     mistake = checkInputs(facts, std::get<MixShape>(shape), canon);
   if (!mistake.text.empty())
-    return parser.emitError(locs.contains(mistake.role) ? locs[mistake.role] : reader.start)
+    return errorAt(parser, locs.contains(mistake.role) ? locs[mistake.role] : reader.start)
            << mistake.text;
   const MixShape &known = std::get<MixShape>(shape);
   if (outputs.empty())
     outputs = defaultResultRoles(weightKind, reader.names.size());
   if (outputs.size() != reader.names.size())
-    return parser.emitError(reader.start)
+    return errorAt(parser, reader.start)
            << reader.names.size() << " results are named, mix gives " << outputs.size()
            << (seen.contains("gives") ? "" : ": list them with gives");
   SmallVector<ArrayType> types;

@@ -52,7 +52,7 @@ public:
   void setStrings(llvm::StringRef attribute, llvm::ArrayRef<std::string> strings);
   void setExprs(llvm::StringRef attribute, llvm::ArrayRef<ExprAttr> exprs);
   void setSegments(llvm::ArrayRef<int32_t> sizes);
-  mlir::InFlightDiagnostic error(llvm::SMLoc loc) { return parser.emitError(loc); }
+  mlir::InFlightDiagnostic error(llvm::SMLoc loc) { return errorAt(parser, loc); }
 
   mlir::OpAsmParser &parser;
   mlir::OperationState &state;

@@ -35,7 +35,8 @@ std::string suggest(llvm::StringRef name, llvm::ArrayRef<std::string> candidates
   for (const std::string &candidate : candidates) {
     unsigned limit = name.size() <= 2 ? 1 : 2;
     bool sameLetters = llvm::StringRef(candidate).equals_insensitive(name);
-    bool close = name.size() > 1 && name.edit_distance(candidate, true, limit) <= limit;
+    bool close = name.size() > 1 && candidate.size() > 1 &&
+                 name.edit_distance(candidate, true, limit) <= limit;
     if (candidate != name && (sameLetters || close) && !llvm::is_contained(near, candidate))
       near.push_back(candidate);
   }

@@ -87,14 +87,14 @@ ParseResult MapOp::parse(OpAsmParser &parser, OperationState &state) {
     StringRef word = peekWord(parser);
     element = parseElement(reader.context, word);
     if (!element)
-      return parser.emitError(loc) << "unknown element type '" << word
-                                   << "', expected f64, f32, bf16, f16, f8e4m3, f8e5m2, i64, i32, "
-                                      "i8 or u8";
+      return errorAt(parser, loc) << "unknown element type '" << word
+                                  << "', expected f64, f32, bf16, f16, f8e4m3, f8e5m2, i64, i32, "
+                                     "i8 or u8";
     if (parser.parseKeyword(&word))
       return failure();
     if (isa<IntegerType>(element) && reader.lastType == ExprType::Real)
-      return parser.emitError(asLoc) << "the element is a real number, " << word
-                                     << " holds integers: write int(..) or round(..)";
+      return errorAt(parser, asLoc) << "the element is a real number, " << word
+                                    << " holds integers: write int(..) or round(..)";
   }
   bool batched = usesBatch(expr, [&](StringRef name) { return reader.scope->values[name].type; });
   state.addOperands(reads);
@@ -265,8 +265,8 @@ private:
     bool two =
         strategy == SelectStrategy::top ? vars.size() >= 2 : vars.size() == 2 || vars.size() == 3;
     if (!two)
-      return parser.emitError(loc) << "select needs the query's indices and then the candidate's, "
-                                      "as in (row, h, n) in (Tq, Hk, N)";
+      return errorAt(parser, loc) << "select needs the query's indices and then the candidate's, "
+                                     "as in (row, h, n) in (Tq, Hk, N)";
     return success();
   }
 
@@ -282,14 +282,14 @@ private:
         for (const SelectClause &entry : kSelectClauses)
           if (entry.strategies & strategyBit(strategy))
             known.push_back(entry.word);
-        return parser.emitError(loc)
+        return errorAt(parser, loc)
                << "unknown clause '" << word << "' of select" << suggest(word, known);
       }
       if (!(clause->strategies & strategyBit(strategy)))
-        return parser.emitError(loc) << "select " << stringifySelectStrategy(strategy)
-                                     << " has no clause '" << word << "'";
+        return errorAt(parser, loc) << "select " << stringifySelectStrategy(strategy)
+                                    << " has no clause '" << word << "'";
       if (!seen.insert(word).second)
-        return parser.emitError(loc) << "the clause '" << word << "' is repeated";
+        return errorAt(parser, loc) << "the clause '" << word << "' is repeated";
       StringRef taken;
       if (parser.parseKeyword(&taken) || parseClause(*clause))
         return failure();
@@ -314,7 +314,7 @@ private:
       return failure();
     if (clause.kind == SelectClause::Count)
       if (std::string mistake = countMistake(what, expr); !mistake.empty())
-        return parser.emitError(loc) << mistake;
+        return errorAt(parser, loc) << mistake;
     reader.setExpr(clause.word, expr);
     return success();
   }
@@ -322,8 +322,8 @@ private:
   ParseResult checkClauses() {
     for (const SelectClause &clause : kSelectClauses)
       if ((clause.required & strategyBit(strategy)) && !seen.contains(clause.word))
-        return parser.emitError(reader.start) << "select " << stringifySelectStrategy(strategy)
-                                              << " needs the clause '" << clause.word << "'";
+        return errorAt(parser, reader.start) << "select " << stringifySelectStrategy(strategy)
+                                             << " needs the clause '" << clause.word << "'";
     if (strategy == SelectStrategy::top)
       return success();
     std::string mistake = routeMistake(
@@ -332,7 +332,7 @@ private:
           return reader.scope->canonical(a) == reader.scope->canonical(b);
         });
     return mistake.empty() ? ParseResult(success())
-                           : ParseResult(parser.emitError(reader.start) << mistake);
+                           : ParseResult(errorAt(parser, reader.start) << mistake);
   }
 
   OpAsmParser &parser;
@@ -460,7 +460,7 @@ ParseResult MergeOp::parse(OpAsmParser &parser, OperationState &state) {
     return failure();
   MergeKind kind = MergeKind(index);
   if (kind == MergeKind::sum && reader.names.size() != 1)
-    return parser.emitError(reader.start) << "merge sum gives one result";
+    return errorAt(parser, reader.start) << "merge sum gives one result";
   SmallVector<Value> values;
   SmallVector<ArrayType> types;
   do {
@@ -472,7 +472,7 @@ ParseResult MergeOp::parse(OpAsmParser &parser, OperationState &state) {
       return failure();
   } while (succeeded(parser.parseOptionalComma()));
   if (std::string mistake = mergeMistake(kind, types); !mistake.empty())
-    return parser.emitError(reader.start) << mistake;
+    return errorAt(parser, reader.start) << mistake;
   state.addOperands(values);
   state.addAttribute("kind", MergeKindAttr::get(reader.context, kind));
   SmallVector<ArrayType> results(types.begin(), types.begin() + reader.names.size());
