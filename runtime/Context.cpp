@@ -168,6 +168,16 @@ Context::KernelResult Context::compile(const Request &request, const std::string
   return Kernel::load(std::move(artifact), origin, opened);
 }
 
+struct Context::Claim {
+  Context &context;
+  const std::string &key;
+  ~Claim() {
+    const std::lock_guard lock(context.mutex);
+    context.underway.erase(key);
+    context.arrived.notify_all();
+  }
+};
+
 /// Lets one caller at a time work on a key; the others find the kernel in memory afterwards.
 Context::KernelResult Context::obtain(const Request &request, const std::string &key, bool tuned) {
   std::unique_lock lock(mutex);
@@ -176,14 +186,15 @@ Context::KernelResult Context::obtain(const Request &request, const std::string 
     return known->second;
   underway.insert(key);
   lock.unlock();
+  const Claim claim{*this, key}; // given up however this ends, else the others would wait forever
   KernelResult kernel = fromStore(key, tuned);
   if (!kernel.ok() && kernel.error().code == ErrorCode::NotFound)
     kernel = compile(request, key, tuned);
-  lock.lock();
-  underway.erase(key);
-  if (kernel.ok())
+  if (kernel.ok()) {
+    lock.lock();
     kernels[key] = *kernel;
-  arrived.notify_all();
+    lock.unlock();
+  }
   return kernel;
 }
 

@@ -156,6 +156,7 @@ public:
 
 private:
   using KernelResult = Result<std::shared_ptr<const Kernel>>;
+  struct Claim; ///< a key that somebody works on
 
   explicit Context(ContextOptions options);
   Result<Request> fillIn(Request request) const;

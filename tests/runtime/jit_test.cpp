@@ -8,6 +8,10 @@
 #include "tests/runtime/plugin/ScaleArtifact.h"
 #include "tests/support/Test.h"
 
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <atomic>
 #include <cmath>
 #include <fstream>
@@ -317,6 +321,21 @@ TEST_CASE("workspaces that do not fit are refused") {
   CHECK(call.s == -1); // nothing ran
   CHECK(kernel->launch(call.tensors, {}, {memory.data(), bytes}).ok());
   CHECK(!AlignedBuffer::allocate(-1).ok());
+}
+
+TEST_CASE("threads that the system refuses are an error, and none is left behind") {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    if (::geteuid() == 0 && ::setuid(65534) != 0)
+      ::_exit(2);
+    const rlimit limit = {3, 3};
+    ::setrlimit(RLIMIT_NPROC, &limit);
+    const Result<std::unique_ptr<Device>> device = openDevice("cpu", 64);
+    ::_exit(!device.ok() && device.error().code == ErrorCode::ResourceExhausted ? 0 : 1);
+  }
+  int status = -1;
+  ::waitpid(child, &status, 0);
+  CHECK(status == 0);
 }
 
 TEST_CASE("the CPU device says what it is") {

@@ -10,6 +10,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <system_error>
 
 namespace heddle::cpu {
 namespace {
@@ -138,7 +139,13 @@ Result<std::unique_ptr<Device>> openCpuDevice(int threads, HostInfo host) {
                  fmt::format("found {} threads, expected 1 to {}, or 0 for every core", threads,
                              kMaxThreads)};
   const int workers = threads ? threads : host.cores;
-  return std::unique_ptr<Device>(std::make_unique<CpuDevice>(workers, std::move(host)));
+  try {
+    return std::unique_ptr<Device>(std::make_unique<CpuDevice>(workers, std::move(host)));
+  } catch (const std::system_error &refused) {
+    return Error{
+        ErrorCode::ResourceExhausted,
+        fmt::format("cannot start {} threads: {}; ask for fewer", workers, refused.what())};
+  }
 }
 
 } // namespace heddle::cpu

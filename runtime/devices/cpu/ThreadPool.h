@@ -16,7 +16,8 @@ public:
   /// Work on the points [first, last), as worker number `worker` of `threads()`.
   using Body = void (*)(void *context, int64_t first, int64_t last, int worker);
 
-  /// `threads` counts the caller: 1 starts no thread.
+  /// `threads` counts the caller: 1 starts no thread. Throws std::system_error if the system
+  /// refuses to start one.
   explicit ThreadPool(int threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool &) = delete;
@@ -30,6 +31,7 @@ public:
   void run(int64_t points, int64_t chunk, Body body, void *context);
 
 private:
+  void stop();
   void work(int worker);
   void takeChunks(int worker);
 
