@@ -162,7 +162,8 @@ private:
   }
 
   Result<int> makeName(ExprAttr expr, Node node) {
-    if (const Name *name = lookup(nameOf(expr))) {
+    // A parameter or dim may be called like a variable (d, x) that is not in its scope.
+    if (const Name *name = expr.is(ExprKind::Var) ? lookup(nameOf(expr)) : nullptr) {
       if (name->node >= 0)
         return name->node;
       node.kind = ExprKind::Var;
