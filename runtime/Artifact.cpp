@@ -27,7 +27,13 @@ template <typename A> static void transfer(A &a, Argument &x) {
 template <typename A> static void transfer(A &a, Launch &x) {
   a(x.entry, x.grid, x.block, x.sharedBytes, x.repeat, x.longestFirst);
 }
-template <typename A> static void transfer(A &a, ExtentClass &x) { a(x.bound, x.multipleOf16); }
+template <typename A> static void transfer(A &a, ExtentClass &x) {
+  int32_t bound = x.bound; // an enum must not hold what it does not name, not even for a moment
+  a(bound, x.multipleOf16);
+  const bool known = bound >= ExtentClass::One && bound <= ExtentClass::Any;
+  a.require(known);
+  x.bound = known ? static_cast<ExtentClass::Bound>(bound) : ExtentClass::Any;
+}
 template <typename A> static void transfer(A &a, ClassPredicate &x) { a(x.dim, x.extent); }
 template <typename A> static void transfer(A &a, Constraint &x) {
   a(x.kind, x.left, x.right, x.text);
@@ -159,9 +165,6 @@ Status Artifact::validate() const {
   for (const ScalarInfo &scalar : scalars)
     if (scalar.kind > ScalarInfo::FloatParameter)
       return invalid(fmt::format("an unknown kind for the scalar {}", scalar.name));
-  for (const ClassPredicate &predicate : predicates)
-    if (predicate.extent.bound < ExtentClass::One || predicate.extent.bound > ExtentClass::Any)
-      return invalid(fmt::format("an unknown class for {}", predicate.dim));
   HEDDLE_CHECK(checkTensors(*this));
   for (const Argument &argument : arguments)
     HEDDLE_CHECK(checkArgument(*this, argument));

@@ -24,6 +24,8 @@ concept PlainNumber = (std::is_arithmetic_v<T> || std::is_enum_v<T>) && !std::is
 class ByteWriter {
 public:
   template <typename... T> void operator()(const T &...values) { (put(values), ...); }
+  /// For values that not every byte pattern is; see the reader's.
+  void require(bool) {}
   std::string take() { return std::move(bytes); }
 
 private:
@@ -66,6 +68,8 @@ public:
   explicit ByteReader(std::string_view bytes) : rest(bytes) {}
 
   template <typename... T> void operator()(T &...values) { (get(values), ...); }
+  /// Fails unless the condition holds.
+  void require(bool condition) { good = good && condition; }
   /// Nothing was missing or malformed so far.
   bool ok() const { return good; }
   /// Everything was read, and nothing was missing.

@@ -139,7 +139,6 @@ TEST_CASE("an artifact whose parts do not fit is refused") {
       [](Artifact &a) { a.tensors[0].isResult = true, a.tensors[1].isResult = false; },
       [](Artifact &a) { a.tensors[0].dtype = static_cast<DType>(99); },
       [](Artifact &a) { a.scalars[0].kind = static_cast<ScalarInfo::Kind>(9); },
-      [](Artifact &a) { a.predicates[0].extent.bound = static_cast<ExtentClass::Bound>(9); },
   };
   for (const auto &mistake : mistakes) {
     Artifact artifact = test::sampleArtifact();
@@ -148,6 +147,18 @@ TEST_CASE("an artifact whose parts do not fit is refused") {
     CHECK(!artifact.validate().ok());
     CHECK(!Artifact::parse(artifact.serialize()).ok());
   }
+}
+
+TEST_CASE("an extent class that does not exist is refused") {
+  Artifact artifact = test::sampleArtifact();
+  artifact.predicates = {{"unmistakable", {ExtentClass::UpTo64, false}}};
+  const std::string bytes = artifact.serialize();
+  std::string body = bytes.substr(40);
+  const size_t bound = body.find("unmistakable") + 12;
+  REQUIRE(body[bound] == ExtentClass::UpTo64);
+  CHECK(Artifact::parse(bytes.substr(0, 8) + sha256(body) + body).ok());
+  body[bound] = 9;
+  CHECK(!Artifact::parse(bytes.substr(0, 8) + sha256(body) + body).ok());
 }
 
 TEST_CASE("SHA-256 gives the published digests") {
