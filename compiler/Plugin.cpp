@@ -71,19 +71,6 @@ Result<ParsedPattern> parse(std::string_view text, std::string_view name) {
   return pattern;
 }
 
-/// The request of a text. One for a named machine gets that machine's features as its facts: the
-/// compiler never asks the processor it runs on.
-Result<Request> readRequest(heddle_bytes text) {
-  HEDDLE_TRY(request, Request::parse(view(text)));
-  const bool named = !request.machine.empty() && request.machine != "host";
-  if (!named || !request.deviceFacts.empty())
-    return request;
-  HEDDLE_TRY(machine, machineOf(request));
-  request.deviceFacts =
-      fmt::format("model {}; features {}", machine.name, fmt::join(machine.features, " "));
-  return request;
-}
-
 // --- interpret -----------------------------------------------------------------------------------
 
 Result<TensorView> viewOf(const heddle_compiler_tensor &tensor) {
@@ -192,7 +179,7 @@ nlohmann::json machineJson(const Machine &machine) {
 
 int compileEntry(heddle_bytes text, heddle_sink sink, void *user) {
   return answer(sink, user, [&]() -> Result<std::string> {
-    HEDDLE_TRY(request, readRequest(text));
+    HEDDLE_TRY(request, Request::parse(view(text)));
     HEDDLE_TRY(artifact, compile(request));
     HEDDLE_CHECK(artifact.validate());
     return artifact.serialize();
@@ -211,14 +198,14 @@ int showEntry(heddle_bytes text, heddle_bytes station, heddle_sink sink, void *u
   return answer(sink, user, [&]() -> Result<std::string> {
     if (station.size == 0)
       return fmt::format("{}\n", fmt::join(stations(), "\n"));
-    HEDDLE_TRY(request, readRequest(text));
+    HEDDLE_TRY(request, Request::parse(view(text)));
     return show(request, std::string(view(station)));
   });
 }
 
 int enumerateEntry(heddle_bytes text, heddle_sink sink, void *user) {
   return answer(sink, user, [&]() -> Result<std::string> {
-    HEDDLE_TRY(request, readRequest(text));
+    HEDDLE_TRY(request, Request::parse(view(text)));
     HEDDLE_TRY(schedules, enumerate(request));
     std::string lines;
     for (const Schedule &schedule : schedules)
@@ -229,7 +216,7 @@ int enumerateEntry(heddle_bytes text, heddle_sink sink, void *user) {
 
 int explainEntry(heddle_bytes text, heddle_sink sink, void *user) {
   return answer(sink, user, [&]() -> Result<std::string> {
-    HEDDLE_TRY(request, readRequest(text));
+    HEDDLE_TRY(request, Request::parse(view(text)));
     HEDDLE_TRY(machine, machineOf(request));
     HEDDLE_TRY(schedule, completeSchedule(request.schedule, machine, Problem::of(request)));
     const nlohmann::json json = {{"machine", machine.title}, {"schedule", schedule}};
@@ -261,7 +248,7 @@ int machinesEntry(heddle_sink sink, void *user) {
 int interpretEntry(heddle_bytes text, const heddle_compiler_call *call, heddle_sink sink,
                    void *user) {
   return answer(sink, user, [&]() -> Result<std::string> {
-    HEDDLE_TRY(request, readRequest(text));
+    HEDDLE_TRY(request, Request::parse(view(text)));
     return runInterpreter(request, *call);
   });
 }
