@@ -6,6 +6,7 @@
 #include "ir/pattern/ExprParser.h"
 #include "ir/pattern/ParseScope.h"
 
+#include "llvm/ADT/StringExtras.h"
 #include "mlir/IR/BuiltinTypes.h"
 
 using namespace mlir;

@@ -3,6 +3,7 @@
 
 #include "ir/pattern/OpText.h"
 
+#include "llvm/ADT/StringExtras.h"
 #include "mlir/IR/Diagnostics.h"
 
 using namespace mlir;

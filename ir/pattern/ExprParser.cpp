@@ -7,6 +7,8 @@
 
 #include "ir/pattern/ParseScope.h"
 
+#include "llvm/ADT/StringExtras.h"
+
 #include <fmt/format.h>
 
 #include <cmath>
@@ -27,6 +29,13 @@ StringRef peekText(AsmParser &parser, size_t count) {
 
 InFlightDiagnostic errorAt(AsmParser &parser, SMLoc loc) {
   return emitError(parser.getEncodedSourceLoc(loc));
+}
+
+StringRef commentHint(SMLoc start, SMLoc loc) {
+  if (!start.isValid() || loc.getPointer() < start.getPointer())
+    return "";
+  StringRef between(start.getPointer(), size_t(loc.getPointer() - start.getPointer()));
+  return between.contains("//") ? " (// starts a comment: floor division is div)" : "";
 }
 
 static bool isWordStart(char c) { return llvm::isAlpha(c) || c == '_'; }
@@ -99,6 +108,11 @@ private:
   void fillScope();
   std::vector<std::string> knownNames() const;
   InFlightDiagnostic error(SMLoc loc) { return errorAt(parser, loc); }
+  InFlightDiagnostic expectedAfter(const char *closing) {
+    SMLoc loc = parser.getCurrentLocation();
+    return error(loc) << "expected " << closing << " or an operator"
+                      << commentHint(options.start, loc);
+  }
   ParseResult enter(SMLoc loc);
 
   ParseResult parseLet(ParsedExpr &out);
@@ -328,7 +342,7 @@ ParseResult ExprParser::parsePrimary(ParsedExpr &out) {
     if (parser.parseLParen() || parseTop(out))
       return failure();
     if (failed(parser.parseOptionalRParen()))
-      return error(parser.getCurrentLocation()) << "expected ')' or an operator";
+      return expectedAfter("')'");
     return success();
   }
   if (!text.empty() && llvm::isDigit(text[0]))
@@ -338,7 +352,8 @@ ParseResult ExprParser::parsePrimary(ParsedExpr &out) {
   if (text == "%")
     return error(loc) << "expected an expression: tensors are read without %, as in k[j, h, d]";
   return error(loc) << "expected an expression: a number, a name, a call, a read such as "
-                       "k[j, h, d], or '('";
+                       "k[j, h, d], or '('"
+                    << commentHint(options.start, loc);
 }
 
 ParseResult ExprParser::parseNumber(ParsedExpr &out) {
@@ -572,7 +587,7 @@ ParseResult ExprParser::parseReduction(ExprKind kind, SMLoc loc, ParsedExpr &out
   if (succeeded(result))
     result = failure(parser.parseLBrace() || parseTop(body));
   if (succeeded(result) && failed(parser.parseOptionalRBrace()))
-    result = error(parser.getCurrentLocation()) << "expected '}' or an operator";
+    result = expectedAfter("'}'");
   for (Range &range : llvm::reverse(ranges)) {
     if (succeeded(result))
       result = finish(makeReduction(kind, range.name, range.lo.expr, range.hi.expr, body.expr),
@@ -604,7 +619,8 @@ ParseResult parseExprOf(AsmParser &parser, const ExprOptions &options, ExprType 
   if (type == ExprType::Integer && out.type == ExprType::Boolean)
     hint = ": write select(c, 1, 0)";
   return errorAt(parser, loc) << what << " is " << toString(out.type) << ", expected "
-                              << toString(type) << hint;
+                              << toString(type) << hint
+                              << commentHint(options.start, parser.getCurrentLocation());
 }
 
 Attribute ExprAttr::parse(AsmParser &parser, Type) {

@@ -37,6 +37,8 @@ struct ExprOptions {
   std::vector<ContextName> names;
   /// In a type of an argument, unknown names are dims.
   bool unknownIsDim = false;
+  /// Where the op starts, if known: a comment since then may have swallowed a part.
+  llvm::SMLoc start;
   /// A tree clause: depth and ancestor may be called.
   bool inTree = false;
 };
@@ -48,6 +50,8 @@ mlir::ParseResult parseExprOf(mlir::AsmParser &parser, const ExprOptions &option
 
 /// An error at `loc` in our words only (the parser's own method puts the op's name before them).
 mlir::InFlightDiagnostic errorAt(mlir::AsmParser &parser, llvm::SMLoc loc);
+/// A hint if a comment stands between `start` and `loc`: // is no division. Else empty.
+llvm::StringRef commentHint(llvm::SMLoc start, llvm::SMLoc loc);
 /// The word (identifier) at the parser's next token, or empty; nothing is consumed.
 llvm::StringRef peekWord(mlir::AsmParser &parser);
 /// The characters from the next token on, at most `count`.

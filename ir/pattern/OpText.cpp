@@ -5,6 +5,8 @@
 
 #include "ir/pattern/ArrayText.h"
 
+#include "llvm/ADT/StringExtras.h"
+
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -87,6 +89,7 @@ ParseResult OpReader::expr(const std::vector<ContextName> &contextNames, ExprTyp
   ExprOptions options;
   options.scope = scope;
   options.names = contextNames;
+  options.start = start;
   for (const ContextName &name : contextNames)
     if (scope->scalars.contains(name.name) || scope->hasDim(name.name))
       return error(parser.getCurrentLocation())
@@ -113,7 +116,7 @@ ParseResult OpReader::block(const std::vector<ContextName> &contextNames, ExprTy
     return failure();
   loc = parser.getCurrentLocation();
   if (peekText(parser, 1) != "}")
-    return error(loc) << "expected '}' or an operator after " << what;
+    return error(loc) << "expected '}' or an operator after " << what << commentHint(start, loc);
   return parser.parseRBrace();
 }
 

@@ -5,6 +5,7 @@
 
 #include "ir/pattern/PatternDialect.h"
 
+#include "llvm/ADT/StringExtras.h"
 #include "mlir/IR/AsmState.h"
 #include "mlir/IR/Diagnostics.h"
 #include "mlir/IR/Verifier.h"

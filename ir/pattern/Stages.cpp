@@ -112,10 +112,15 @@ void MapOp::print(OpAsmPrinter &printer) {
   writer.ranges(getVars(), getExtents());
   printer << " ";
   writer.block(getExpr());
-  TypeScope scope = scopeOfOp(getOperation()->getParentOfType<DefOp>(), getReads(), getReadNames(),
-                              indexNames(strings(getVars()), true));
-  TypeResult type = typeOf(getExpr(), scope);
   Type element = arrayType(getOutput()).getElement();
+  auto def = getOperation()->getParentOfType<DefOp>();
+  if (!def) { // detached, in a debugger or a diagnostic
+    printer << " as " << elementWord(element);
+    return;
+  }
+  TypeScope scope =
+      scopeOfOp(def, getReads(), getReadNames(), indexNames(strings(getVars()), true));
+  TypeResult type = typeOf(getExpr(), scope);
   if (type.type && element != defaultElement(getContext(), *type.type))
     printer << " as " << elementWord(element);
 }

@@ -3,6 +3,8 @@
 #include "ir/pattern/Parse.h"
 #include "ir/pattern/PatternDialect.h"
 
+#include "mlir/IR/OperationSupport.h"
+
 #include <cstdlib>
 
 using namespace heddle::pattern;
@@ -16,8 +18,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
       std::abort(); // refused without a reason
     return 0;
   }
-  for (DefOp def : parsed.module->getOps<DefOp>())
-    if (!parsePatterns(*context, canonicalText(def), "printed").ok())
-      std::abort(); // printed what does not parse
+  for (DefOp def : parsed.module->getOps<DefOp>()) {
+    Parsed again = parsePatterns(*context, canonicalText(def), "printed");
+    if (!again.ok() ||
+        !mlir::OperationEquivalence::isEquivalentTo(def, *again.module->getOps<DefOp>().begin(),
+                                                    mlir::OperationEquivalence::IgnoreLocations))
+      std::abort(); // printed what does not parse, or means something else
+  }
   return 0;
 }

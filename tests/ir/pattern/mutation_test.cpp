@@ -5,6 +5,8 @@
 #include "tests/support/Paths.h"
 #include "tests/support/Test.h"
 
+#include "mlir/IR/OperationSupport.h"
+
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
@@ -124,6 +126,9 @@ TEST_CASE("damaged patterns are refused with a message or round-trip", "[pattern
       Parsed again = parsePatterns(*context, printed, "printed");
       INFO(text << "\n" << printed << "\n" << again.str());
       REQUIRE(again.ok());
+      CHECK(
+          mlir::OperationEquivalence::isEquivalentTo(def, *again.module->getOps<DefOp>().begin(),
+                                                     mlir::OperationEquivalence::IgnoreLocations));
     }
   }
   CHECK(accepted > 100);

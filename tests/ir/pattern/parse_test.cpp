@@ -5,6 +5,8 @@
 #include "tests/support/Paths.h"
 #include "tests/support/Test.h"
 
+#include "mlir/IR/OperationSupport.h"
+
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
@@ -147,6 +149,18 @@ TEST_CASE("canonical text forgets comments, order of clauses and written default
   CHECK(canonicalText(findPattern(*again.module, "", why)) == text);
 }
 
+TEST_CASE("the example of the README is a pattern", "[pattern]") {
+  std::stringstream readme;
+  readme << std::ifstream(std::string(test::kSourceDir) + "/ir/pattern/README.md").rdbuf();
+  std::string text = readme.str();
+  size_t from = text.find("```\n") + 4, to = text.find("```", from);
+  auto context = makePatternContext();
+  Parsed parsed = parse(*context, text.substr(from, to - from));
+  INFO(parsed.str());
+  CHECK(parsed.ok());
+  CHECK(parsed.diagnostics.empty());
+}
+
 TEST_CASE("every pattern of the library parses, and prints to text that parses to itself",
           "[pattern]") {
   size_t files = 0;
@@ -168,7 +182,10 @@ TEST_CASE("every pattern of the library parses, and prints to text that parses t
       INFO(printed << again.str());
       REQUIRE(again.ok());
       std::string why;
-      CHECK(canonicalText(findPattern(*again.module, def.getSymName(), why)) == printed);
+      DefOp copy = findPattern(*again.module, def.getSymName(), why);
+      CHECK(canonicalText(copy) == printed);
+      CHECK(mlir::OperationEquivalence::isEquivalentTo(
+          def, copy, mlir::OperationEquivalence::IgnoreLocations));
     }
   }
   CHECK(files > 50);
