@@ -269,13 +269,16 @@ TEST_CASE("results do not depend on the number of threads") {
 TEST_CASE("several images are loaded side by side, each its own") {
   Setting setting;
   const std::shared_ptr<Context> context = setting.open();
+  Artifact negated = test::scaleArtifact(10);
+  negated.image = test::kernelImage("negated");
+  const std::string images[] = {test::scaleArtifact(10).serialize(), negated.serialize()};
   std::vector<std::shared_ptr<const Kernel>> kernels;
-  for (int64_t columns : {1, 2, 3, 4})
-    kernels.push_back(*context->kernel(scaleRequest(*context, columns)));
-  for (int64_t columns : {1, 2, 3, 4}) {
-    ScaleCall call(9, columns);
-    REQUIRE(call.run(*kernels[columns - 1]).ok());
-    CHECK(call.isRight(2));
+  for (int n = 0; n < 6; ++n)
+    kernels.push_back(*context->kernelFromBytes(images[n % 2]));
+  for (int n = 0; n < 6; ++n) {
+    ScaleCall call(9, 10);
+    REQUIRE(call.run(*kernels[n]).ok());
+    CHECK(call.isRight(n % 2 ? -2 : 2));
   }
 }
 

@@ -11,8 +11,9 @@
 
 namespace heddle::test {
 
-inline std::string kernelImage() {
-  std::ifstream file(std::string(kBinaryDir) + "/lib/libheddle-test-kernels.so", std::ios::binary);
+inline std::string kernelImage(const std::string &name = "kernels") {
+  std::ifstream file(std::string(kBinaryDir) + "/lib/libheddle-test-" + name + ".so",
+                     std::ios::binary);
   return {std::istreambuf_iterator<char>(file), {}};
 }
 

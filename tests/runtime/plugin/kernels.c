@@ -6,6 +6,10 @@
  */
 #include <stdint.h>
 
+#ifndef SIGN
+#define SIGN 1 /* -1 makes another image with the same entries */
+#endif
+
 struct block {
   const float *x;
   float *y, *s;
@@ -23,7 +27,7 @@ void scale_rows(const void *data, int64_t first, int64_t last, void *scratch) {
     *sum = 0;
     for (int64_t row = 4 * point; row < 4 * point + 4 && row < b->rows; ++row)
       for (int64_t column = 0; column < b->columns; ++column) {
-        const float y = (float)(b->factor * b->x[row * b->x_stride + column]);
+        const float y = (float)(SIGN * b->factor * b->x[row * b->x_stride + column]);
         b->y[row * b->y_stride + column] = y;
         *sum += y;
       }
