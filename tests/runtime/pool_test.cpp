@@ -2,6 +2,9 @@
 #include "runtime/devices/cpu/ThreadPool.h"
 #include "tests/support/Test.h"
 
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <atomic>
 #include <deque>
 #include <mutex>
@@ -116,4 +119,26 @@ TEST_CASE("chunks go out in ascending order") {
       },
       &order);
   CHECK(order.firsts == std::vector<int64_t>{0}); // alone: in one piece
+}
+
+TEST_CASE("a child made by fork runs loops on its one thread, and ends") {
+  ThreadPool pool(4);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::alarm(20); // a hang is a failure, not a stuck test
+    Visits visits(100);
+    visits.workers = 4;
+    pool.run(100, 1, Visits::body, &visits);
+    {
+      ThreadPool own(2);
+    }
+    ::_exit(visits.allOnce() ? 0 : 1);
+  }
+  int status = -1;
+  ::waitpid(child, &status, 0);
+  CHECK(status == 0);
+  Visits visits(100);
+  visits.workers = 4;
+  pool.run(100, 1, Visits::body, &visits);
+  CHECK(visits.allOnce());
 }

@@ -4,11 +4,13 @@
 //   points 10, chunk 4, 2 threads:  caller [0,4)  worker [4,8)  caller [8,10)
 #include "runtime/devices/cpu/ThreadPool.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 
 namespace heddle::cpu {
 
-ThreadPool::ThreadPool(int threads) {
+ThreadPool::ThreadPool(int threads) : owner(::getpid()) {
   try {
     for (int worker = 1; worker < threads; ++worker)
       workers.emplace_back([this, worker] { work(worker); });
@@ -25,8 +27,13 @@ void ThreadPool::stop() {
   ++round;
   round.notify_all();
   for (std::thread &worker : workers)
-    worker.join();
+    if (forked())
+      worker.detach(); // it lives in the parent process alone
+    else
+      worker.join();
 }
+
+bool ThreadPool::forked() const { return ::getpid() != owner; }
 
 void ThreadPool::takeChunks(int worker) {
   // Relaxed: the points are independent, and `round` and `unfinished` order everything else.
@@ -55,7 +62,8 @@ void ThreadPool::run(int64_t count, int64_t size, Body function, void *argument)
   if (count <= 0)
     return;
   const int64_t step = std::max<int64_t>(size, 1);
-  if (workers.empty() || count <= step || busy.exchange(true, std::memory_order_acquire)) {
+  if (workers.empty() || count <= step || forked() ||
+      busy.exchange(true, std::memory_order_acquire)) {
     function(argument, 0, count, 0);
     return;
   }

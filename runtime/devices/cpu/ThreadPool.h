@@ -1,6 +1,8 @@
 // Persistent threads that share out grid points.
 #pragma once
 
+#include <sys/types.h>
+
 #include <atomic>
 #include <cstdint>
 #include <thread>
@@ -10,7 +12,8 @@ namespace heddle::cpu {
 
 /// Runs one loop at a time over its threads and the caller's. A loop started while another runs
 /// (from a second thread, or from inside a loop) is run by its caller alone, so nothing can wait in
-/// a circle. A loop allocates nothing.
+/// a circle. In a child made by fork, which has the caller's thread alone, so are all loops. A loop
+/// allocates nothing.
 class ThreadPool {
 public:
   /// Work on the points [first, last), as worker number `worker` of `threads()`.
@@ -32,9 +35,11 @@ public:
 
 private:
   void stop();
+  bool forked() const;
   void work(int worker);
   void takeChunks(int worker);
 
+  const pid_t owner; ///< the process that has the threads
   std::vector<std::thread> workers;
   std::atomic<bool> busy = false; ///< a loop is running
 
