@@ -19,9 +19,8 @@ Status runOp(mlir::Operation &operation, Environment &environment, const RowSele
     return runMerge(merge, environment);
   if (auto mix = mlir::dyn_cast<pattern::MixOp>(operation))
     return runMix(mix, environment, rows, evaluator);
-  return Error{ErrorCode::Unsupported,
-               fmt::format("the interpreter has no evaluator for the op {}",
-                           operation.getName().getStringRef().str())};
+  return Error{ErrorCode::Unsupported, fmt::format("the interpreter has no evaluator for the op {}",
+                                                   operation.getName().getStringRef().str())};
 }
 
 namespace {

@@ -1,6 +1,6 @@
-// Runs a mix: chooses the evaluator, walks sequences, heads and rows, and puts each result where the
-// layout wants it. Example: a packed batch of lengths 3, 0, 2 is three sequences whose rows land at
-// 0..2 and 3..4 of o.
+// Runs a mix: chooses the evaluator, walks sequences, heads and rows, and puts each result where
+// the layout wants it. Example: a packed batch of lengths 3, 0, 2 is three sequences whose rows
+// land at 0..2 and 3..4 of o.
 #include "compiler/interpreter/Mix.h"
 
 #include <fmt/format.h>
@@ -30,8 +30,8 @@ public:
     if (wanted == Evaluator::Scan && notScan)
       return unsupported("the mix cannot be run as a scan: " + *notScan);
     if (notPair && notScan)
-      return unsupported("the mix cannot be run by pairs: " + *notPair + "; nor as a scan: " +
-                         *notScan);
+      return unsupported("the mix cannot be run by pairs: " + *notPair +
+                         "; nor as a scan: " + *notScan);
     scan = wanted == Evaluator::Scan || (wanted == Evaluator::Auto && notPair.has_value());
     return {};
   }
@@ -96,8 +96,7 @@ public:
 
 private:
   bool needsScan() {
-    return op.output("bank") || op.output("pool") || op.output("position") ||
-           op.output("run_pool");
+    return op.output("bank") || op.output("pool") || op.output("position") || op.output("run_pool");
   }
   bool wantsFinal() { return op.output("state") || op.output("z") || op.output("k_last"); }
 
@@ -142,9 +141,8 @@ private:
 
   Status putFinal(const MixFinal &final) {
     const std::pair<const char *, const std::vector<double> *> parts[] = {
-        {"state", &final.state},   {"z", &final.sums},
-        {"bank", &final.bank},     {"k_last", &final.lastKey},
-        {"v_last", &final.lastValue}, {"pool", &final.pools},
+        {"state", &final.state},         {"z", &final.sums},           {"bank", &final.bank},
+        {"k_last", &final.lastKey},      {"v_last", &final.lastValue}, {"pool", &final.pools},
         {"run_pool", &final.runningPool}};
     for (const auto &[role, values] : parts)
       if (Value *out = result(role))
@@ -154,15 +152,20 @@ private:
     return {};
   }
 
-  /// [B, H, rest]: this head's rest. A bank may have room for more segments than there are.
+  /// [sequences, lead.., H, rest]: this head's part, H counting states: the larger of the heads of
+  /// k and v. A bank may have room for more segments than there are; the rest stays 0.
   Status putPart(const char *role, const std::vector<double> &values, Value &out) {
-    int64_t entries = out.elements() / std::max<int64_t>(1, head.in.sequences() * head.in.heads);
-    if (int64_t(values.size()) > entries)
+    int64_t states = std::max(head.in.headsK, head.in.headsV);
+    int64_t lead = head.in.leadOf(role) ? out.extent(1) : 1;
+    int64_t rest = out.elements() / std::max<int64_t>(1, head.in.sequences() * states * lead);
+    int64_t given = rest ? int64_t(values.size()) / rest : 0;
+    if (given > lead)
       return Error{ErrorCode::InvalidArgument,
-                   fmt::format("{} has room for {} entries a head, expected {}", role, entries,
-                               values.size())};
-    std::copy(values.begin(), values.end(),
-              out.data() + (head.s.index * head.in.heads + head.head) * entries);
+                   fmt::format("{} has room for {} states, expected {}", role, lead, given)};
+    int64_t state = head.head * states / head.in.heads;
+    for (int64_t n = 0; n < given; ++n)
+      std::copy_n(values.data() + n * rest, rest,
+                  out.data() + ((head.s.index * lead + n) * states + state) * rest);
     return {};
   }
 

@@ -165,15 +165,20 @@ Status MixHead::loadEntry() {
     mlir::Value value = op.input(role);
     if (!value)
       return {};
-    out =
-        in.loadHead(in.environment->value(value), pattern::arrayType(value).getBatched(), s, head);
-    if (static_cast<int64_t>(out.size()) != size)
-      return Error{ErrorCode::InvalidArgument, fmt::format("{} has {} entries a head, expected {}",
-                                                           role.str(), out.size(), size)};
+    bool packed = op.getLayout() == pattern::LayoutKind::varlen;
+    llvm::StringRef part = role;
+    bool enters = part.consume_front("in_"); // one a sequence, even if sequences are packed
+    bool perSequence = pattern::arrayType(value).getBatched() || (enters && packed);
+    out = in.loadHead(in.environment->value(value), perSequence, in.leadOf(part), s, head);
+    int64_t found = int64_t(out.size());
+    if (part == "bank" ? found % size != 0 : found != size)
+      return Error{ErrorCode::InvalidArgument,
+                   fmt::format("{} has {} entries a head, expected {}", role.str(), found, size)};
     return {};
   };
   HEDDLE_CHECK(entry("in_state", state, features * in.widthV));
   HEDDLE_CHECK(entry("in_z", sums, features));
+  HEDDLE_CHECK(entry("in_bank", bank, std::max<int64_t>(1, features * in.widthV)));
   HEDDLE_CHECK(entry("bonus", bonus, features));
   HEDDLE_CHECK(entry("in_k_last", lastKey, in.writes * features));
   HEDDLE_CHECK(entry("in_v_last", lastValue, in.writes * in.widthV));

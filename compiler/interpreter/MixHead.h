@@ -55,11 +55,12 @@ public:
   int64_t head = 0;
   int64_t features = 0; ///< width of mapped keys and queries
   DecayPrefix decay;
-  std::vector<double> state;                     ///< on entry [features, widthV], empty: zeros
-  std::vector<double> sums;                      ///< on entry [features]
-  std::vector<double> bonus;                     ///< u [features]
-  std::vector<double> tapPrevious, tapHere;      ///< [keys], empty without taps
-  std::vector<double> lastKey, lastValue;        ///< on entry [writes, ...], mapped
+  std::vector<double> state;                ///< on entry [features, widthV], empty: zeros
+  std::vector<double> sums;                 ///< on entry [features]
+  std::vector<double> bank;                 ///< on entry [segments or levels, features, widthV]
+  std::vector<double> bonus;                ///< u [features]
+  std::vector<double> tapPrevious, tapHere; ///< [keys], empty without taps
+  std::vector<double> lastKey, lastValue;   ///< on entry [writes, ...], mapped
   std::optional<ExprProgram> sink, normArgument; ///< see at()
 
 private:

@@ -301,22 +301,32 @@ void MixInputs::load(const TokenTensor &tensor, const Sequence &s, int64_t token
   value.gather(offset, dim < value.rank() ? value.stride(dim) : 1, tensor.width, out);
 }
 
-std::vector<double> MixInputs::loadHead(const Value &value, bool batched, const Sequence &s,
-                                        int64_t head) const {
-  int dim = 0;
-  int64_t offset = 0, width = 1;
-  if (batched)
-    offset += s.index * value.stride(dim++);
-  offset += head * value.extent(dim) / heads * value.stride(dim);
-  ++dim;
-  for (int d = dim; d < value.rank(); ++d)
-    width *= value.extent(d);
-  std::vector<double> out(width);
-  int64_t inner = dim < value.rank() ? value.extent(value.rank() - 1) : 1;
-  int64_t step = dim < value.rank() ? value.stride(value.rank() - 1) : 1;
-  for (int64_t n = 0; inner > 0 && n < width / inner; ++n)
-    value.gather(offset + (dim + 1 < value.rank() ? n * value.stride(dim) : 0), step, inner,
-                 out.data() + n * inner);
+int MixInputs::leadOf(llvm::StringRef part) const {
+  bool last = part == "k_last" || part == "v_last";
+  return part == "bank" || part == "pool" || (last && op.hasWriteAxis()) ? 1 : 0;
+}
+
+std::vector<double> MixInputs::loadHead(const Value &value, bool perSequence, int lead,
+                                        const Sequence &s, int64_t head) const {
+  int first = perSequence ? 1 : 0, heads0 = first + lead;
+  std::vector<int64_t> index(value.rank(), 0);
+  if (perSequence)
+    index[0] = s.index;
+  index[heads0] = head * value.extent(heads0) / heads;
+  int64_t count = 1;
+  for (int d = first; d < value.rank(); ++d)
+    count *= d == heads0 ? 1 : value.extent(d);
+  std::vector<double> out;
+  while (int64_t(out.size()) < count) {
+    out.push_back(value.at(index));
+    for (int d = value.rank() - 1; d >= first; --d) {
+      if (d == heads0)
+        continue;
+      if (++index[d] < value.extent(d))
+        break;
+      index[d] = 0;
+    }
+  }
   return out;
 }
 

@@ -56,9 +56,13 @@ public:
   /// The `width` entries of a token; `token` counts as the tensor does (rows or keys).
   void load(const TokenTensor &tensor, const Sequence &s, int64_t token, int64_t sub, int64_t head,
             double *out) const;
-  /// A tensor with one entry a head or none, [B?, H, rest...] such as an initial state.
-  std::vector<double> loadHead(const Value &value, bool batched, const Sequence &s,
+  /// What enters or stays with a head: the entries of that head of a tensor [.., H, rest..]. With
+  /// `perSequence` its first dim counts sequences; `lead` dims stand between it and the heads.
+  std::vector<double> loadHead(const Value &value, bool perSequence, int lead, const Sequence &s,
                                int64_t head) const;
+  /// Dims between the sequence and the heads of a state's part: bank, pool, and the last keys and
+  /// values of several sub-tokens have one.
+  int leadOf(llvm::StringRef part) const;
   TokenTensor tokens(llvm::StringRef role, bool subAxis) const;
 
   /// A scope with the variables of MixSlots, the tensors read and the tree.

@@ -77,7 +77,8 @@ private:
 
   void listTerms() {
     const std::vector<double> &visible = head.visible(row);
-    seesStart = !visible.empty() && visible.front() == 0;
+    // Every path of a tree begins where the state on entry is.
+    seesStart = head.in.isTree() || (!visible.empty() && visible.front() == 0);
     bool segmented = head.segments.present();
     if (segmented && t >= 0)
       head.segments.gates(head.in, head.s, head.head, row, t, gates);
@@ -110,7 +111,7 @@ private:
 
   void listSegments(int64_t key, int64_t sub) {
     if (head.segments.fenwick()) {
-      terms.push_back({key, sub, t, key, gateOf(Segments::level(t, key))});
+      terms.push_back({key, sub, t, key, gateOf(head.segments.level(t, key))});
       return;
     }
     for (int64_t i = head.segments.of(key); i <= lastSegment(head.segments.of(key)); ++i)
@@ -214,15 +215,18 @@ private:
     }
   }
 
-  /// Divides o, whose terms carry the common factor 1 / unit, by what the norm says.
+  /// Norms o, whose terms and sum carry the common factor 1 / unit (the exponential of the row's
+  /// maximum, which may be 0 or infinite as a double).
   void divide(double *o, double sum, double unit) {
-    double divisor = 1 / unit;
+    auto scaled = [&](double x) { return x == 0 ? 0 : x / unit; };
+    double divisor = scaled(1);
     if (head.op.getNorm() == NormKind::sum)
-      divisor = sum + head.at(head.normArgument, row, 0) / unit;
+      divisor = sum + scaled(head.at(head.normArgument, row, 0));
     else if (head.op.getNorm() == NormKind::max_abs)
-      divisor = std::max(std::fabs(sum), head.at(head.normArgument, row, 1) / unit);
+      divisor = std::max(std::fabs(sum), scaled(head.at(head.normArgument, row, 1)));
+    bool plain = head.op.getNorm() == NormKind::None;
     for (int64_t e = 0; e < head.in.widthV; ++e)
-      o[e] = divisor == 0 ? 0 : o[e] / divisor;
+      o[e] = plain ? o[e] * unit : divisor == 0 ? 0 : o[e] / divisor;
   }
 
   // ---- the state on entry: a key before all others
@@ -370,7 +374,7 @@ std::optional<std::string> whyNotPair(pattern::MixOp op) {
   if (op.getDecay() == DecayKind::channel && special)
     return "a decay by channel has a sum over pairs only with weight id, no norm, no segments and "
            "the read post";
-  if (op.input("in_bank"))
+  if (op.input("in_bank") || op.input("in_position"))
     return "a bank of states on entry holds no keys to sum over";
   return std::nullopt;
 }

@@ -28,9 +28,9 @@ public:
   ScanHead(MixHead &head, std::vector<double> &o, MixFinal &final)
       : head(head), o(o), final(final), features(head.features), width(head.in.widthV),
         columns(width + (head.op.getNorm() != NormKind::None || head.op.output("z") ? 1 : 0)),
-        beta(head.in.tokens("beta", head.in.writes > 1)),
-        erase(head.in.tokens("a", head.in.writes > 1)),
-        put(head.in.tokens("y", head.in.writes > 1)) {}
+        beta(head.in.tokens("beta", head.op.hasWriteAxis())),
+        erase(head.in.tokens("a", head.op.hasWriteAxis())),
+        put(head.in.tokens("y", head.op.hasWriteAxis())) {}
 
   Status run() {
     o.assign(head.s.lenQ * head.in.readouts * width, 0.0);
@@ -173,13 +173,18 @@ private:
       if (columns > width && !head.sums.empty())
         state[d * columns + width] = head.sums[d];
     }
+    for (size_t at = 0; at < head.bank.size(); at += features * width) {
+      bank.emplace_back(features * columns, 0.0);
+      for (int64_t d = 0; d < features; ++d)
+        std::copy_n(head.bank.begin() + at + d * width, width, bank.back().begin() + d * columns);
+    }
   }
 
   void startDocument() { std::fill(state.begin(), state.end(), 0.0); }
 
   /// The end state of the last segment goes to the bank before the first token of the next decays.
   void startSegment(int64_t key) {
-    if (!head.segments.present() || head.segments.fenwick() || key == 0)
+    if (!head.segments.present() || head.segments.fenwick())
       return;
     for (int64_t i = head.segments.of(key - 1); i < head.segments.of(key); ++i) {
       bank.push_back(
@@ -301,8 +306,8 @@ private:
         const double *k = head.key(key, sub);
         addOuter(-number(beta, key, sub), k, project(level, k), level);
       }
-    if (key > 0) {
-      size_t target = std::countr_zero(static_cast<uint64_t>(key)) + 1;
+    if (int64_t t = key + head.segments.offset(); t > 0) {
+      size_t target = std::countr_zero(static_cast<uint64_t>(t)) + 1;
       if (bank.size() <= target)
         bank.resize(target + 1, State(state.size(), 0.0));
       for (size_t level = 0; level < target; ++level)
@@ -388,11 +393,30 @@ private:
       if (columns > width)
         final.sums[d] = state[d * columns + width];
     }
-    for (const State &banked : bank)
+    // Segments of an earlier run are the caller's already; levels have all changed.
+    size_t first = head.segments.fenwick() ? 0 : head.segments.before();
+    for (size_t n = first; n < bank.size(); ++n)
       for (int64_t d = 0; d < features; ++d)
-        final.bank.insert(final.bank.end(), banked.begin() + d * columns,
-                          banked.begin() + d * columns + width);
+        final.bank.insert(final.bank.end(), bank[n].begin() + d * columns,
+                          bank[n].begin() + d * columns + width);
     leaveLast(head, final);
+    leaveSegments();
+  }
+
+  void leaveSegments() {
+    const Segments &segments = head.segments;
+    final.position = double(segments.offset() + head.s.lenK);
+    if (!segments.present() || segments.fenwick())
+      return;
+    int64_t last = head.s.lenK - 1, current = segments.of(last);
+    if (current > segments.before())
+      final.position = double(last - segments.last(current - 1));
+    for (int64_t i = segments.before(); segments.pools() && i < current; ++i) {
+      std::vector<double> m = segments.pooled(i, last);
+      final.pools.insert(final.pools.end(), m.begin(), m.end());
+    }
+    if (segments.pools())
+      final.runningPool = segments.pooled(current, last);
   }
 
   MixHead &head;
@@ -422,6 +446,8 @@ std::optional<std::string> whyNotScan(pattern::MixOp op) {
   bool segments = op.getSegment() != pattern::SegmentKind::None;
   bool tree = bool(op.input("parent"));
   bool taps = bool(op.input("tap_prev"));
+  if (op.input("in_bank") && op.getNorm() != NormKind::None)
+    return "a bank of states on entry has no sums to norm by";
   if (op.getDecaySymmetric() && (segments || tree || taps || op.getUpdate() != UpdateKind::add))
     return "a two-way scan is of plain updates";
   if (tree && (segments || taps))

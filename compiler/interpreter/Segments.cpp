@@ -15,8 +15,8 @@ namespace heddle::compiler {
 using pattern::GateKind;
 using pattern::SegmentKind;
 
-int64_t Segments::level(int64_t t, int64_t j) {
-  return std::bit_width(static_cast<uint64_t>(t ^ j));
+int64_t Segments::level(int64_t t, int64_t j) const {
+  return std::bit_width(static_cast<uint64_t>((t + tokensBefore) ^ (j + tokensBefore)));
 }
 
 Result<Segments> Segments::make(const MixInputs &in) {
@@ -48,7 +48,7 @@ Status Segments::partition(MixInputs &in, const Sequence &s, int64_t head) {
   segmentOf.assign(s.lenK, 0);
   if (kind == SegmentKind::constant) {
     for (int64_t j = 0; j < s.lenK; ++j)
-      segmentOf[j] = j / length;
+      segmentOf[j] = segmentsBefore + (tokensBefore + j) / length;
   } else if (kind == SegmentKind::logarithmic) {
     // The binary expansion of the length, largest first: 37 = 32 + 4 + 1.
     int64_t segment = 0, begin = 0;
@@ -72,7 +72,7 @@ Status Segments::partition(MixInputs &in, const Sequence &s, int64_t head) {
       return Error{ErrorCode::Unsupported,
                    fmt::format("key {} is in segment {}, key {} in {}: segments must ascend from 0",
                                j - 1, j ? segmentOf[j - 1] : 0, j, segmentOf[j])};
-  ends.assign(s.lenK ? segmentOf.back() + 1 : 0, -1);
+  ends.assign(s.lenK ? segmentOf.back() + 1 : segmentsBefore, -1);
   for (int64_t j = 0; j < s.lenK; ++j)
     ends[segmentOf[j]] = j;
   for (int64_t i = 1; i < count(); ++i) // a segment without keys ends where the one before does
@@ -80,15 +80,50 @@ Status Segments::partition(MixInputs &in, const Sequence &s, int64_t head) {
   return {};
 }
 
+/// The bank, position and pools that an earlier run left.
+Status Segments::enterEarlier(MixInputs &in, const Sequence &s, int64_t head) {
+  segmentsBefore = tokensBefore = 0;
+  earlierPools.clear();
+  runningPool.clear();
+  bool packed = in.op.getLayout() == pattern::LayoutKind::varlen;
+  auto read = [&](const char *role, int lead) {
+    mlir::Value value = in.op.input(role);
+    return in.loadHead(in.environment->value(value),
+                       packed || pattern::arrayType(value).getBatched(), lead, s, head);
+  };
+  if (mlir::Value position = in.op.input("in_position")) {
+    const Value &value = in.environment->value(position);
+    tokensBefore =
+        static_cast<int64_t>(value.rank() ? value.load(s.index * value.stride(0)) : value.load(0));
+  }
+  mlir::Value bank = in.op.input("in_bank");
+  if (bank && !fenwick())
+    segmentsBefore = in.environment->value(bank).extent(1);
+  if ((segmentsBefore > 0 || tokensBefore > 0) && kind != SegmentKind::constant && !fenwick())
+    return Error{ErrorCode::Unsupported,
+                 "only segments of constant length and Fenwick levels can go on where a run ended"};
+  if (kind == SegmentKind::constant && (tokensBefore < 0 || tokensBefore > length))
+    return Error{ErrorCode::InvalidArgument,
+                 fmt::format("position {} in a segment of {}: expected 0 to {}", tokensBefore,
+                             length, length)};
+  if (in.op.input("in_pool"))
+    earlierPools = read("in_pool", 1);
+  if (in.op.input("in_run_pool"))
+    runningPool = read("in_run_pool", 0);
+  return {};
+}
+
 void Segments::pool(MixInputs &in, const Sequence &s, int64_t head) {
   bool inputs = in.op.getPool() == pattern::PoolKind::mean_x;
   width = inputs ? pooledInput.width : in.widthK;
+  perToken = inputs ? 1 : in.writes;
+  mean = in.op.getPool() != pattern::PoolKind::sum_k;
   sums.assign((s.lenK + 1) * width, 0.0);
   std::vector<double> row(width);
   for (int64_t j = 0; j < s.lenK; ++j) {
     double *sum = sums.data() + (j + 1) * width;
     std::copy_n(sum - width, width, sum);
-    for (int64_t sub = 0; sub < (inputs ? 1 : in.writes); ++sub) {
+    for (int64_t sub = 0; sub < perToken; ++sub) {
       if (inputs)
         in.load(pooledInput, s, j, 0, head, row.data());
       else
@@ -100,7 +135,10 @@ void Segments::pool(MixInputs &in, const Sequence &s, int64_t head) {
 }
 
 Status Segments::enter(MixInputs &in, const Sequence &s, int64_t head) {
-  if (!present() || fenwick())
+  if (!present())
+    return {};
+  HEDDLE_CHECK(enterEarlier(in, s, head));
+  if (fenwick())
     return {};
   HEDDLE_CHECK(partition(in, s, head));
   if (gate == GateKind::softmax || gate == GateKind::top)
@@ -108,12 +146,20 @@ Status Segments::enter(MixInputs &in, const Sequence &s, int64_t head) {
   return {};
 }
 
-/// The pooled vector of a segment as a query at t sees it: of its keys up to t.
 std::vector<double> Segments::pooled(int64_t segment, int64_t t) const {
-  int64_t begin = segment ? ends[segment - 1] + 1 : 0, end = std::min(t, ends[segment]) + 1;
+  if (segment < segmentsBefore && (segment + 1) * width <= int64_t(earlierPools.size()))
+    return {earlierPools.begin() + segment * width, earlierPools.begin() + (segment + 1) * width};
+  int64_t begin = segment ? ends[segment - 1] + 1 : 0;
+  int64_t end = segment < count() ? std::min(t, ends[segment]) + 1 : begin;
+  double rows = double((end - begin) * perToken), earlier = 0;
+  if (segment == segmentsBefore && !runningPool.empty())
+    earlier = mean ? double(tokensBefore * perToken) : 1;
   std::vector<double> m(width);
-  for (int64_t d = 0; d < width; ++d)
-    m[d] = sums[end * width + d] - sums[begin * width + d];
+  for (int64_t d = 0; d < width; ++d) {
+    double sum = sums[end * width + d] - sums[begin * width + d];
+    sum += earlier > 0 ? earlier * runningPool[d] : 0;
+    m[d] = mean && rows + earlier > 0 ? sum / (rows + earlier) : sum;
+  }
   return m;
 }
 
@@ -126,14 +172,9 @@ void Segments::route(MixInputs &in, const Sequence &s, int64_t head, int64_t row
     in.load(router, s, router.querySide ? row : t, 0, head, u.data());
   else
     in.loadQ(s, row, 0, head, u.data());
-  bool mean = in.op.getPool() != pattern::PoolKind::sum_k;
   for (int64_t i = 0; i <= current; ++i) {
     std::vector<double> m = pooled(i, t);
-    int64_t begin = i ? ends[i - 1] + 1 : 0;
-    int64_t size = (std::min(t, ends[i]) + 1 - begin) *
-                   (in.op.getPool() == pattern::PoolKind::mean_k ? in.writes : 1);
-    logits[i] = std::inner_product(u.begin(), u.end(), m.begin(), 0.0) /
-                (mean && size > 0 ? double(size) : 1.0);
+    logits[i] = std::inner_product(u.begin(), u.end(), m.begin(), 0.0);
   }
   std::vector<bool> taken(current + 1, gate == GateKind::softmax);
   if (gate == GateKind::top) {
@@ -163,7 +204,7 @@ void Segments::gates(MixInputs &in, const Sequence &s, int64_t head, int64_t row
                      std::vector<double> &gamma) {
   if (gate == GateKind::softmax || gate == GateKind::top)
     return route(in, s, head, row, t, gamma);
-  int64_t size = fenwick() ? level(0, s.lenK) + 1 : of(t) + 1;
+  int64_t size = fenwick() ? level(-tokensBefore, s.lenK) + 1 : of(t) + 1;
   if (gate == GateKind::ones) {
     gamma.assign(size, 1.0);
     return;

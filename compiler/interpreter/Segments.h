@@ -15,21 +15,28 @@ public:
   /// Levels of log-linear attention instead of a partition: level(t, j) = bit_length(t xor j).
   bool fenwick() const { return kind == pattern::SegmentKind::fenwick; }
 
-  /// Cuts the sequence and pools its keys.
+  /// Cuts the sequence and pools its keys. A run that goes on begins `before()` segments and
+  /// `offset()` tokens of the current one later.
   Status enter(MixInputs &in, const Sequence &s, int64_t head);
   int64_t count() const { return static_cast<int64_t>(ends.size()); }
-  int64_t of(int64_t key) const { return segmentOf[key]; }
+  int64_t of(int64_t key) const { return key < 0 ? segmentsBefore : segmentOf[key]; }
+  /// Last key of a segment; -1 for those of an earlier run.
   int64_t last(int64_t segment) const { return ends[segment]; }
+  int64_t before() const { return segmentsBefore; }
+  int64_t offset() const { return tokensBefore; }
+  bool pools() const { return width > 0; }
+  /// What the router holds of a segment, as a query at t sees it: the mean or sum of its keys.
+  std::vector<double> pooled(int64_t segment, int64_t t) const;
   /// gamma[i] for the segments i up to that of key t (fenwick: for all levels), of a query at t.
   void gates(MixInputs &in, const Sequence &s, int64_t head, int64_t row, int64_t t,
              std::vector<double> &gamma);
 
-  static int64_t level(int64_t t, int64_t j);
+  int64_t level(int64_t t, int64_t j) const;
 
 private:
   Status partition(MixInputs &in, const Sequence &s, int64_t head);
+  Status enterEarlier(MixInputs &in, const Sequence &s, int64_t head);
   void pool(MixInputs &in, const Sequence &s, int64_t head);
-  std::vector<double> pooled(int64_t segment, int64_t t) const;
   void route(MixInputs &in, const Sequence &s, int64_t head, int64_t row, int64_t t,
              std::vector<double> &gamma);
 
@@ -40,7 +47,11 @@ private:
   TokenTensor given, router, pooledInput;
   std::vector<int64_t> segmentOf, ends;
   std::vector<double> sums; ///< inclusive prefix sums of what is pooled, [keys + 1, width]
-  int64_t width = 0;
+  int64_t width = 0;        ///< of what is pooled, 0 without a router
+  int64_t perToken = 1;     ///< rows that a token adds to a pool
+  bool mean = true;
+  int64_t segmentsBefore = 0, tokensBefore = 0;
+  std::vector<double> earlierPools, runningPool; ///< of the run before, as pooled() gives them
 };
 
 } // namespace heddle::compiler

@@ -51,8 +51,8 @@ public:
     std::vector<int64_t> extents(shape.begin(), shape.end() - 1);
     if (!pattern::arrayType(op.getList()).getBatched())
       extents.insert(extents.begin(), 1);
-    int64_t queries = std::accumulate(extents.begin(), extents.end(), int64_t(1),
-                                      std::multiplies<>());
+    int64_t queries =
+        std::accumulate(extents.begin(), extents.end(), int64_t(1), std::multiplies<>());
     std::vector<double> lanes(candidateCount), scores(candidateCount, 0.0),
         visible(candidateCount, 1.0), forced(candidateCount, 0.0);
     std::iota(lanes.begin(), lanes.end(), 0.0);
@@ -83,9 +83,9 @@ private:
       scope.variables.push_back({mlir::cast<mlir::StringAttr>(name).str(), false});
     scope.variables.back().lanes = true;
     lane = static_cast<int>(scope.variables.size()) - 1;
-    for (auto [expr, out] : {std::pair{op.getScoreAttr(), &score},
-                             std::pair{op.getVisibleAttr(), &visibility},
-                             std::pair{op.getForcedAttr(), &force}}) {
+    for (auto [expr, out] :
+         {std::pair{op.getScoreAttr(), &score}, std::pair{op.getVisibleAttr(), &visibility},
+          std::pair{op.getForcedAttr(), &force}}) {
       if (!expr)
         continue;
       HEDDLE_TRY(program, ExprProgram::compile(expr, scope));
@@ -225,7 +225,8 @@ private:
     }
   }
 
-  std::vector<Candidate> byScore(const double *x, const std::vector<double> &rows, int64_t n) const {
+  std::vector<Candidate> byScore(const double *x, const std::vector<double> &rows,
+                                 int64_t n) const {
     std::vector<Candidate> order;
     for (int64_t r = 0; r < n; ++r)
       order.push_back({r, dot(x, rows.data() + r * width, width)});
@@ -279,8 +280,8 @@ private:
             opened.push_back(parent);
           else
             for (int64_t child = 0; child < fanout; ++child)
-              opened.push_back(node(parent.first + child * (parent.size / fanout),
-                                    parent.size / fanout, row));
+              opened.push_back(
+                  node(parent.first + child * (parent.size / fanout), parent.size / fanout, row));
         frontier = std::move(opened);
         keepBest(frontier);
       }

@@ -1,7 +1,6 @@
 // Counts what there is to do: unmasked pairs exactly, by the supports, and flops from them.
 // Example: causal with Tq = Tk = 4, B = 1, Hq = 2 has 2 * 10 pairs.
 #include "compiler/Interpreter.h"
-
 #include "compiler/interpreter/Graph.h"
 #include "compiler/interpreter/Mix.h"
 #include "ir/pattern/ExprUtils.h"
