@@ -129,9 +129,6 @@ TEST_CASE("a child made by fork runs loops on its one thread, and ends") {
     Visits visits(100);
     visits.workers = 4;
     pool.run(100, 1, Visits::body, &visits);
-    {
-      ThreadPool own(2);
-    }
     ::_exit(visits.allOnce() ? 0 : 1);
   }
   int status = -1;
