@@ -43,9 +43,9 @@ struct Data {
 
 /// Largest |o - exact| and |lse - exact| over all elements; infinities must agree.
 std::pair<double, double> errors(const AttentionText &a, const Shape &s, const Isa &isa,
-                                 Blocking blocking = {}) {
+                                 Blocking blocking = {}, std::string program = "") {
   DType type = *heddle::parseDType(a.element);
-  CpuKernel kernel(attentionProgram(a), isa, blocking);
+  CpuKernel kernel(program.empty() ? attentionProgram(a) : program, isa, blocking);
   std::mt19937 random(1);
   std::normal_distribution<double> normal;
   Data q(type, s.b * s.tq * s.hq * a.d), k(type, s.b * s.tk * s.hk * a.d),
@@ -153,4 +153,29 @@ TEST_CASE("bf16 and f16 attention", "[cpu]") {
         CHECK(lse < 2e-5);
       }
     }
+}
+
+TEST_CASE("one query row: keys in ranges, then merged", "[cpu]") {
+  struct One {
+    DecodeText text;
+    Shape shape;
+  };
+  const One cases[] = {
+      {{.group = 4, .d = 64, .dv = 64, .bn = 32, .split = 64}, {2, 1, 200, 8, 2}},
+      {{.group = 1, .d = 72, .dv = 40, .bn = 16, .split = 48}, {1, 1, 101, 2, 2}},
+      {{.group = 16, .d = 80, .dv = 96, .bn = 32, .split = 96}, {1, 1, 97, 16, 1}},
+  };
+  for (const Isa &isa : hostIsas())
+    for (const One &one : cases)
+      for (const char *element : {"f32", "bf16"}) {
+        DecodeText text = one.text;
+        text.element = element;
+        AttentionText same;
+        same.d = text.d, same.dv = text.dv, same.group = text.group, same.element = element;
+        INFO(isa.name() << " G=" << text.group << " " << element);
+        Blocking blocking = isa.level == Isa::Avx512 ? Blocking{4, 4} : Blocking{2, 4};
+        auto [o, lse] = errors(same, one.shape, isa, blocking, decodeProgram(text));
+        CHECK(o < (text.element == "f32" ? 4e-6 : 2e-2));
+        CHECK(lse < (text.element == "f32" ? 4e-6 : 2e-5));
+      }
 }

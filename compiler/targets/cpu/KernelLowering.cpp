@@ -84,7 +84,8 @@ void KernelLowering::lowerOp(Operation *op) {
   if (auto load = dyn_cast<tile::LoadOp>(op))
     return lowerLoad(load);
   auto map = dyn_cast<tile::MapOp>(op);
-  bool local = evaluator.locals.count(op->getResult(0));
+  bool local =
+      llvm::any_of(op->getResults(), [&](Value result) { return evaluator.locals.count(result); });
   if (map && !local && typeOf(map.getResult(0)).getRank() == 1) {
     // Row vectors; a vector along another dimension than the lanes stays where it is read.
     auto layout = cast<tile::LanesAttr>(typeOf(map.getResult(0)).getLayout());

@@ -243,7 +243,10 @@ Value NestEmitter::Nest::horizontal(tile::ReduceOp reduce, Value vector) {
 void NestEmitter::Nest::write(Operation *sink, ArrayRef<Coord> laneCoords,
                               ArrayRef<Coord> otherCoords) {
   for (Value result : sink->getResults()) {
-    const LocalPlace place = evaluator.locals.find(result)->second;
+    auto found = evaluator.locals.find(result);
+    if (found == evaluator.locals.end())
+      continue; // read on registers by others of the nest
+    const LocalPlace place = found->second;
     bool pairs = place.pairs && place.pairs.getPacked() == 1 - lanes;
     if (place.pairs && !pairs) {
       evaluator.reportUnsupported(sink, "pairs are packed along the lanes");

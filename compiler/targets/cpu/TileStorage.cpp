@@ -283,16 +283,24 @@ Value loadGlobalPairWord(VectorBuilder &e, const GlobalPlace &place, ArrayRef<Co
   return asPairs(e, e.broadcast(word));
 }
 
+Value joinPairs(VectorBuilder &e, Value low, Value high, ArrayRef<int64_t> order) {
+  Type shorts = e.builder.getI16Type();
+  Value both = vector::ShuffleOp::create(e.builder, e.loc, asType(e, low, shorts),
+                                         asType(e, high, shorts), order);
+  return vector::BitCastOp::create(e.builder, e.loc, e.ints, both);
+}
+
+void storePairWords(VectorBuilder &e, const LocalPlace &place, Value lane, Value packed,
+                    Value words) {
+  e.store(words, pairAddress(e, place, lane, packed));
+}
+
 void storePairs(VectorBuilder &e, const LocalPlace &place, Value lane, Value packed, Value even,
                 Value odd) {
   SmallVector<int64_t> order;
   for (int64_t i = 0; i < e.lanes(); ++i)
     order.append({i, e.lanes() + i});
-  Type shorts = movedAs(place.type.getElementType());
-  Value both = vector::ShuffleOp::create(e.builder, e.loc, asType(e, even, shorts),
-                                         asType(e, odd, shorts), order);
-  Value words = vector::BitCastOp::create(e.builder, e.loc, e.ints, both);
-  e.store(words, pairAddress(e, place, lane, packed));
+  storePairWords(e, place, lane, packed, joinPairs(e, even, odd, order));
 }
 
 /// One step of both networks below. For stride h it pairs vectors k and k + h:

@@ -78,6 +78,11 @@ Value loadGlobalPairWord(VectorBuilder &e, const GlobalPlace &place, mlir::Array
 void storePairs(VectorBuilder &e, const LocalPlace &place, Value lane, Value packed, Value even,
                 Value odd);
 
+/// Two vectors of bf16 shuffled into one of 32-bit words; words written as a row of pairs.
+Value joinPairs(VectorBuilder &e, Value low, Value high, mlir::ArrayRef<int64_t> order);
+void storePairWords(VectorBuilder &e, const LocalPlace &place, Value lane, Value packed,
+                    Value words);
+
 /// Writes W (or fewer) elements along `point`'s lanes to memory, those that are `valid`.
 void storeGlobal(VectorBuilder &e, const GlobalPlace &place, mlir::ArrayRef<Coord> point,
                  mlir::ArrayRef<int64_t> shape, Value vector);

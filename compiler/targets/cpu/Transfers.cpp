@@ -34,31 +34,35 @@ void NestEmitter::forPieces(int64_t extent, int64_t step, function_ref<void(Valu
 void NestEmitter::fillTransposed(Value result, const LocalPlace &place,
                                  function_ref<Value(ArrayRef<Coord>)> source) {
   int64_t width = e.lanes(), rows = typeOf(result).getDim(0), columns = typeOf(result).getDim(1);
-  for (int64_t first = 0; first < rows; first += width)
+  forPieces(rows, width, [&](Value first, int64_t present) {
     forPieces(columns, width, [&](Value column, int64_t count) {
       Coord along = evaluator.lanesFrom(column, -1, count == width);
       Values block;
-      for (int64_t r = 0; r < width; ++r) {
-        Coord row = evaluator.element(e.integer(std::min(first + r, rows - 1)));
-        block.push_back(source({row, along}));
-      }
+      for (int64_t r = 0; r < width; ++r)
+        block.push_back(r < present ? source({evaluator.element(e.plus(first, r)), along})
+                                    : block[0]);
       block = transposeBlock(e, block);
       for (int64_t c = 0; c < count; ++c)
-        storeLocal(e, place,
-                   {evaluator.lanesFrom(e.integer(first)), evaluator.element(e.plus(column, c))},
+        storeLocal(e, place, {evaluator.lanesFrom(first), evaluator.element(e.plus(column, c))},
                    block[c]);
     });
+  });
 }
 
 /// Queries as bf16 pairs along d: words are turned instead of elements.
 void NestEmitter::fillQueryPairs(const LocalPlace &place, const GlobalPlace &source) {
   int64_t width = e.lanes(), rows = place.type.getDim(0), columns = place.type.getDim(1);
   ArrayRef<int64_t> shape = place.type.getShape();
-  for (int64_t first = 0; first < rows; first += width)
+  SmallVector<int64_t> order = llvm::to_vector(llvm::seq<int64_t>(0, 2 * width));
+  forPieces(rows, width, [&](Value first, int64_t present) {
     forPieces(columns, 2 * width, [&](Value column, int64_t count) {
       Values block;
       for (int64_t r = 0; r < width; ++r) {
-        Coord row = evaluator.element(e.integer(std::min(first + r, rows - 1)));
+        if (r >= present) {
+          block.push_back(block[0]);
+          continue;
+        }
+        Coord row = evaluator.element(e.plus(first, r));
         Value low =
             loadGlobal(e, source, {row, evaluator.lanesFrom(column, -1, count >= width)}, shape);
         Value high = low;
@@ -66,21 +70,13 @@ void NestEmitter::fillQueryPairs(const LocalPlace &place, const GlobalPlace &sou
           high = loadGlobal(
               e, source, {row, evaluator.lanesFrom(e.plus(column, width), -1, count == 2 * width)},
               shape);
-        SmallVector<int64_t> order;
-        for (int64_t i = 0; i < 2 * width; ++i)
-          order.push_back(i);
-        Value line = vector::ShuffleOp::create(e.builder, e.loc, low, high, order);
-        block.push_back(vector::BitCastOp::create(e.builder, e.loc, e.ints, line));
+        block.push_back(joinPairs(e, low, high, order));
       }
       block = transposeBlock(e, block);
-      for (int64_t pair = 0; 2 * pair < count; ++pair) {
-        Value index =
-            e.plus(e.times(e.builder.createOrFold<arith::ShRUIOp>(e.loc, column, e.integer(1)),
-                           place.strides[1]),
-                   e.integer(pair * place.strides[1] + first));
-        e.store(block[pair], e.address(place.pointer, e.builder.getI32Type(), index));
-      }
+      for (int64_t pair = 0; 2 * pair < count; ++pair)
+        storePairWords(e, place, first, e.plus(column, 2 * pair), block[pair]);
     });
+  });
 }
 
 /// Keys' rows j and j + 1 side by side; rows that are not there are zero.
