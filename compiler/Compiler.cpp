@@ -1,7 +1,260 @@
+// compile: the way of a request from pattern text to an artifact.
+//
+//   text -> pattern.def -> form -> tile.program -> tile passes -> layout passes -> target
 #include "compiler/Compiler.h"
 
+#include "compiler/ArtifactFrame.h"
+#include "compiler/Pipeline.h"
+#include "compiler/Target.h"
+#include "compiler/forms/Form.h"
+#include "compiler/machine/Machine.h"
+#include "compiler/schedule/Schedule.h"
+#include "compiler/support/Emit.h"
+#include "ir/pattern/Parse.h"
+
+#include "llvm/Support/SHA256.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "mlir/IR/Diagnostics.h"
+#include "mlir/IR/Verifier.h"
+#include "mlir/Pass/PassManager.h"
+
+#include <fmt/format.h>
+
 namespace heddle::compiler {
+
+namespace {
+
+std::string textOf(mlir::Operation *op) {
+  std::string text;
+  llvm::raw_string_ostream os(text);
+  op->print(os);
+  return text;
+}
+
+std::string hashOf(llvm::StringRef text) {
+  llvm::SHA256 hash;
+  hash.update(text);
+  return llvm::toHex(hash.final(), /*LowerCase=*/true);
+}
+
+/// One request on its way. Steps are called in order; each is fast once done.
+class Compilation {
+public:
+  explicit Compilation(const Request &request)
+      : request(request), context(pattern::makePatternContext()) {
+    context->loadDialect<tile::TileDialect, mlir::arith::ArithDialect, mlir::math::MathDialect,
+                         mlir::scf::SCFDialect, mlir::func::FuncDialect,
+                         mlir::vector::VectorDialect, mlir::LLVM::LLVMDialect>();
+  }
+
+  /// Text to a verified pattern.
+  Status parse() {
+    parsed = pattern::parsePatterns(*context, request.patternText, "pattern.heddle");
+    if (!parsed.ok())
+      return parseError();
+    std::string why;
+    def = pattern::findPattern(*parsed.module, request.patternName, why);
+    if (!def)
+      return Error{ErrorCode::NotFound, why};
+    return {};
+  }
+
+  /// Machine and schedule.
+  Status plan() {
+    HEDDLE_TRY(found, findTarget(request.target));
+    target = found;
+    HEDDLE_TRY(host, machineOf(request));
+    machine = host;
+    HEDDLE_TRY(complete, completeSchedule(request.schedule, machine, Problem::of(request)));
+    schedule = complete;
+    return {};
+  }
+
+  /// The form and its abstract kernels.
+  Status build() {
+    HEDDLE_TRY(chosen, chooseForm({def, request, schedule}));
+    choice = chosen;
+    program = choice.form->build({def, request, schedule});
+    if (mlir::failed(mlir::verify(*program)))
+      return failure(ErrorCode::CompilerFailure, "the form's kernels do not verify");
+    readSupports();
+    return {};
+  }
+
+  Status tilePasses() {
+    mlir::PassManager passes(context.get());
+    addTilePasses(passes);
+    if (mlir::failed(passes.run(*program)))
+      return failure(ErrorCode::CompilerFailure, "the passes on tile IR failed");
+    return {};
+  }
+
+  Status layoutPasses() {
+    mlir::PassManager passes(context.get());
+    HEDDLE_CHECK(target->addLayoutPasses(passes, job()));
+    if (mlir::failed(passes.run(*program)))
+      return failure(ErrorCode::Unsupported, "no layouts fit the machine");
+    return {};
+  }
+
+  /// Everything up to station `layouts`.
+  Status lower() {
+    HEDDLE_CHECK(parse());
+    HEDDLE_CHECK(plan());
+    HEDDLE_CHECK(build());
+    HEDDLE_CHECK(tilePasses());
+    tileHash = hashOf(textOf(*program));
+    return layoutPasses();
+  }
+
+  Artifact frame() {
+    Artifact artifact = frameOf(*program->getOps<tile::ProgramOp>().begin());
+    artifact.target = request.target;
+    artifact.form = choice.form->name;
+    artifact.schedule = schedule;
+    artifact.staticDims = request.dims;
+    for (const auto &[dim, extent] : request.extents)
+      if (extent.bound == ExtentClass::One)
+        artifact.predicates.push_back({dim, {ExtentClass::One, false}});
+    artifact.provenance["pattern"] = hashOf(request.patternText);
+    artifact.provenance["tile"] = tileHash;
+    for (const Refusal &refusal : choice.refusals)
+      artifact.notes.push_back(fmt::format("form {}: {}", refusal.form, refusal.reason));
+    for (const std::string &note : slowerPaths)
+      artifact.notes.push_back(note);
+    return artifact;
+  }
+
+  TargetJob job() const { return {request, schedule, machine}; }
+  mlir::ModuleOp module() { return *program; }
+
+  /// InvalidPattern or whatever went wrong, with MLIR's diagnostics as notes.
+  Error failure(ErrorCode code, const std::string &what) {
+    Error error{code, what};
+    if (!diagnostics.empty())
+      error.message += ": " + diagnostics.front();
+    error.notes.assign(diagnostics.begin() + !diagnostics.empty(), diagnostics.end());
+    return error;
+  }
+
+  const Request &request;
+  std::unique_ptr<mlir::MLIRContext> context;
+  pattern::Parsed parsed;
+  pattern::DefOp def;
+  const Target *target = nullptr;
+  Machine machine;
+  Schedule schedule;
+  FormChoice choice;
+  mlir::OwningOpRef<mlir::ModuleOp> program;
+  std::vector<std::string> supports, slowerPaths;
+  std::string tileHash;
+
+private:
+  Error parseError() {
+    Error error{ErrorCode::InvalidPattern, "the text is no pattern"};
+    bool first = true;
+    for (const pattern::Diagnostic &diagnostic : parsed.diagnostics) {
+      if (first && diagnostic.severity == pattern::Diagnostic::Error) {
+        error.message = diagnostic.message;
+        if (diagnostic.line > 0)
+          error.where =
+              fmt::format("{}:{}:{}", diagnostic.file, diagnostic.line, diagnostic.column);
+        first = false;
+      } else {
+        error.notes.push_back(diagnostic.str());
+      }
+    }
+    return error;
+  }
+
+  void readSupports() {
+    program->walk([&](tile::ForOp loop) {
+      if (!loop.getSupport())
+        return;
+      Support support = supportOf(loop);
+      supports.push_back(toString(support));
+      if (support.kind == SupportClass::C)
+        for (const std::string &note : support.notes)
+          slowerPaths.push_back("support: " + note + "; more keys are visited than have a pair");
+    });
+  }
+
+  std::vector<std::string> diagnostics;
+  mlir::ScopedDiagnosticHandler handler{context.get(), [this](mlir::Diagnostic &diagnostic) {
+                                          diagnostics.push_back(diagnostic.str());
+                                          return mlir::success();
+                                        }};
+};
+
+} // namespace
+
+Result<Artifact> compile(const Request &request) {
+  Compilation compilation(request);
+  HEDDLE_CHECK(compilation.lower());
+  Artifact artifact = compilation.frame();
+  HEDDLE_CHECK(compilation.target->emit(compilation.module(), compilation.job(), artifact));
+  artifact.provenance["image"] = hashOf(artifact.image);
+  return artifact;
+}
+
+Result<std::vector<Schedule>> enumerate(const Request &request) {
+  Compilation compilation(request);
+  HEDDLE_CHECK(compilation.parse());
+  HEDDLE_CHECK(compilation.plan());
+  HEDDLE_TRY(choice, chooseForm({compilation.def, request, compilation.schedule}));
+  return legalSchedules(compilation.machine, Problem::of(request));
+}
+
 std::vector<std::string> stations() {
   return {"pattern", "form", "tile", "layouts", "vector", "llvm", "asm"};
 }
+
+Result<std::string> show(const Request &request, const std::string &station) {
+  Compilation compilation(request);
+  HEDDLE_CHECK(compilation.parse());
+  if (station == "pattern")
+    return pattern::canonicalText(compilation.def);
+  HEDDLE_CHECK(compilation.plan());
+  HEDDLE_CHECK(compilation.build());
+  if (station == "form")
+    return textOf(compilation.module());
+  HEDDLE_CHECK(compilation.tilePasses());
+  if (station == "tile")
+    return textOf(compilation.module());
+  HEDDLE_CHECK(compilation.layoutPasses());
+  if (station == "layouts")
+    return textOf(compilation.module());
+  for (const std::string &own : compilation.target->stations())
+    if (own == station)
+      return compilation.target->show(compilation.module(), compilation.job(), compilation.frame(),
+                                      station);
+  return Error{ErrorCode::InvalidArgument, fmt::format("unknown station '{}', expected one of: {}",
+                                                       station, fmt::join(stations(), ", "))};
+}
+
+Result<Choice> choose(const Request &request) {
+  Compilation compilation(request);
+  HEDDLE_CHECK(compilation.parse());
+  HEDDLE_CHECK(compilation.plan());
+  Choice choice;
+  Status built = compilation.build();
+  if (!built) {
+    if (built.error().code != ErrorCode::Unsupported)
+      return built.error();
+    for (const std::string &note : built.error().notes)
+      choice.refused.push_back(note.substr(note.find(' ') + 1));
+    return choice;
+  }
+  choice.form = compilation.choice.form->name;
+  for (const Refusal &refusal : compilation.choice.refusals)
+    choice.refused.push_back(fmt::format("{}: {}", refusal.form, refusal.reason));
+  choice.support = fmt::format("{}", fmt::join(compilation.supports, "\n"));
+  return choice;
+}
+
 } // namespace heddle::compiler

@@ -27,4 +27,27 @@ Result<std::vector<Schedule>> enumerate(const Request &request);
 Result<std::string> show(const Request &request, const std::string &station);
 std::vector<std::string> stations();
 
+/// Which form the request gets, and why not another.
+struct Choice {
+  std::string form;                 ///< empty: none can lower the pattern
+  std::vector<std::string> refused; ///< "chunked: reason"
+  std::string support;              ///< class and zones of each loop over keys, one a line
+};
+/// Fails where the pattern or the request is wrong, not where nothing lowers it.
+Result<Choice> choose(const Request &request);
+
+/// What the loop bounds make of a support, for one batch and head, against the exact number.
+struct TileCounts {
+  std::string support; ///< class and zones
+  int64_t rowTiles = 0;
+  int64_t visitedTiles = 0, fullTiles = 0; ///< key tiles over all row tiles
+  int64_t visitedPairs = 0;                ///< pairs in visited keys of existing rows
+  int64_t fullPairs = 0;                   ///< of these, in tiles without a mask
+  int64_t exactPairs = 0;                  ///< pairs inside the support
+};
+/// Counts tiles for given extents (Tq, Tk, ..) and parameters (others take their default), for
+/// batch 0 and head 0. Unsupported where the support reads tensors.
+Result<TileCounts> countTiles(const Request &request, const std::map<std::string, int64_t> &extents,
+                              const std::map<std::string, double> &params);
+
 } // namespace heddle::compiler

@@ -32,8 +32,9 @@ struct Target {
   std::string_view name; ///< prefix of Request::target: "cpu", "sm_"
 
   /// Adds the passes from abstract tile IR (after SimplifyMaps) to concrete tile IR: AssignLayouts,
-  /// PlaceMemory, VerifyBudget and whatever else the target needs, in order.
-  void (*addLayoutPasses)(mlir::OpPassManager &passes, const TargetJob &job);
+  /// PlaceMemory, VerifyBudget and whatever else the target needs, in order. Fails where the
+  /// request's machine cannot run the target's code.
+  Status (*addLayoutPasses)(mlir::OpPassManager &passes, const TargetJob &job);
 
   /// Lowers the one tile.program of `module` (concrete stage; the callee may destroy the module) to
   /// code. On entry `artifact` is complete but for: image, requiredFeatures, sources, and of each

@@ -1,5 +1,6 @@
 // heddle-opt: reads IR text, runs passes by name, prints IR text. For tests and for looking.
 //   heddle-opt patterns/softcap.heddle
+#include "compiler/passes/Passes.h"
 #include "ir/pattern/PatternDialect.h"
 #include "ir/tile/TileDialect.h"
 
@@ -14,6 +15,7 @@
 #include "mlir/Tools/mlir-opt/MlirOptMain.h"
 
 int main(int argc, char **argv) {
+  heddle::compiler::registerPasses();
   mlir::DialectRegistry registry;
   registry
       .insert<heddle::pattern::PatternDialect, mlir::arith::ArithDialect, mlir::func::FuncDialect,

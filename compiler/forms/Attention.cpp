@@ -1,0 +1,547 @@
+// Builds the abstract program of the attention form. One loop over the keys of a tile of rows,
+// masked by the support, which the loop carries so that TileLoops can restrict its range:
+//
+//   for j in [0, Tk): S = Q K'; keep = support(i, j) and j < Tk; s = keep ? score(S) log2e : -inf
+//                     m, l, O = online softmax of s with V
+//   o = l > 0 ? O / l : 0        lse = l > 0 ? (m + log2 l) ln 2 : -inf
+//
+// One query row (decode): the rows of a tile are the query heads of a key head, the keys are cut
+// into ranges of SPLIT, and a second kernel joins the ranges' (m, l, O) in ascending order.
+#include "compiler/forms/Attention.h"
+
+#include "compiler/forms/Elementwise.h"
+#include "compiler/forms/Program.h"
+#include "compiler/forms/TileSteps.h"
+#include "compiler/forms/Weights.h"
+#include "compiler/support/Emit.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <limits>
+#include <numbers>
+
+namespace heddle::compiler {
+
+using namespace mlir;
+using pattern::ExprKind;
+
+namespace {
+
+constexpr int64_t kWhole = 1 << 30; ///< keys of the only range where SPLIT = 0
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+/// The rows of a tile: where they stand and what names run along them.
+struct RowTile {
+  int64_t rows = 0;
+  Value first, last; ///< positions of the first and last row that exist
+  Value Q;           ///< rows x D
+  Value k, v;        ///< views
+  llvm::SmallVector<Value> supportArgs;
+};
+
+/// (m, l, O) of the exponential form, or (l, O) or (O); f32.
+using Accumulators = llvm::SmallVector<Value>;
+
+class AttentionBuilder {
+public:
+  AttentionBuilder(const MixProblem &problem, const Schedule &schedule)
+      : problem(problem), weights(weightsOf(problem)), keys(schedule.at("BN")),
+        rowsPerTile(schedule.at("BM")),
+        split(schedule.at("SPLIT") > 0 ? schedule.at("SPLIT") : kWhole) {}
+
+  OwningOpRef<ModuleOp> run(bool oneRow) {
+    ProgramWriter program(problem);
+    if (oneRow) {
+      writeSplit(program);
+      writeMerge(program);
+    } else {
+      writeRows(program);
+    }
+    return program.take();
+  }
+
+private:
+  // ---- kernels ----
+
+  void writeRows(ProgramWriter &program) {
+    auto formula = [&](const Extent &extent) { return program.formula(extent); };
+    tile::FormulaAttr tiles = program.ratio(problem.Tq, rowsPerTile);
+    bool descending = !problem.support.is(ExprKind::Bool);
+    tile::KernelOp kernel = program.kernel("attn", {tiles, formula(problem.Hq), formula(problem.B)},
+                                           {descending, false, false});
+    KernelWriter w(kernel);
+    Value h = kernel.getGridIndex(1), b = kernel.getGridIndex(2);
+    Value row0 = w.mul(kernel.getGridIndex(0), rowsPerTile);
+    Value Tq = w.extent(problem.Tq), rows = w.sub(Tq, row0);
+    Value off = offset(w), first = w.add(row0, off);
+    Value end = w.min(w.add(row0, w.constant(rowsPerTile)), Tq);
+    PairScope scope(w, problem);
+    scope.uniforms["b"] = b;
+    scope.uniforms["h"] = h;
+    scope.axes["i"] = {"i", rowsPerTile, first, {}};
+    scope.axes["row"] = {"i", rowsPerTile, row0, {}};
+    RowTile tile;
+    tile.rows = rowsPerTile;
+    tile.first = first;
+    tile.last = w.sub(w.add(end, off), w.constant(1));
+    const ProblemTensor &q = *problem.find(problem.q);
+    Value view = w.view(q.name, q.element, q.shape, {b, {}, h, {}});
+    tile.Q =
+        w.load(w.tileType({rowsPerTile, problem.D}, q.element), view, {row0, w.fixed(0)}, rows);
+    openKeys(w, tile, b, w.divide(h, problem.G));
+    tile.supportArgs = {tile.first, tile.last, b, h};
+    Accumulators start = initial(w, scope, rowsPerTile, /*withSink=*/true);
+    Value allKeys = w.extent(problem.Tk);
+    Accumulators sums = loop(w, scope, tile, w.constant(0), allKeys, start);
+    Value o = finish(w, scope, sums, rowsPerTile);
+    storeRows(w, problem.o, o, {b, {}, h, {}}, {row0, w.fixed(0)}, rows);
+    if (!problem.lse.empty())
+      storeRows(w, problem.lse, logSum(w, sums, rowsPerTile), {b, {}, h}, {row0}, rows);
+  }
+
+  void writeSplit(ProgramWriter &program) {
+    tile::FormulaAttr ranges = program.ratio(problem.Tk, split);
+    declarePartials(program, ranges);
+    tile::KernelOp kernel =
+        program.kernel("split", {ranges, program.formula(problem.Hk), program.formula(problem.B)},
+                       {false, false, false});
+    KernelWriter w(kernel);
+    Value s = kernel.getGridIndex(0), hk = kernel.getGridIndex(1), b = kernel.getGridIndex(2);
+    Value h0 = w.mul(hk, problem.G);
+    PairScope scope(w, problem);
+    RowTile tile;
+    tile.rows = problem.G;
+    tile.first = tile.last = offset(w);
+    scope.uniforms["b"] = b;
+    scope.uniforms["i"] = tile.first;
+    scope.uniforms["row"] = w.constant(0);
+    if (problem.G == 1)
+      scope.uniforms["h"] = h0;
+    else
+      scope.axes["h"] = {"i", problem.G, h0, {}};
+    const ProblemTensor &q = *problem.find(problem.q);
+    Value view = w.view(q.name, q.element, q.shape, {b, w.constant(0), {}, {}});
+    tile.Q = w.load(w.tileType({problem.G, problem.D}, q.element), view, {h0, w.fixed(0)}, {});
+    openKeys(w, tile, b, hk);
+    tile.supportArgs = {tile.first, tile.last, b};
+    if (problem.G == 1)
+      tile.supportArgs.push_back(h0);
+    Value lo = w.mul(s, split);
+    Value hi = w.min(w.add(lo, w.constant(split)), w.extent(problem.Tk));
+    Accumulators start = initial(w, scope, problem.G, /*withSink=*/false);
+    Accumulators sums = loop(w, scope, tile, lo, hi, start);
+    for (auto [name, value] : llvm::zip(partialNames(), sums)) {
+      llvm::SmallVector<OpFoldResult> offsets{OpFoldResult(h0)};
+      if (cast<tile::TileType>(value.getType()).getRank() == 2)
+        offsets.push_back(w.fixed(0));
+      w.store(value, partialView(w, name, b, s), offsets, {});
+    }
+  }
+
+  void writeMerge(ProgramWriter &program) {
+    tile::KernelOp kernel = program.kernel(
+        "merge", {program.formula(problem.Hk), program.formula(problem.B)}, {false, false});
+    KernelWriter w(kernel);
+    Value hk = kernel.getGridIndex(0), b = kernel.getGridIndex(1);
+    Value h0 = w.mul(hk, problem.G);
+    PairScope scope(w, problem);
+    scope.uniforms["b"] = b;
+    scope.uniforms["i"] = offset(w);
+    scope.uniforms["row"] = w.constant(0);
+    if (problem.G == 1)
+      scope.uniforms["h"] = h0;
+    else
+      scope.axes["h"] = {"i", problem.G, h0, {}};
+    Accumulators start = initial(w, scope, problem.G, /*withSink=*/true);
+    Value Tk = w.extent(problem.Tk);
+    Value ranges = w.divide(w.add(Tk, w.constant(split - 1)), split);
+    Accumulators sums = mergeLoop(w, b, h0, ranges, start);
+    Value o = finish(w, scope, sums, problem.G);
+    storeRows(w, problem.o, o, {b, w.constant(0), {}, {}}, {h0, w.fixed(0)}, {});
+    if (!problem.lse.empty())
+      storeRows(w, problem.lse, logSum(w, sums, problem.G), {b, w.constant(0), {}}, {h0}, {});
+  }
+
+  // ---- parts of kernels ----
+
+  /// p(0): position of query row 0.
+  Value offset(KernelWriter &w) {
+    if (!problem.bottomRight || problem.Tq == problem.Tk)
+      return w.constant(0);
+    return w.sub(w.extent(problem.Tk), w.extent(problem.Tq));
+  }
+
+  void openKeys(KernelWriter &w, RowTile &tile, Value b, Value hk) {
+    const ProblemTensor &k = *problem.find(problem.k), &v = *problem.find(problem.v);
+    tile.k = w.view(k.name, k.element, k.shape, {b, {}, hk, {}});
+    tile.v = problem.k == problem.v ? tile.k : w.view(v.name, v.element, v.shape, {b, {}, hk, {}});
+  }
+
+  /// A tile over the rows of an expression that does not depend on pairs, in f32.
+  Value perRow(KernelWriter &w, PairScope &scope, Expr expr, int64_t rows) {
+    scope.start = w.builder.saveInsertionPoint();
+    PairScope::Prepared prepared = scope.prepare(expr);
+    w.builder.restoreInsertionPoint(scope.start);
+    // A map needs an operand to run along; zero costs nothing.
+    prepared.tiles.push_back(w.fill(w.f32({rows}), 0.0));
+    prepared.dims.push_back({"i"});
+    return w
+        .map({Type(w.f32({rows}))}, prepared.tiles, prepared.dims, {"i"},
+             [&](OpBuilder &builder, Location location, ValueRange args) {
+               Value value = scope.emit(prepared, builder, args, {});
+               value = ExprOps(builder, location, prepared.integerType, problem.scope, [](Expr) {
+                         return Value();
+                       }).asReal(value);
+               tile::YieldOp::create(builder, location, value);
+             })
+        .getResult(0);
+  }
+
+  /// m = -inf, l = 0, O = 0; with a learned sink m = sink, l = 1: a key whose value is 0.
+  Accumulators initial(KernelWriter &w, PairScope &scope, int64_t rows, bool withSink) {
+    Accumulators start;
+    if (weights.exponential && withSink && problem.sink) {
+      Value sink = perRow(w, scope, problem.sink, rows);
+      Value m = steps::combine(w, {sink}, {"i"}, w.builder.getF32Type(),
+                               [&](OpBuilder &builder, Location at, ValueRange x) {
+                                 Value log2e = steps::real(builder, at, std::numbers::log2e);
+                                 return arith::MulFOp::create(builder, at, x[0], log2e);
+                               });
+      Value l = steps::combine(
+          w, {sink}, {"i"}, w.builder.getF32Type(),
+          [&](OpBuilder &builder, Location at, ValueRange x) {
+            Value none = steps::real(builder, at, -kInfinity);
+            Value empty = arith::CmpFOp::create(builder, at, arith::CmpFPredicate::OEQ, x[0], none);
+            return arith::SelectOp::create(builder, at, empty, steps::real(builder, at, 0),
+                                           steps::real(builder, at, 1));
+          });
+      start = {m, l};
+    } else {
+      if (weights.exponential)
+        start.push_back(w.fill(w.f32({rows}), -kInfinity));
+      if (weights.sums)
+        start.push_back(w.fill(w.f32({rows}), 0));
+    }
+    start.push_back(w.fill(w.f32({rows, problem.Dv}), 0));
+    return start;
+  }
+
+  Accumulators loop(KernelWriter &w, PairScope &scope, const RowTile &tile, Value lo, Value hi,
+                    const Accumulators &start) {
+    scope.start = w.builder.saveInsertionPoint();
+    auto loop = tile::ForOp::create(w.builder, w.location, ValueRange{lo, hi}, keys, start);
+    loop.setSupportAttr(problem.support);
+    loop.getSupportArgsMutable().assign(tile.supportArgs);
+    OpBuilder::InsertionGuard guard(w.builder);
+    Block &body = loop.getBody().front();
+    if (body.mightHaveTerminator())
+      body.getTerminator()->erase();
+    // What the body needs from before the loop goes before it.
+    w.builder.setInsertionPoint(loop);
+    scope.start = w.builder.saveInsertionPoint();
+    w.builder.setInsertionPointToEnd(&body);
+    Accumulators state(loop.getIterArgs().begin(), loop.getIterArgs().end());
+    Accumulators next = step(w, scope, tile, loop.getIndex(), hi, state);
+    tile::YieldOp::create(w.builder, w.location, next);
+    return Accumulators(loop.getResults().begin(), loop.getResults().end());
+  }
+
+  /// One tile of keys j .. of the keys below `end`.
+  Accumulators step(KernelWriter &w, PairScope &scope, const RowTile &tile, Value j, Value end,
+                    const Accumulators &state) {
+    Value valid = w.sub(end, j);
+    scope.axes["j"] = {"j", keys, j, valid};
+    Type element = problem.find(problem.k)->element;
+    Value K = w.load(w.tileType({keys, problem.D}, element), tile.k, {j, w.fixed(0)}, valid);
+    Value V = w.load(w.tileType({keys, problem.Dv}, element), tile.v,
+                     {j, w.fixed(problem.firstValueFeature)}, valid);
+    Value zero;
+    {
+      OpBuilder::InsertionGuard guard(w.builder);
+      w.builder.restoreInsertionPoint(scope.start);
+      zero = w.fill(w.f32({tile.rows, keys}), 0);
+    }
+    Value S = w.mma(tile.Q, {"i", "d"}, K, {"j", "d"}, zero, {"i", "j"});
+    Value keep = maskTile(w, scope, tile, j, end);
+    Accumulators next = weights.exponential
+                            ? softmaxStep(w, scope, tile, S, keep, V, element, state)
+                            : plainStep(w, scope, tile, S, keep, V, element, state);
+    scope.axes.erase("j");
+    return next;
+  }
+
+  /// True where the pair counts: support and j < end.
+  Value maskTile(KernelWriter &w, PairScope &scope, const RowTile &tile, Value j, Value end) {
+    PairScope::Prepared prepared = scope.prepare(problem.support);
+    unsigned own = prepared.tiles.size();
+    prepared.tiles.push_back(w.index(j, keys));
+    prepared.dims.push_back({"j"});
+    // The end changes when the loop is cut, so it is read inside the loop.
+    Value limit = arith::IndexCastOp::create(w.builder, w.location, w.builder.getI32Type(), end);
+    Type type = w.tileType({tile.rows, keys}, w.builder.getI1Type());
+    auto map = w.map({type}, prepared.tiles, prepared.dims, {"i", "j"},
+                     [&](OpBuilder &builder, Location at, ValueRange args) {
+                       Value inside = arith::CmpIOp::create(builder, at, arith::CmpIPredicate::slt,
+                                                            args[own], limit);
+                       Value visible = scope.emit(prepared, builder, args, {});
+                       Value both = builder.createOrFold<arith::AndIOp>(at, visible, inside);
+                       tile::YieldOp::create(builder, at, both);
+                     });
+    map.setMask(true);
+    return map.getResult(0);
+  }
+
+  /// select(keep, finish(expr(S)), masked) as an f32 tile.
+  Value scoreTile(KernelWriter &w, PairScope &scope, const RowTile &tile, Value S, Value keep,
+                  double factor, double masked) {
+    PairScope::Prepared prepared = scope.prepare(weights.expr);
+    llvm::SmallVector<Value> inputs{S, keep};
+    llvm::SmallVector<Names> dims{{"i", "j"}, {"i", "j"}};
+    inputs.append(prepared.tiles);
+    dims.append(prepared.dims);
+    return w
+        .map({Type(w.f32({tile.rows, keys}))}, inputs, dims, {"i", "j"},
+             [&](OpBuilder &builder, Location at, ValueRange args) {
+               Value x = scope.emit(prepared, builder, args.drop_front(2), args[0]);
+               x = ExprOps(builder, at, prepared.integerType, problem.scope, [](Expr) {
+                     return Value();
+                   }).asReal(x);
+               if (factor != 1)
+                 x = arith::MulFOp::create(builder, at, x, steps::real(builder, at, factor));
+               x = arith::SelectOp::create(builder, at, args[1], x,
+                                           steps::real(builder, at, masked));
+               tile::YieldOp::create(builder, at, x);
+             })
+        .getResult(0);
+  }
+
+  Accumulators softmaxStep(KernelWriter &w, PairScope &scope, const RowTile &tile, Value S,
+                           Value keep, Value V, Type element, const Accumulators &state) {
+    Value s = scoreTile(w, scope, tile, S, keep, std::numbers::log2e, -kInfinity);
+    Value M = w.reduce(tile::Reduction::Max, s, 1, state[0]);
+    Value base = steps::finiteOrZero(w, M);
+    Value r = steps::exp2Difference(w, state[0], base);
+    // Weights are rounded for the product alone: the sum is of the f32 ones.
+    Value P = steps::combine(w, {s, base}, {"i", "j"}, w.builder.getF32Type(),
+                             [&](OpBuilder &builder, Location at, ValueRange x) {
+                               Value d = arith::SubFOp::create(builder, at, x[0], x[1]);
+                               return math::Exp2Op::create(builder, at, d);
+                             });
+    Value l = w.reduce(tile::Reduction::Sum, P, 1, steps::scaled(w, state[1], r, {"i"}));
+    if (!element.isF32())
+      P = steps::rounded(w, P, {"i", "j"}, element);
+    Value O = steps::scaled(w, state[2], r, {"i", "e"});
+    O = w.mma(P, {"i", "j"}, V, {"j", "e"}, O, {"i", "e"});
+    return {M, l, O};
+  }
+
+  Accumulators plainStep(KernelWriter &w, PairScope &scope, const RowTile &tile, Value S,
+                         Value keep, Value V, Type element, const Accumulators &state) {
+    Value P = scoreTile(w, scope, tile, S, keep, 1, 0);
+    Accumulators next;
+    if (weights.sums)
+      next.push_back(w.reduce(tile::Reduction::Sum, P, 1, state[0]));
+    if (!element.isF32())
+      P = steps::rounded(w, P, {"i", "j"}, element);
+    next.push_back(w.mma(P, {"i", "j"}, V, {"j", "e"}, state.back(), {"i", "e"}));
+    return next;
+  }
+
+  // ---- joining ranges ----
+
+  llvm::SmallVector<std::string> partialNames() {
+    llvm::SmallVector<std::string> names;
+    if (weights.exponential)
+      names.push_back("part_m");
+    if (weights.sums)
+      names.push_back("part_l");
+    names.push_back("part_o");
+    return names;
+  }
+
+  void declarePartials(ProgramWriter &program, tile::FormulaAttr ranges) {
+    for (const std::string &name : partialNames()) {
+      llvm::SmallVector<tile::FormulaAttr> shape{program.formula(problem.B), ranges,
+                                                 program.formula(problem.Hq)};
+      if (name == "part_o")
+        shape.push_back(program.formula(Extent{problem.Dv, ""}));
+      program.buffer(name, shape);
+    }
+  }
+
+  /// Rows are query heads.
+  Value partialView(KernelWriter &w, llvm::StringRef name, Value b, Value s) {
+    Extent any{std::nullopt, "?"};
+    llvm::SmallVector<Extent> shape{any, any, problem.Hq};
+    llvm::SmallVector<Value> indices{b, s, {}};
+    if (name == "part_o") {
+      shape.push_back({problem.Dv, ""});
+      indices.push_back({});
+    }
+    return w.view(name, w.builder.getF32Type(), shape, indices);
+  }
+
+  Accumulators mergeLoop(KernelWriter &w, Value b, Value h0, Value ranges,
+                         const Accumulators &start) {
+    int64_t rows = problem.G;
+    auto loop =
+        tile::ForOp::create(w.builder, w.location, ValueRange{w.constant(0), ranges}, 1, start);
+    OpBuilder::InsertionGuard guard(w.builder);
+    Block &body = loop.getBody().front();
+    if (body.mightHaveTerminator())
+      body.getTerminator()->erase();
+    w.builder.setInsertionPointToEnd(&body);
+    Accumulators part, next, state(loop.getIterArgs().begin(), loop.getIterArgs().end());
+    for (const std::string &name : partialNames()) {
+      Value view = partialView(w, name, b, loop.getIndex());
+      bool matrix = name == "part_o";
+      tile::TileType type = matrix ? w.f32({rows, problem.Dv}) : w.f32({rows});
+      llvm::SmallVector<OpFoldResult> offsets{OpFoldResult(h0)};
+      if (matrix)
+        offsets.push_back(w.fixed(0));
+      part.push_back(w.load(type, view, offsets, {}));
+    }
+    if (weights.exponential) {
+      Value M = steps::maximum(w, state[0], part[0]);
+      Value base = steps::finiteOrZero(w, M);
+      Value mine = steps::exp2Difference(w, state[0], base);
+      Value theirs = steps::exp2Difference(w, part[0], base);
+      next = {M, steps::weighted(w, state[1], mine, part[1], theirs, {"i"}),
+              steps::weighted(w, state[2], mine, part[2], theirs, {"i", "e"})};
+    } else {
+      for (auto [n, value] : llvm::enumerate(state))
+        next.push_back(steps::sum(w, value, part[n]));
+    }
+    tile::YieldOp::create(w.builder, w.location, next);
+    return Accumulators(loop.getResults().begin(), loop.getResults().end());
+  }
+
+  // ---- results ----
+
+  /// The output rows from the accumulators, f32.
+  Value finish(KernelWriter &w, PairScope &scope, const Accumulators &sums, int64_t rows) {
+    pattern::MixOp mix = problem.mix;
+    Value O = sums.back();
+    llvm::SmallVector<Value> inputs{O};
+    llvm::SmallVector<Names> dims{{"i", "e"}};
+    pattern::NormKind norm = mix.getNorm();
+    if (norm != pattern::NormKind::None) {
+      inputs.push_back(sums[weights.exponential ? 1 : 0]);
+      dims.push_back({"i"});
+    } else if (weights.exponential) {
+      inputs.push_back(sums[0]);
+      dims.push_back({"i"});
+    }
+    if (norm == pattern::NormKind::None && !weights.exponential)
+      return O;
+    if (Expr argument = problem.specialise(mix.getNormArgAttr())) {
+      inputs.push_back(perRow(w, scope, argument, rows));
+      dims.push_back({"i"});
+    }
+    return w
+        .map({Type(O.getType())}, inputs, dims, {"i", "e"},
+             [&](OpBuilder &builder, Location at, ValueRange x) {
+               tile::YieldOp::create(builder, at, normalised(builder, at, norm, x));
+             })
+        .getResult(0);
+  }
+
+  /// One element: x = (O, l, argument), or (O, m) for exp without a norm.
+  Value normalised(OpBuilder &builder, Location at, pattern::NormKind norm, ValueRange x) {
+    Value zero = steps::real(builder, at, 0);
+    if (norm == pattern::NormKind::None)
+      return arith::MulFOp::create(builder, at, x[0], math::Exp2Op::create(builder, at, x[1]));
+    Value l = x[1];
+    if (norm == pattern::NormKind::max_abs) {
+      l = math::AbsFOp::create(builder, at, l);
+      l = arith::MaximumFOp::create(builder, at, l, x[2]);
+    } else if (x.size() > 2) {
+      l = arith::AddFOp::create(builder, at, l, x[2]);
+    }
+    Value some = arith::CmpFOp::create(builder, at, arith::CmpFPredicate::UNE, l, zero);
+    Value ratio = arith::DivFOp::create(builder, at, x[0], l);
+    return arith::SelectOp::create(builder, at, some, ratio, zero);
+  }
+
+  /// Natural log of the sum of weights; -inf for an empty row.
+  Value logSum(KernelWriter &w, const Accumulators &sums, int64_t rows) {
+    return w
+        .map({Type(w.f32({rows}))}, {sums[0], sums[1]}, {Names{"i"}, Names{"i"}}, {"i"},
+             [&](OpBuilder &builder, Location at, ValueRange x) {
+               Value some = arith::CmpFOp::create(builder, at, arith::CmpFPredicate::OGT, x[1],
+                                                  steps::real(builder, at, 0));
+               Value log = math::Log2Op::create(builder, at, x[1]);
+               Value sum = arith::AddFOp::create(builder, at, x[0], log);
+               Value natural = arith::MulFOp::create(builder, at, sum,
+                                                     steps::real(builder, at, std::numbers::ln2));
+               Value none = steps::real(builder, at, -kInfinity);
+               tile::YieldOp::create(
+                   builder, at,
+                   arith::SelectOp::create(builder, at, some, natural, none).getResult());
+             })
+        .getResult(0);
+  }
+
+  void storeRows(KernelWriter &w, const std::string &name, Value tile,
+                 llvm::ArrayRef<Value> indices, llvm::ArrayRef<OpFoldResult> offsets,
+                 ValueRange valid) {
+    const ProblemTensor &tensor = *problem.find(name);
+    bool matrix = mlir::cast<tile::TileType>(tile.getType()).getRank() == 2;
+    if (!tensor.element.isF32())
+      tile = steps::rounded(w, tile, matrix ? Names{"i", "e"} : Names{"i"}, tensor.element);
+    w.store(tile, w.view(name, tensor.element, tensor.shape, indices), offsets, valid);
+  }
+
+  const MixProblem &problem;
+  Weights weights;
+  int64_t keys, rowsPerTile, split;
+};
+
+bool hasOneRow(const FormRequest &request, const MixProblem &problem) {
+  if (problem.Tq.fixed)
+    return *problem.Tq.fixed == 1;
+  auto found = request.request.extents.find(problem.Tq.name);
+  // Where both lengths have one name there is one key as well: nothing to split.
+  return found != request.request.extents.end() && found->second.bound == ExtentClass::One &&
+         problem.Tq != problem.Tk;
+}
+
+std::string refuseProblem(const MixProblem &problem) {
+  pattern::MixOp mix = problem.mix;
+  bool exponential = mix.getWeight() == pattern::WeightKind::exp;
+  if (problem.o.empty())
+    return "the pattern does not return the output of its mix";
+  if (exponential && mix.getNormArg())
+    return "an epsilon in the norm of weight exp is not lowered yet";
+  if (exponential && mix.getNorm() == pattern::NormKind::max_abs)
+    return "norm max_abs with weight exp is not lowered yet";
+  for (Expr expr : {problem.support, weightsOf(problem).expr, problem.sink,
+                    problem.specialise(mix.getNormArgAttr())}) {
+    if (!expr)
+      continue;
+    if (std::string reason = refuseExpr(expr); !reason.empty())
+      return reason + " is not lowered yet";
+    if (std::string reason = PairScope::refuseReads(expr, problem); !reason.empty())
+      return reason;
+  }
+  return "";
+}
+
+} // namespace
+
+std::string refuseAttention(const FormRequest &request) {
+  Result<MixProblem> problem = readMixProblem(request);
+  return problem ? refuseProblem(*problem) : problem.error().message;
+}
+
+OwningOpRef<ModuleOp> buildAttention(const FormRequest &request) {
+  Result<MixProblem> problem = readMixProblem(request);
+  assert(problem && "build follows a refuse that found nothing");
+  return AttentionBuilder(*problem, request.schedule).run(hasOneRow(request, *problem));
+}
+
+} // namespace heddle::compiler

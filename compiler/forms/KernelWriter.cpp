@@ -1,0 +1,113 @@
+// Small steps of building a kernel; see the header.
+#include "compiler/forms/KernelWriter.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+
+namespace heddle::compiler {
+
+using namespace mlir;
+
+Type storedElement(Type declared) {
+  if (auto integer = dyn_cast<IntegerType>(declared))
+    return IntegerType::get(declared.getContext(), integer.getWidth());
+  return declared;
+}
+
+static OpBuilder endOf(tile::KernelOp kernel) {
+  Block &body = kernel.getBody().front();
+  return body.mightHaveTerminator() ? OpBuilder(body.getTerminator())
+                                    : OpBuilder::atBlockEnd(&body);
+}
+
+KernelWriter::KernelWriter(tile::KernelOp kernel)
+    : builder(endOf(kernel)), location(kernel.getLoc()) {}
+
+Value KernelWriter::constant(int64_t value) {
+  return arith::ConstantIndexOp::create(builder, location, value);
+}
+
+Value KernelWriter::add(Value x, Value y) {
+  return builder.createOrFold<arith::AddIOp>(location, x, y);
+}
+
+Value KernelWriter::sub(Value x, Value y) {
+  return builder.createOrFold<arith::SubIOp>(location, x, y);
+}
+
+Value KernelWriter::mul(Value x, int64_t factor) {
+  return builder.createOrFold<arith::MulIOp>(location, x, constant(factor));
+}
+
+Value KernelWriter::min(Value x, Value y) {
+  return builder.createOrFold<arith::MinSIOp>(location, x, y);
+}
+
+Value KernelWriter::divide(Value x, int64_t divisor) {
+  return divisor == 1 ? x : builder.createOrFold<arith::DivUIOp>(location, x, constant(divisor));
+}
+
+Value KernelWriter::extent(const Extent &extent) {
+  if (extent.fixed)
+    return constant(*extent.fixed);
+  return tile::ScalarOp::create(builder, location, builder.getIndexType(), extent.name);
+}
+
+Value KernelWriter::real(double value) {
+  return arith::ConstantOp::create(builder, location, builder.getF32FloatAttr(float(value)));
+}
+
+tile::TileType KernelWriter::tileType(llvm::ArrayRef<int64_t> shape, Type element) {
+  return tile::TileType::get(shape, element);
+}
+
+tile::TileType KernelWriter::f32(llvm::ArrayRef<int64_t> shape) {
+  return tileType(shape, builder.getF32Type());
+}
+
+Value KernelWriter::view(llvm::StringRef name, Type element, llvm::ArrayRef<Extent> shape,
+                         llvm::ArrayRef<Value> indices) {
+  llvm::SmallVector<int64_t> kept;
+  for (auto [extent, index] : llvm::zip(shape, indices))
+    if (!index)
+      kept.push_back(extent.fixed.value_or(ShapedType::kDynamic));
+  auto type = tile::ViewType::get(kept, storedElement(element));
+  return tile::ViewOp::create(builder, location, type, name, indices);
+}
+
+Value KernelWriter::load(tile::TileType type, Value view, llvm::ArrayRef<OpFoldResult> offsets,
+                         ValueRange valid) {
+  std::optional<double> fill;
+  if (!valid.empty())
+    fill = 0.0;
+  return tile::LoadOp::create(builder, location, type, view, offsets, valid, fill);
+}
+
+void KernelWriter::store(Value tile, Value view, llvm::ArrayRef<OpFoldResult> offsets,
+                         ValueRange valid) {
+  tile::StoreOp::create(builder, location, tile, view, offsets, valid);
+}
+
+Value KernelWriter::fill(tile::TileType type, double value) {
+  return tile::FillOp::create(builder, location, type, value);
+}
+
+Value KernelWriter::index(Value base, int64_t extent) {
+  return tile::IndexOp::create(builder, location, tileType({extent}, builder.getI32Type()), base);
+}
+
+tile::MapOp KernelWriter::map(TypeRange results, ValueRange inputs, llvm::ArrayRef<Names> inputDims,
+                              llvm::ArrayRef<llvm::StringRef> dims, Body body) {
+  return tile::MapOp::create(builder, location, results, inputs, inputDims, dims, body);
+}
+
+Value KernelWriter::mma(Value a, llvm::ArrayRef<llvm::StringRef> aDims, Value b,
+                        llvm::ArrayRef<llvm::StringRef> bDims, Value init,
+                        llvm::ArrayRef<llvm::StringRef> cDims) {
+  return tile::MmaOp::create(builder, location, a, aDims, b, bDims, init, cDims).getResult();
+}
+
+Value KernelWriter::reduce(tile::Reduction kind, Value tile, int64_t dim, Value init) {
+  return tile::ReduceOp::create(builder, location, kind, tile, dim, init);
+}
+
+} // namespace heddle::compiler

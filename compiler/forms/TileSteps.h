@@ -1,0 +1,35 @@
+// Elementwise steps on f32 tiles that online sums are made of. A matrix runs along i (rows) and e
+// (columns of v) or j (keys); a vector along i.
+#pragma once
+
+#include "compiler/forms/KernelWriter.h"
+
+namespace heddle::compiler::steps {
+
+/// An f32 constant inside a region.
+mlir::Value real(mlir::OpBuilder &builder, mlir::Location at, double value);
+
+using Combine =
+    llvm::function_ref<mlir::Value(mlir::OpBuilder &, mlir::Location, mlir::ValueRange)>;
+/// A map over the extents of the first tile, whose dimensions are `dims`; vectors among matrices
+/// are repeated along the columns.
+mlir::Value combine(KernelWriter &w, mlir::ValueRange tiles, const Names &dims, mlir::Type element,
+                    Combine combine);
+
+/// Rounded to a narrower float type.
+mlir::Value rounded(KernelWriter &w, mlir::Value tile, const Names &dims, mlir::Type element);
+/// m, or 0 where m is -inf: never -inf - -inf.
+mlir::Value finiteOrZero(KernelWriter &w, mlir::Value m);
+/// exp2(x - y) of vectors.
+mlir::Value exp2Difference(KernelWriter &w, mlir::Value x, mlir::Value y);
+/// x times a factor a row.
+mlir::Value scaled(KernelWriter &w, mlir::Value x, mlir::Value factor, const Names &dims);
+/// max(x, y) of vectors.
+mlir::Value maximum(KernelWriter &w, mlir::Value x, mlir::Value y);
+/// x + y.
+mlir::Value sum(KernelWriter &w, mlir::Value x, mlir::Value y);
+/// x * a + y * b, with a factor a row each.
+mlir::Value weighted(KernelWriter &w, mlir::Value x, mlir::Value a, mlir::Value y, mlir::Value b,
+                     const Names &dims);
+
+} // namespace heddle::compiler::steps

@@ -1,0 +1,27 @@
+// The passes on tile IR. Pipeline.cpp puts them in order; heddle-opt runs them by name on text.
+#pragma once
+
+#include <memory>
+
+namespace mlir {
+class Pass;
+} // namespace mlir
+
+namespace heddle::compiler {
+
+/// tile-loops: a loop over all keys that carries a support becomes, for each zone, a loop over the
+/// edge tiles and a loop over the full tiles. Bounds are computed at kernel start. Every loop's
+/// body is still the whole one.
+std::unique_ptr<mlir::Pass> createTileLoopsPass();
+
+/// split-edges: bodies of full loops lose the mask and the bounds of loads along the keys.
+std::unique_ptr<mlir::Pass> createSplitEdgesPass();
+
+/// simplify-maps: constant factors are folded (scale, log2 e, softcap), exp and log become exp2 and
+/// log2, a map that only one other map reads joins it; then folding and common subexpressions.
+std::unique_ptr<mlir::Pass> createSimplifyMapsPass();
+
+/// Registers all passes by name; called by heddle-opt alone.
+void registerPasses();
+
+} // namespace heddle::compiler

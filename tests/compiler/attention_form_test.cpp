@@ -1,0 +1,147 @@
+// The attention form by the plain walker = the interpreter, before and after each tile pass, on
+// irregular shapes; and what the form refuses, with the reason.
+#include "tests/compiler/FormSupport.h"
+
+using namespace heddle;
+using namespace heddle::test;
+
+namespace {
+
+constexpr const char *kHead =
+    "pattern.def @p(%q: seq<Tq x Hq x D>, %k: seq<Tk x Hk x D>, %v: seq<Tk x Hk x Dv>";
+
+std::string patternText(const std::string &arguments, const std::string &clauses,
+                        const std::string &results = "%o, %lse") {
+  std::string returned = results;
+  return std::string(kHead) + arguments + ") {\n  " + results + " = mix %q, %k, %v\n" + clauses +
+         "\n  return " + returned + "\n}\n";
+}
+
+FormCase caseOf(std::string text, int64_t B, int64_t Hq, int64_t Hk, int64_t Tq, int64_t Tk,
+                int64_t D, int64_t Dv) {
+  FormCase c;
+  c.text = std::move(text);
+  c.dims = {{"B", B}, {"Hq", Hq}, {"Hk", Hk}, {"Tq", Tq}, {"Tk", Tk}, {"D", D}, {"Dv", Dv}};
+  return c;
+}
+
+void checkAll(const FormCase &c) {
+  for (Upto upto : {Upto::Form, Upto::TileLoops, Upto::SplitEdges, Upto::SimplifyMaps})
+    FormRun(c).check(upto);
+}
+
+const std::string kSoftmax = "weight exp norm sum";
+
+} // namespace
+
+TEST_CASE("supports: walker equals interpreter before and after each pass") {
+  struct {
+    const char *arguments, *support;
+    std::map<std::string, double> params;
+  } supports[] = {
+      {"", "support { true }", {}},
+      {"", "support { j <= i }", {}},
+      {", W = 5", "support { j <= i and i - j < W }", {}},
+      {", W = 5", "support { j <= i and i - j < W }", {{"W", 0}}},
+      {", W = 5, n = 3", "support { j <= i and (i - j < W or j < n) }", {{"W", 11}}},
+      {", P = 4", "support { j <= i or j < P }", {{"P", 23}}},
+      {", c = 7", "support { j div c == i div c and j <= i }", {}},
+      {"", "support { j <= i and (i - j) mod 3 == 0 }", {}},
+      {"", "support { abs(i - j) <= 4 or i < 2 or j < 2 }", {}},
+      {"", "support { i * j < 90 and j <= row + 20 }", {}},
+      {"", "align top_left support { j <= i }", {}},
+      {"", "support { false }", {}},
+      {"", "support { h < 2 or j <= i }", {}},
+  };
+  for (auto &support : supports) {
+    FormCase c = caseOf(patternText(support.arguments, support.support + (" " + kSoftmax)), 2, 4, 2,
+                        21, 53, 12, 20);
+    c.params = support.params;
+    checkAll(c);
+    std::swap(c.dims["Tq"], c.dims["Tk"]);
+    checkAll(c);
+  }
+}
+
+TEST_CASE("scores, weights and norms: walker equals interpreter") {
+  struct {
+    const char *arguments, *clauses;
+    bool lse = true;
+  } mixes[] = {
+      {"", "score { 30 * tanh(s * rsqrt(D) / 30) } weight exp norm sum"},
+      {", %slopes: tensor<f32, Hq>",
+       "score { s * rsqrt(D) - abs(slopes[h]) * abs(i - j) } weight exp norm sum"},
+      {", %bias: seq<f32, Hq x Tq x Tk>",
+       "score { s * rsqrt(D) + bias[h, row, j] } weight exp norm sum"},
+      {", %sinks: tensor<f32, Hq>", "sink { sinks[h] } weight exp norm sum"},
+      {", t = 1.5", "score { s * t / sqrt(float(D)) } weight exp norm sum"},
+      {"", "score { 2 * log(abs(s)) } weight exp norm sum"},
+      {"", "decay constant { -0.1 * (h + 1) } weight exp norm sum"},
+      {"", "score { s * rsqrt(D) - log(Tk) } weight sigmoid norm none gives o", false},
+      {"", "weight relu(2) norm sum gives o", false},
+      {"", "decay constant { log(1 - exp2(-5 - h)) } weight id norm none gives o", false},
+      {"", "weight id norm max_abs { 1.0 } gives o", false},
+      {", %doc: seq<i32, Tk>", "support { j <= i and doc[j] < 2 } weight exp norm sum"},
+      {", %len: seq<i32>", "support { j < len[b] * 9 } weight exp norm sum"},
+  };
+  for (auto &mix : mixes) {
+    FormCase c = caseOf(patternText(mix.arguments, mix.clauses, mix.lse ? "%o, %lse" : "%o"), 2, 6,
+                        3, 19, 37, 8, 12);
+    checkAll(c);
+  }
+}
+
+TEST_CASE("one query row: split and merge equal the interpreter") {
+  for (const char *support : {"support { true }", "support { j <= i }", "support { i - j < 40 }",
+                              "support { h < 2 or j < 50 }", "support { false }"})
+    for (int64_t Tk : {0, 1, 31, 32, 100})
+      checkAll(caseOf(patternText("", support + (" " + kSoftmax)), 2, 6, 2, 1, Tk, 12, 20));
+  FormCase c = caseOf(patternText(", %sinks: tensor<f32, Hq>, %slopes: tensor<f32, Hq>",
+                                  "score { s - abs(slopes[h]) * (i - j) } sink { sinks[h] } "
+                                  "weight exp norm sum"),
+                      1, 4, 2, 1, 77, 8, 8);
+  checkAll(c);
+  c = caseOf(patternText("", "weight sigmoid norm none gives o", "%o"), 1, 4, 4, 1, 77, 8, 8);
+  checkAll(c);
+}
+
+TEST_CASE("lengths around tiles, heads and sizes") {
+  std::string text = patternText("", "support { j <= i } " + kSoftmax);
+  for (int64_t Tq : {2, 7, 8, 9, 16, 33})
+    for (int64_t Tk : {1, 16, 17, 40})
+      checkAll(caseOf(text, 1, 1, 1, Tq, Tk, 4, 4));
+  checkAll(caseOf(text, 3, 8, 1, 11, 11, 5, 7));
+  FormCase odd = caseOf(text, 1, 2, 2, 23, 29, 6, 3);
+  odd.BM = 5, odd.BN = 3;
+  checkAll(odd);
+}
+
+TEST_CASE("a full tile through the edge body gives the same numbers") {
+  // After TileLoops full loops still have the whole body; after SplitEdges they do not.
+  FormCase c = caseOf(patternText("", "support { j <= i } " + kSoftmax), 1, 2, 1, 40, 64, 8, 8);
+  FormRun run(c);
+  CHECK(run.walk(Upto::TileLoops) == run.walk(Upto::SplitEdges));
+}
+
+TEST_CASE("what attention refuses has a reason that names the obstacle") {
+  auto reasonOf = [](const FormCase &c) {
+    FormRun run(c);
+    Result<compiler::FormChoice> choice = compiler::chooseForm(run.formRequest());
+    REQUIRE_FALSE(choice.ok());
+    CHECK(choice.error().code == ErrorCode::Unsupported);
+    return choice.error().toString();
+  };
+  auto refused = [&](const std::string &arguments, const std::string &clauses) {
+    return reasonOf(caseOf(patternText(arguments, clauses), 1, 2, 2, 8, 8, 4, 4));
+  };
+  using Catch::Contains;
+  CHECK_THAT(refused("", "features q [silu] features k [silu] weight exp norm sum"),
+             Contains("feature maps"));
+  CHECK_THAT(refused(", %g: seq<f32, Tk x Hq>", "decay scalar %g weight exp norm sum"),
+             Contains("decay"));
+  CHECK_THAT(refused(", %t: tensor<f32, Hq x 9>",
+                     "score { s + t[h, clamp(j - i, 0, 8)] } weight exp norm sum"),
+             Contains("computed index"));
+  CHECK_THAT(refused(", %t: seq<f32, Tk>", "score { s + t[i] } weight exp norm sum"),
+             Contains("position i"));
+}
