@@ -79,6 +79,10 @@ static ParseResult parseDim(AsmParser &parser, ParseScope *scope,
     if (parser.parseLParen() || parseExprOf(parser, options, ExprType::Integer, "a dim", expr) ||
         parser.parseRParen())
       return failure();
+    ExprAttr folded = simplify(expr.expr);
+    if (folded.is(ExprKind::Integer) && folded.integer() <= 0)
+      return errorAt(parser, loc) << "a dim is " << folded.integer()
+                                  << ", expected a positive number";
     dims.push_back(expr.expr);
     return success();
   }

@@ -227,6 +227,11 @@ private:
 
   ExprAttr largestNumber(const std::vector<std::pair<const char *, ExprAttr>> &counts) {
     auto most = counts[0];
+    for (auto &[role, heads] : counts)
+      if (canon(heads).integer() <= 0) {
+        wrong(role, fmt::format("{} has {} heads, expected a positive number", role, heads.str()));
+        return {};
+      }
     for (auto &count : counts)
       if (canon(count.second).integer() > canon(most.second).integer())
         most = count;

@@ -6,6 +6,7 @@
 #include "ir/pattern/ArrayText.h"
 
 #include "llvm/ADT/StringExtras.h"
+#include "mlir/IR/Builders.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -175,7 +176,13 @@ ParseResult OpReader::ranges(SmallVectorImpl<std::string> &vars,
     return success();
   };
   auto parseExtent = [&]() -> ParseResult {
-    return expr({}, ExprType::Integer, "an extent", extents.emplace_back());
+    SMLoc loc = parser.getCurrentLocation();
+    if (expr({}, ExprType::Integer, "an extent", extents.emplace_back()))
+      return failure();
+    ExprAttr folded = simplify(extents.back());
+    if (folded.is(ExprKind::Integer) && folded.integer() <= 0)
+      return error(loc) << "an extent is " << folded.integer() << ", expected a positive integer";
+    return success();
   };
   SMLoc loc = parser.getCurrentLocation();
   if (parser.parseCommaSeparatedList(AsmParser::Delimiter::Paren, parseVar))

@@ -6,6 +6,8 @@
 #include "ir/pattern/PatternDialect.h"
 
 #include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/MemoryBuffer.h"
+#include "llvm/Support/SourceMgr.h"
 #include "mlir/IR/AsmState.h"
 #include "mlir/IR/Diagnostics.h"
 #include "mlir/IR/Verifier.h"
@@ -166,7 +168,10 @@ Parsed parsePatterns(MLIRContext &context, StringRef text, StringRef filename) {
     return success();
   });
   ParserConfig config(&context);
-  parsed.module = parseSourceString<ModuleOp>(text, config, filename);
+  // A copy ends with a zero byte, which the look-ahead of the parser relies on.
+  auto sources = std::make_shared<llvm::SourceMgr>();
+  sources->AddNewSourceBuffer(llvm::MemoryBuffer::getMemBufferCopy(text, filename), SMLoc());
+  parsed.module = parseSourceFile<ModuleOp>(sources, config);
   return parsed;
 }
 

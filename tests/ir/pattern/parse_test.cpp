@@ -94,6 +94,17 @@ TEST_CASE("text that is no pattern is refused before parsing", "[pattern]") {
   }
 }
 
+TEST_CASE("the text need not end with a zero byte", "[pattern]") {
+  std::string text = kHead + "  %o = map (t) in (T) { W";
+  std::vector<char> exact(text.begin(), text.end()); // a sanitizer sees a read beyond it
+  exact.insert(exact.end(), {'}', '}', '}'});
+  auto context = makePatternContext();
+  Parsed parsed = parsePatterns(*context, llvm::StringRef(exact.data(), text.size()), "p.heddle");
+  CHECK(parsed.str().find("the file ends inside brackets") != std::string::npos);
+  parsed = parsePatterns(*context, llvm::StringRef(exact.data(), exact.size() - 1), "p.heddle");
+  CHECK_FALSE(parsed.ok());
+}
+
 TEST_CASE("deep and long expressions are refused, not overflowed", "[pattern]") {
   auto context = makePatternContext();
   auto map = [&](const std::string &body) {
