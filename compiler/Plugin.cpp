@@ -4,10 +4,10 @@
 
 #include "compiler/Compiler.h"
 #include "compiler/Interpreter.h"
+#include "compiler/PluginCall.h"
+#include "compiler/PluginReports.h"
 #include "compiler/PluginSignature.h"
 #include "compiler/schedule/Schedule.h"
-#include "ir/pattern/Parse.h"
-#include "ir/pattern/PatternDialect.h"
 #include "runtime/Version.h"
 
 #include <fmt/format.h>
@@ -18,8 +18,6 @@
 
 namespace heddle::compiler {
 namespace {
-
-std::string_view view(heddle_bytes bytes) { return {bytes.data, bytes.size}; }
 
 /// Runs `work` and hands its text, or its error, to the sink. Nothing may be thrown across the
 /// boundary; what a library throws all the same becomes an error.
@@ -35,73 +33,7 @@ template <typename Work> int answer(heddle_sink sink, void *user, Work work) {
   return result.ok() ? 0 : 1;
 }
 
-/// A pattern text, parsed; the context owns what `def` points to.
-struct ParsedPattern {
-  std::unique_ptr<mlir::MLIRContext> context;
-  pattern::Parsed parsed;
-  pattern::DefOp def;
-};
-
-Error parseError(const std::vector<pattern::Diagnostic> &diagnostics) {
-  Error error{ErrorCode::InvalidPattern, "found a text that is no pattern"};
-  bool first = true;
-  for (const pattern::Diagnostic &diagnostic : diagnostics) {
-    if (!first || diagnostic.severity != pattern::Diagnostic::Error) {
-      error.notes.push_back(diagnostic.str());
-      continue;
-    }
-    first = false;
-    error.message = diagnostic.message;
-    if (diagnostic.line > 0)
-      error.where = fmt::format("{}:{}:{}", diagnostic.file, diagnostic.line, diagnostic.column);
-  }
-  return error;
-}
-
-Result<ParsedPattern> parse(std::string_view text, std::string_view name) {
-  ParsedPattern pattern;
-  pattern.context = pattern::makePatternContext();
-  pattern.parsed = pattern::parsePatterns(*pattern.context, text, "pattern.heddle");
-  if (!pattern.parsed.ok())
-    return parseError(pattern.parsed.diagnostics);
-  std::string why;
-  pattern.def = pattern::findPattern(*pattern.parsed.module, name, why);
-  if (!pattern.def)
-    return Error{ErrorCode::NotFound, why};
-  return pattern;
-}
-
 // --- interpret -----------------------------------------------------------------------------------
-
-Result<TensorView> viewOf(const heddle_compiler_tensor &tensor) {
-  TensorView out;
-  out.data = tensor.data;
-  out.dtype = static_cast<DType>(tensor.dtype);
-  out.rank = tensor.rank;
-  if (tensor.rank < 1 || tensor.rank > kMaxRank || !isValid(out.dtype))
-    return Error{
-        ErrorCode::InvalidArgument,
-        fmt::format("found {} with {} dimensions and element type {}, expected 1 to {} and "
-                    "a known type",
-                    view(tensor.name), tensor.rank, tensor.dtype, kMaxRank)};
-  std::copy_n(tensor.shape, tensor.rank, out.shape.begin());
-  std::copy_n(tensor.strides, tensor.rank, out.strides.begin());
-  return out;
-}
-
-Result<Bindings> bindingsOf(const Request &request, const heddle_compiler_call &call) {
-  Bindings bindings;
-  bindings.dims = request.dims;
-  bindings.dims.erase("G"); // follows from the heads
-  bindings.params = request.constants;
-  for (size_t n = 0; n < call.parameter_count; ++n)
-    bindings.params[std::string(view(call.parameters[n].name))] = call.parameters[n].value;
-  for (size_t n = 0; n < call.input_count; ++n) {
-    HEDDLE_TRY(tensor, viewOf(call.inputs[n]));
-    bindings.tensors[std::string(view(call.inputs[n].name))] = tensor;
-  }
-  return bindings;
-}
 
 /// The place of row (b, h, row) in a result [B, T, H, ...].
 int64_t rowOffset(const TensorView &view, const Row &row) {
@@ -129,7 +61,7 @@ Status deliver(const Output &output, const RowSelection &rows, const TensorView 
 }
 
 Result<std::string> runInterpreter(const Request &request, const heddle_compiler_call &call) {
-  HEDDLE_TRY(pattern, parse(request.patternText, request.patternName));
+  HEDDLE_TRY(pattern, parsePattern(request.patternText, request.patternName));
   HEDDLE_TRY(bindings, bindingsOf(request, call));
   RowSelection rows;
   for (size_t n = 0; n < call.row_count; ++n)
@@ -188,8 +120,9 @@ int compileEntry(heddle_bytes text, heddle_sink sink, void *user) {
 
 int describeEntry(heddle_bytes text, heddle_bytes name, heddle_sink sink, void *user) {
   return answer(sink, user, [&]() -> Result<std::string> {
-    HEDDLE_TRY(pattern, parse(view(text), view(name)));
+    HEDDLE_TRY(pattern, parsePattern(view(text), view(name)));
     HEDDLE_TRY(signature, signatureOf(pattern.def));
+    addVerdicts(signature, std::string(view(text)), std::string(view(name)));
     return signature.serialize();
   });
 }
@@ -214,13 +147,27 @@ int enumerateEntry(heddle_bytes text, heddle_sink sink, void *user) {
   });
 }
 
-int explainEntry(heddle_bytes text, heddle_sink sink, void *user) {
+int explainEntry(heddle_bytes text, const heddle_compiler_call *call, heddle_sink sink,
+                 void *user) {
   return answer(sink, user, [&]() -> Result<std::string> {
     HEDDLE_TRY(request, Request::parse(view(text)));
-    HEDDLE_TRY(machine, machineOf(request));
-    HEDDLE_TRY(schedule, completeSchedule(request.schedule, machine, Problem::of(request)));
-    const nlohmann::json json = {{"machine", machine.title}, {"schedule", schedule}};
-    return json.dump();
+    return explainReport(request, *call);
+  });
+}
+
+int checkEntry(heddle_bytes text, const heddle_compiler_call *call,
+               const heddle_compiler_check *options, heddle_sink sink, void *user) {
+  return answer(sink, user, [&]() -> Result<std::string> {
+    HEDDLE_TRY(request, Request::parse(view(text)));
+    return checkReport(request, *call, *options);
+  });
+}
+
+int tuneEntry(heddle_bytes text, const heddle_compiler_call *call,
+              const heddle_compiler_sweep *options, heddle_sink sink, void *user) {
+  return answer(sink, user, [&]() -> Result<std::string> {
+    HEDDLE_TRY(request, Request::parse(view(text)));
+    return tuneReport(request, *call, *options);
   });
 }
 
@@ -263,7 +210,9 @@ constexpr heddle_compiler_api kApi = {sizeof(heddle_compiler_api),
                                       explainEntry,
                                       knobsEntry,
                                       machinesEntry,
-                                      interpretEntry};
+                                      interpretEntry,
+                                      checkEntry,
+                                      tuneEntry};
 
 } // namespace
 } // namespace heddle::compiler

@@ -41,7 +41,13 @@ typedef struct heddle_compiler_parameter {
   double value;
 } heddle_compiler_parameter;
 
-/* What the interpreter runs on. rows: row_count triples (batch, head, row); all rows if 0. */
+typedef struct heddle_compiler_extent {
+  heddle_bytes name;
+  int64_t value;
+} heddle_compiler_extent;
+
+/* A call of the pattern: its tensors, parameters and extents. rows (interpret only): row_count
+ * triples (batch, head, row); all rows if 0. explain needs no tensors, only extents. */
 typedef struct heddle_compiler_call {
   const heddle_compiler_tensor *inputs;
   size_t input_count;
@@ -49,9 +55,28 @@ typedef struct heddle_compiler_call {
   size_t result_count;
   const heddle_compiler_parameter *parameters;
   size_t parameter_count;
+  const heddle_compiler_extent *extents;
+  size_t extent_count;
   const int64_t *rows;
   size_t row_count;
 } heddle_compiler_call;
+
+/* How results are compared with the definition. */
+typedef struct heddle_compiler_check {
+  double budget;     /* flops of the interpreter below which every row is checked */
+  int64_t most_rows; /* rows to sample otherwise */
+  uint64_t seed;     /* of the random rows */
+} heddle_compiler_check;
+
+/* A sweep. progress returns 0 to stop after what is being measured; what was measured is kept. */
+typedef struct heddle_compiler_sweep {
+  int64_t budget;               /* most candidates; 0: all */
+  int32_t threads;              /* of the device */
+  heddle_bytes store_directory; /* where measurements are kept; empty: nowhere */
+  heddle_compiler_check check;  /* of every candidate */
+  int (*progress)(void *user, int64_t done, int64_t total, heddle_bytes note);
+  void *progress_user;
+} heddle_compiler_sweep;
 
 typedef struct heddle_compiler_api {
   size_t size; /* of this struct as the compiler knows it */
@@ -66,14 +91,21 @@ typedef struct heddle_compiler_api {
   int (*show)(heddle_bytes request, heddle_bytes station, heddle_sink sink, void *user);
   /* request -> one schedule a line, BM=64,BN=128; the default first */
   int (*enumerate)(heddle_bytes request, heddle_sink sink, void *user);
-  /* request -> JSON object */
-  int (*explain)(heddle_bytes request, heddle_sink sink, void *user);
+  /* request, extents and parameters -> JSON object: form, cost, refusals */
+  int (*explain)(heddle_bytes request, const heddle_compiler_call *call, heddle_sink sink,
+                 void *user);
   /* JSON arrays of knobs and of machines */
   int (*knobs)(heddle_sink sink, void *user);
   int (*machines)(heddle_sink sink, void *user);
   /* fills call->results (dense f64 tensors); gives the sink nothing of use */
   int (*interpret)(heddle_bytes request, const heddle_compiler_call *call, heddle_sink sink,
                    void *user);
+  /* compares call->results with the definition on call->inputs -> JSON report */
+  int (*check)(heddle_bytes request, const heddle_compiler_call *call,
+               const heddle_compiler_check *options, heddle_sink sink, void *user);
+  /* measures candidate schedules on call's tensors (results are overwritten) -> JSON report */
+  int (*tune)(heddle_bytes request, const heddle_compiler_call *call,
+              const heddle_compiler_sweep *options, heddle_sink sink, void *user);
 } heddle_compiler_api;
 
 /* The one symbol the library shows. NULL if it does not speak the version asked for. */

@@ -72,6 +72,35 @@ heddle_compiler_tensor tensor(const NamedTensor &named) {
   return out;
 }
 
+/// A call of the pattern as it crosses the boundary; views into what it was made from.
+struct CallRecord {
+  explicit CallRecord(const std::map<std::string, double> &given) {
+    for (const auto &[name, value] : given)
+      parameters.push_back({bytes(name), value});
+  }
+  void addExtents(const Extents &given) {
+    for (const auto &[name, value] : given)
+      extents.push_back({bytes(name), value});
+  }
+  /// The compiler sorts out by name which are inputs and which results.
+  void addTensors(const std::vector<NamedTensor> &given) {
+    for (const NamedTensor &named : given)
+      inputs.push_back(tensor(named));
+  }
+  heddle_compiler_call call() const {
+    return {inputs.data(),     inputs.size(),  results.data(), results.size(), parameters.data(),
+            parameters.size(), extents.data(), extents.size(), nullptr,        0};
+  }
+
+  std::vector<heddle_compiler_tensor> inputs, results;
+  std::vector<heddle_compiler_parameter> parameters;
+  std::vector<heddle_compiler_extent> extents;
+};
+
+heddle_compiler_check checkOptions(const CheckSettings &settings) {
+  return {settings.budget, settings.mostRows, settings.seed};
+}
+
 std::vector<std::string> lines(std::string_view text) {
   std::vector<std::string> found;
   while (!text.empty()) {
@@ -167,10 +196,14 @@ CompilerPlugin::enumerate(const Request &request) {
   return schedules;
 }
 
-Result<std::string> CompilerPlugin::explain(const Request &request) {
+Result<std::string> CompilerPlugin::explain(const Request &request, const Extents &extents,
+                                            const std::map<std::string, double> &parameters) {
   HEDDLE_TRY(boundary, api());
   const std::string text = request.serialize();
-  return call(boundary->explain, bytes(text));
+  CallRecord record(parameters);
+  record.addExtents(extents);
+  const heddle_compiler_call work = record.call();
+  return call(boundary->explain, bytes(text), &work);
 }
 
 Result<std::string> CompilerPlugin::knobs() {
@@ -187,25 +220,52 @@ Status CompilerPlugin::interpret(const Request &request, const std::vector<Named
                                  const std::map<std::string, double> &parameters,
                                  const RowList &rows, const std::vector<NamedTensor> &results) {
   HEDDLE_TRY(boundary, api());
-  std::vector<heddle_compiler_tensor> in, out;
+  CallRecord record(parameters);
   for (const NamedTensor &named : inputs)
-    in.push_back(tensor(named));
+    record.inputs.push_back(tensor(named));
   for (const NamedTensor &named : results)
-    out.push_back(tensor(named));
-  std::vector<heddle_compiler_parameter> values;
-  for (const auto &[name, value] : parameters)
-    values.push_back({bytes(name), value});
-  const heddle_compiler_call work = {in.data(),
-                                     in.size(),
-                                     out.data(),
-                                     out.size(),
-                                     values.data(),
-                                     values.size(),
-                                     rows.empty() ? nullptr : rows[0].data(),
-                                     rows.size()};
+    record.results.push_back(tensor(named));
+  heddle_compiler_call work = record.call();
+  work.rows = rows.empty() ? nullptr : rows[0].data();
+  work.row_count = rows.size();
   const std::string text = request.serialize();
   HEDDLE_TRY(nothing, call(boundary->interpret, bytes(text), &work));
   return {};
+}
+
+Result<std::string> CompilerPlugin::check(const Request &request,
+                                          const std::vector<NamedTensor> &tensors,
+                                          const std::map<std::string, double> &parameters,
+                                          const CheckSettings &settings) {
+  HEDDLE_TRY(boundary, api());
+  const std::string text = request.serialize();
+  CallRecord record(parameters);
+  record.addTensors(tensors);
+  const heddle_compiler_call work = record.call();
+  const heddle_compiler_check options = checkOptions(settings);
+  return call(boundary->check, bytes(text), &work, &options);
+}
+
+Result<std::string> CompilerPlugin::tune(const Request &request,
+                                         const std::vector<NamedTensor> &tensors,
+                                         const std::map<std::string, double> &parameters,
+                                         const TuneSettings &settings) {
+  HEDDLE_TRY(boundary, api());
+  const std::string text = request.serialize();
+  CallRecord record(parameters);
+  record.addTensors(tensors);
+  const heddle_compiler_call work = record.call();
+  heddle_compiler_sweep options = {};
+  options.budget = settings.budget;
+  options.threads = settings.threads;
+  options.store_directory = bytes(settings.storeDirectory);
+  options.check = checkOptions(settings.check);
+  options.progress = [](void *user, int64_t done, int64_t total, heddle_bytes note) -> int {
+    const auto &progress = *static_cast<const SweepProgress *>(user);
+    return !progress || progress(done, total, {note.data, note.size});
+  };
+  options.progress_user = const_cast<SweepProgress *>(&settings.progress);
+  return call(boundary->tune, bytes(text), &work, &options);
 }
 
 } // namespace heddle

@@ -10,6 +10,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -28,6 +29,25 @@ using RowList = std::vector<std::array<int64_t, 3>>;
 struct NamedTensor {
   std::string name;
   TensorView view;
+};
+
+/// How results are compared with the definition; see compiler/Oracle.h.
+struct CheckSettings {
+  double budget = 2e9; ///< flops of the interpreter below which every row is checked
+  int64_t mostRows = 512;
+  uint64_t seed = 0;
+};
+
+/// Reports `done` of `total` candidates; returns false to stop the sweep.
+using SweepProgress = std::function<bool(int64_t done, int64_t total, std::string_view note)>;
+
+/// What a sweep tries and where it keeps its measurements.
+struct TuneSettings {
+  int64_t budget = 0; ///< most candidates, nearest to the default first; 0: all legal ones
+  int threads = 0;
+  std::string storeDirectory; ///< empty: measurements are not kept
+  CheckSettings check;
+  SweepProgress progress;
 };
 
 /// Thread-safe; the library is loaded at most once and stays loaded.
@@ -52,8 +72,9 @@ public:
   Result<std::vector<std::string>> stations();
   /// Legal schedules, the default first.
   Result<std::vector<std::map<std::string, int64_t>>> enumerate(const Request &request);
-  /// Why this form and schedule; what was refused and why. A JSON object.
-  Result<std::string> explain(const Request &request);
+  /// Form, launches, cost on these extents, what was refused and why. A JSON object.
+  Result<std::string> explain(const Request &request, const Extents &extents,
+                              const std::map<std::string, double> &parameters);
   /// Knobs and machines, each as a JSON array of objects.
   Result<std::string> knobs();
   Result<std::string> machines();
@@ -62,6 +83,16 @@ public:
   Status interpret(const Request &request, const std::vector<NamedTensor> &inputs,
                    const std::map<std::string, double> &parameters, const RowList &rows,
                    const std::vector<NamedTensor> &results);
+  /// Compares a kernel's results with the definition on the same inputs. `tensors` holds both, by
+  /// name. A JSON object: passed, sampled, rows, total_rows, results [name, max, rms, limit, passed].
+  Result<std::string> check(const Request &request, const std::vector<NamedTensor> &tensors,
+                            const std::map<std::string, double> &parameters,
+                            const CheckSettings &settings);
+  /// Measures candidate schedules on these tensors (results are overwritten), each checked first. A
+  /// JSON object: winner, candidates, ties, measured, reused.
+  Result<std::string> tune(const Request &request, const std::vector<NamedTensor> &tensors,
+                           const std::map<std::string, double> &parameters,
+                           const TuneSettings &settings);
 
 private:
   Result<const heddle_compiler_api *> api();

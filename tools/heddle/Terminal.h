@@ -29,6 +29,7 @@ public:
   Progress(const Progress &) = delete;
   Progress &operator=(const Progress &) = delete;
 
+  void setTotal(int64_t newTotal) { total = newTotal < 1 ? 1 : newTotal; }
   /// `done` of the total are finished; `note` says what is going on, e.g. the best so far.
   void update(int64_t done, const std::string &note);
 

@@ -1,0 +1,310 @@
+#!/usr/bin/env python3
+"""The command line from outside: results, --json, exit codes, and what bad input brings.
+
+Usage: cli_test.py BUILD_FOLDER. Ends with `heddle-test: N passed, N failed, N skipped`.
+"""
+import json
+import os
+import pathlib
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+import traceback
+
+BUILD = pathlib.Path(sys.argv[1]).resolve()
+HEDDLE = BUILD / "bin" / "heddle"
+SCRATCH = pathlib.Path(tempfile.mkdtemp(prefix="heddle-cli-test-"))
+SMALL = "B=1,Hq=4,Hk=2,T=77,D=72"
+CASES = []
+
+
+def case(function):
+    CASES.append(function)
+    return function
+
+
+def heddle(*words, cache=None, expect=0, env=None):
+    """Runs the tool; the exit code must be `expect`. Returns (stdout, stderr)."""
+    environment = dict(os.environ, HEDDLE_CACHE=str(cache or SCRATCH / "cache"), **(env or {}))
+    done = subprocess.run([str(HEDDLE), *words], env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == expect, (
+        f"heddle {' '.join(words)}: exit code {done.returncode}, expected {expect}\n{done.stdout}\n{done.stderr}")
+    return done.stdout, done.stderr
+
+
+def refused(*words, says, cache=None, env=None):
+    """The command fails with one clear message that holds all of `says`; nothing crashes."""
+    out, err = heddle(*words, cache=cache, expect=1, env=env)
+    for piece in says:
+        assert piece in err, f"heddle {' '.join(words)}: '{piece}' is not in: {err}"
+    return err
+
+
+def npy(path, shape, numbers):
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {tuple(shape)}, }}"
+    header += " " * ((64 - (10 + len(header) + 1) % 64) % 64) + "\n"
+    data = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode()
+    path.write_bytes(data + struct.pack(f"<{len(numbers)}f", *numbers))
+    return path
+
+
+# ---- what works -------------------------------------------------------------------------------
+
+
+@case
+def every_command_has_help():
+    out, _ = heddle("--help")
+    for command in "patterns models machines show compile run tune bench explain cache".split():
+        assert command in out
+        text, _ = heddle(command, "--help")
+        assert len(text.splitlines()) > 5, command
+
+
+@case
+def version_is_printed():
+    out, _ = heddle("--version")
+    assert out.startswith("heddle 0."), out
+
+
+@case
+def the_library_is_listed_with_what_each_pattern_runs_as():
+    patterns = json.loads(heddle("patterns", "--json")[0])
+    names = {p["name"] for p in patterns}
+    assert {"causal_softmax", "gated_deltanet", "nsa", "power_retention"} <= names
+    for p in patterns:
+        assert p["title"] and p["source"] and p["legal_forms"], p["name"]
+        assert p["runs_as"] or p["refused"], p["name"]
+
+
+@case
+def models_and_machines_are_listed():
+    models = json.loads(heddle("models", "--json")[0])
+    assert {"llama-3-8b", "gemma-2-9b", "gpt-oss-20b", "deepseek-v3", "mamba-2-2.7b"} <= {m["name"] for m in models}
+    machines = json.loads(heddle("machines", "--json")[0])
+    assert "host" in {m["name"] for m in machines}
+
+
+@case
+def run_checks_itself_against_the_definition():
+    for pattern in ["causal_softmax", "dense_softmax", "sliding_window", "softcap"]:
+        out = json.loads(heddle("run", pattern, "--shape", SMALL, "--check", "--json")[0])
+        assert out["check"]["passed"] is True, out
+        assert out["check"]["rows"] == 4 * 77, out
+
+
+@case
+def odd_lengths_work():
+    for length in [0, 1, 7, 130]:
+        heddle("run", "causal_softmax", "--shape", f"B=2,Hq=2,Hk=1,T={length},D=80,Dv=96", "--check")
+
+
+@case
+def a_tensor_file_gives_what_the_formula_says():
+    # One query that sees two keys with scores 0 and ln 3: weights 1/4 and 3/4.
+    q = npy(SCRATCH / "q.npy", (1, 1, 1, 1), [1.0])
+    k = npy(SCRATCH / "k.npy", (1, 2, 1, 1), [0.0, 1.0986122886681098])
+    v = npy(SCRATCH / "v.npy", (1, 2, 1, 1), [4.0, 8.0])
+    o = SCRATCH / "o.npy"
+    heddle("run", "dense_softmax", "--dtype", "f32", "--input", f"q={q},k={k},v={v}", "--output", f"o={o}")
+    raw = o.read_bytes()
+    assert abs(struct.unpack("<f", raw[-4:])[0] - 7.0) < 1e-5
+
+
+@case
+def a_second_process_uses_the_store():
+    cache = SCRATCH / "second"
+    first = json.loads(heddle("run", "causal_softmax", "--shape", SMALL, "--json", cache=cache)[0])
+    second = json.loads(heddle("run", "causal_softmax", "--shape", SMALL, "--json", cache=cache)[0])
+    assert first["cached"] is False and second["cached"] is True
+
+
+@case
+def the_same_seed_gives_the_same_bits_on_any_number_of_threads():
+    for shape in [SMALL, "B=1,Hq=8,Hk=2,Tq=1,Tk=3001,D=64"]:
+        files = []
+        for threads in ["1", "2", "3"]:
+            o = SCRATCH / f"o{threads}.npy"
+            heddle("run", "dense_softmax", "--shape", shape, "--threads", threads, "--seed", "7", "--output", f"o={o}")
+            files.append(o.read_bytes())
+        assert files[0] == files[1] == files[2], shape
+
+
+@case
+def a_pattern_file_of_ones_own_runs():
+    path = SCRATCH / "mine.heddle"
+    path.write_text("""// My own: causal, distance penalty.
+pattern.def @mine(%q: seq<Tq x Hq x D>, %k: seq<Tk x Hk x D>, %v: seq<Tk x Hk x Dv>, slope = 0.125) {
+  %o, %lse = mix %q, %k, %v
+    support (i, j) { j <= i and i - j < 50 }
+    score (s, i, j) { s * rsqrt(D) - slope * (i - j) }
+    weight exp norm sum
+  return %o, %lse
+}
+""")
+    heddle("run", str(path), "--shape", SMALL, "--param", "slope=0.5", "--check")
+
+
+@case
+def every_station_can_be_shown():
+    for station in "pattern form tile layouts vector llvm asm".split():
+        out, _ = heddle("show", "causal_softmax", "--shape", SMALL, "--after", station)
+        assert len(out.splitlines()) > 5, station
+
+
+@case
+def tiles_are_counted():
+    out = json.loads(heddle("show", "causal_softmax", "--shape", "B=1,Hq=1,Hk=1,T=777,D=64", "--tiles", "--json")[0])
+    assert out["exact_pairs"] == 777 * 778 // 2
+    assert out["full_pairs"] <= out["exact_pairs"] <= out["visited_pairs"]
+    assert out["visited_pairs"] < 1.5 * out["exact_pairs"]
+
+
+@case
+def compile_writes_code_and_its_description():
+    folder = SCRATCH / "out"
+    heddle("compile", "causal_softmax", "--shape", SMALL, "-o", str(folder))
+    kernel = json.loads((folder / "kernel.json").read_text())
+    assert kernel["launches"] and kernel["arguments"] and kernel["tensors"]
+    assert (folder / kernel["image"]).read_bytes()[:4] == b"\x7fELF"
+
+
+@case
+def bench_prints_one_object():
+    out = json.loads(heddle("bench", "causal_softmax", "--shape", SMALL, "--json")[0])
+    for key in "pattern device shape dtype threads form schedule median_ms min_ms spread gflops form_gflops gbps jit_ms cached".split():
+        assert key in out, key
+
+
+@case
+def tune_finds_a_winner_that_the_next_run_uses():
+    cache = SCRATCH / "tuned"
+    sweep = json.loads(heddle("tune", "causal_softmax", "--shape", SMALL, "--budget", "6", "--json", cache=cache)[0])
+    assert sweep["winner"] and len(sweep["candidates"]) >= 2
+    again = json.loads(heddle("tune", "causal_softmax", "--shape", SMALL, "--budget", "6", "--json", cache=cache)[0])
+    assert again["measured"] == 0 and again["winner"] == sweep["winner"]
+    run = json.loads(heddle("run", "causal_softmax", "--shape", SMALL, "--json", cache=cache)[0])
+    assert run["schedule"] == sweep["winner"] and run["cached"] is True
+
+
+@case
+def explain_names_form_cost_and_refusals():
+    out = json.loads(heddle("explain", "causal_softmax", "--shape", "B=1,Hq=32,Hk=8,T=1537,D=128", "--json")[0])
+    assert out["form"] == "attention"
+    assert out["flops"] == 2 * 32 * (1537 * 1538 // 2) * 256
+    assert {r["form"] for r in out["refused"]} >= {"recurrent", "chunked"}
+
+
+# ---- what is refused --------------------------------------------------------------------------
+
+
+@case
+def unknown_names_bring_the_nearest():
+    refused("run", "causal_sofmax", "--shape", SMALL, says=["causal_sofmax", "did you mean 'causal_softmax'"])
+    refused("run", "--model", "llama-3-9b", says=["llama-3-9b", "did you mean"])
+    refused("run", "causal_softmax", "--shape", SMALL, "--target", "sm_12", says=["sm_12"])
+
+
+@case
+def shapes_that_do_not_fit_are_named():
+    refused("run", "causal_softmax", "--shape", "B=1,Hq=3,Hk=2,T=5,D=8", says=["Hq", "3", "2"])
+    refused("run", "causal_softmax", "--shape", "B=1,T=-5,D=8,Hq=1,Hk=1", says=["T=-5", "at least 0"])
+    refused("run", "causal_softmax", "--shape", SMALL + ",Q=3", says=["Q"])
+    refused("run", "causal_softmax", "--shape", "T=5", says=["D"])
+    q = npy(SCRATCH / "q2.npy", (1, 4, 1, 8), [0.0] * 32)
+    k = npy(SCRATCH / "k2.npy", (1, 4, 1, 9), [0.0] * 36)
+    refused("run", "dense_softmax", "--dtype", "f32", "--input", f"q={q},k={k},v={k}", says=["D", "8", "9"])
+
+
+@case
+def numbers_that_are_none_are_refused():
+    for text in ["nan", "inf", "-inf"]:
+        refused("run", "softcap", "--shape", SMALL, "--param", f"cap={text}", says=["finite"])
+    refused("run", "sliding_window", "--shape", SMALL, "--param", "X=4", says=["X", "W"])
+    refused("run", "causal_softmax", "--shape", SMALL, "--dtype", "f12", says=["f12", "bf16"])
+
+
+@case
+def files_that_are_none_are_refused():
+    cut = npy(SCRATCH / "cut.npy", (1, 4, 1, 8), [0.0] * 32)
+    cut.write_bytes(cut.read_bytes()[:-5])
+    refused("run", "dense_softmax", "--input", f"q={cut}", says=["cut.npy", "cut short"])
+    prose = SCRATCH / "prose.heddle"
+    prose.write_text("It was a dark and stormy night.\n")
+    refused("run", str(prose), "--shape", SMALL, says=["prose.heddle:1:"])
+    binary = SCRATCH / "binary.heddle"
+    binary.write_bytes(bytes(range(256)) * 20)
+    refused("run", str(binary), "--shape", SMALL, says=["binary.heddle"])
+    refused("run", str(SCRATCH / "none.heddle"), "--shape", SMALL, says=["none.heddle"])
+
+
+@case
+def mistakes_in_a_pattern_say_where():
+    path = SCRATCH / "wrong.heddle"
+    path.write_text("""pattern.def @wrong(%q: seq<Tq x Hq x D>, %k: seq<Tk x Hk x D>, %v: seq<Tk x Hk x Dv>) {
+  %o = mix %q, %k, %v
+    support (i, j) { j <= i and widow > 3 }
+    weight exp norm sum
+  return %o
+}
+""")
+    refused("run", str(path), "--shape", SMALL, says=["wrong.heddle:3:", "widow"])
+
+
+@case
+def schedules_that_do_not_fit_are_refused():
+    refused("run", "causal_softmax", "--shape", SMALL, "--schedule", "BM=7777777", says=["BM"])
+    refused("run", "causal_softmax", "--shape", SMALL, "--schedule", "WARPS=4", says=["WARPS"])
+
+
+@case
+def what_no_form_lowers_yet_says_why():
+    refused("run", "gated_deltanet", "--shape", "B=1,Hk=2,Hv=2,T=20,K=8,V=8", says=["unsupported", "delta"])
+
+
+@case
+def the_store_may_be_read_only_full_or_damaged():
+    if os.geteuid() == 0:
+        blocked = SCRATCH / "file-not-folder"
+        blocked.write_text("x")
+        cache = blocked / "cache"
+    else:
+        cache = SCRATCH / "readonly"
+        cache.mkdir(mode=0o500)
+    _, err = heddle("run", "causal_softmax", "--shape", SMALL, "--check", cache=cache)
+    assert err.count("store") >= 1, err
+    if pathlib.Path("/dev/full").exists() and os.geteuid() == 0:
+        pass
+
+    damaged = SCRATCH / "damaged"
+    heddle("run", "causal_softmax", "--shape", SMALL, cache=damaged)
+    entries = [p for p in damaged.rglob("*") if p.is_file()]
+    assert entries
+    for entry in entries:
+        entry.write_bytes(entry.read_bytes()[: max(1, entry.stat().st_size // 2)])
+    heddle("run", "causal_softmax", "--shape", SMALL, "--check", cache=damaged)
+
+
+@case
+def errors_are_json_too():
+    out, _ = heddle("run", "causal_sofmax", "--json", expect=1)
+    assert json.loads(out)["error"]["code"] == "not found"
+
+
+def main():
+    passed = failed = 0
+    for function in CASES:
+        try:
+            function()
+            passed += 1
+        except Exception:  # noqa: BLE001 - every failure is reported
+            failed += 1
+            print(f"FAILED {function.__name__}\n{traceback.format_exc()}")
+    shutil.rmtree(SCRATCH, ignore_errors=True)
+    print(f"heddle-test: {passed} passed, {failed} failed, 0 skipped")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,62 @@
+#include "tools/heddle/Kernels.h"
+
+#include <chrono>
+
+namespace heddle::tool {
+
+Result<double> Runnable::launch() const {
+  auto start = std::chrono::steady_clock::now();
+  HEDDLE_CHECK(kernel->launch(views, parameters, workspace.workspace()));
+  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start)
+      .count();
+}
+
+Result<Runnable> prepare(const Problem &problem, std::map<std::string, HostTensor> inputs,
+                         uint64_t seed) {
+  Runnable runnable;
+  HEDDLE_TRY(tensors, makeTensors(problem, std::move(inputs), seed));
+  runnable.tensors = std::move(tensors);
+  runnable.views = viewsOf(runnable.tensors);
+  runnable.parameters = problem.launchParameters();
+  HEDDLE_TRY(kernel, problem.context->kernel(problem.request));
+  runnable.kernel = std::move(kernel);
+  HEDDLE_TRY(bytes, runnable.kernel->workspaceBytes(runnable.views, runnable.parameters));
+  HEDDLE_TRY(workspace, AlignedBuffer::allocate(bytes));
+  runnable.workspace = std::move(workspace);
+  return runnable;
+}
+
+WorkFigures workOf(const nlohmann::json &explained) {
+  return {explained.value("pairs", 0.0), explained.value("flops", 0.0),
+          explained.value("bytes", 0.0)};
+}
+
+Result<PeakRate> kernelPeak(const Problem &problem) {
+  PeakOptions options;
+  options.threads = std::max(1, problem.context->options().threads);
+  if (problem.dtype == DType::BF16) {
+    Result<PeakRate> dot = measurePeak(PeakKind::Bf16Dot, options);
+    if (dot.ok())
+      return dot;
+  }
+  return measurePeak(PeakKind::Fma32, options);
+}
+
+nlohmann::json describe(const Problem &problem, const Kernel &kernel) {
+  const Artifact &artifact = kernel.artifact();
+  const KernelOrigin &origin = kernel.origin();
+  return {{"pattern", problem.pattern.name},
+          {"device", problem.context->device().name()},
+          {"shape", problem.extents},
+          {"dtype", problem.dtypeName()},
+          {"threads", problem.context->options().threads},
+          {"form", artifact.form},
+          {"schedule", artifact.schedule},
+          {"tuned", origin.tuned},
+          {"jit_ms", origin.compileMs},
+          {"load_ms", origin.loadMs},
+          {"cached", origin.source != KernelOrigin::Compiled},
+          {"key", origin.key}};
+}
+
+} // namespace heddle::tool

@@ -1,0 +1,121 @@
+// heddle run: one launch on real tensors, with the results written and checked.
+#include "tools/heddle/Assignments.h"
+#include "tools/heddle/Kernels.h"
+#include "tools/heddle/TensorFile.h"
+#include "tools/heddle/Terminal.h"
+
+#include <fmt/format.h>
+
+namespace heddle::tool {
+namespace {
+
+struct RunOptions {
+  ProblemOptions problem;
+  std::string inputs, outputs;
+  uint64_t seed = 0;
+  bool check = false;
+};
+
+Result<std::map<std::string, HostTensor>> readInputs(const std::string &list) {
+  HEDDLE_TRY(paths, parseTexts("--input", list));
+  std::map<std::string, HostTensor> tensors;
+  for (const auto &[name, path] : paths) {
+    HEDDLE_TRY(tensor, readTensor(path));
+    tensors.emplace(name, std::move(tensor));
+  }
+  return tensors;
+}
+
+Status writeOutputs(const std::string &list, const Problem &problem, const Runnable &runnable) {
+  HEDDLE_TRY(paths, parseTexts("--output", list));
+  for (const auto &[name, path] : paths)
+    for (size_t n = 0; n < problem.signature.tensors.size(); ++n)
+      if (problem.signature.tensors[n].isResult && problem.signature.tensors[n].name == name)
+        HEDDLE_CHECK(writeTensor(path, runnable.tensors[n], name));
+  return {};
+}
+
+/// --output may only name results: found out before anything runs.
+Status checkOutputs(const std::string &list, const Problem &problem) {
+  HEDDLE_TRY(paths, parseTexts("--output", list));
+  for (const auto &[name, path] : paths) {
+    bool known = false;
+    for (const Signature::Tensor &tensor : problem.signature.tensors)
+      known |= tensor.isResult && tensor.name == name;
+    if (!known)
+      return Error{ErrorCode::InvalidArgument,
+                   fmt::format("--output: the pattern has no result '{}'", name)};
+  }
+  return {};
+}
+
+void print(const Problem &problem, const nlohmann::json &json) {
+  std::string origin = json["cached"].get<bool>()
+                           ? "from the store"
+                           : fmt::format("compiled in {}", timeText(json["jit_ms"].get<double>()));
+  fmt::print("{} {} on {}: {}\n", problem.pattern.name, problem.dtypeName(),
+             problem.context->device().name(), problem.shapeText());
+  fmt::print("  form {}, schedule {}{}, {}\n", json["form"].get<std::string>(),
+             json["schedule"].dump(), problem.tuned ? " (tuned)" : "", origin);
+  fmt::print("  ran in {}\n", timeText(json["ms"].get<double>()));
+  if (!json.contains("check"))
+    return;
+  const nlohmann::json &check = json["check"];
+  fmt::print("  check against the definition on {} {} of {}: {}\n",
+             check["sampled"] ? "sampled rows," : "all rows,", check["rows"].get<int64_t>(),
+             check["total_rows"].get<int64_t>(), check["passed"] ? "passed" : "FAILED");
+  for (const nlohmann::json &result : check["results"])
+    fmt::print("    {}: max error {:.2g}, rms {:.2g}, limit {:.0e}{}\n",
+               result["name"].get<std::string>(), result["max"].get<double>(),
+               result["rms"].get<double>(), result["limit"].get<double>(),
+               result["passed"] ? "" : "  FAILED");
+}
+
+Result<int> run(const RunOptions &options) {
+  HEDDLE_TRY(inputs, readInputs(options.inputs));
+  HEDDLE_TRY(problem, resolveProblem(options.problem, inputs));
+  HEDDLE_CHECK(checkOutputs(options.outputs, problem));
+  HEDDLE_TRY(runnable, prepare(problem, std::move(inputs), options.seed));
+  HEDDLE_TRY(milliseconds, runnable.launch());
+
+  nlohmann::json json = describe(problem, *runnable.kernel);
+  json["ms"] = milliseconds;
+  int code = 0;
+  if (options.check) {
+    CheckSettings check;
+    check.seed = options.seed;
+    HEDDLE_TRY(report, problem.context->compiler().check(
+                           problem.request, namedTensors(problem.signature, runnable.tensors),
+                           problem.parameters, check));
+    json["check"] = nlohmann::json::parse(report);
+    code = json["check"]["passed"] ? 0 : kExitCheckFailed;
+  }
+  HEDDLE_CHECK(writeOutputs(options.outputs, problem, runnable));
+  if (options.problem.json)
+    fmt::print("{}\n", json.dump(1));
+  else
+    print(problem, json);
+  return code;
+}
+
+} // namespace
+
+void addRunCommand(CLI::App &app, Action &action) {
+  auto *command = app.add_subcommand("run", "run a pattern on tensors, and check the result");
+  auto options = std::make_shared<RunOptions>();
+  addProblemOptions(*command, options->problem);
+  command->add_option(
+      "--input", options->inputs,
+      "tensors by name, q=q.npy,k=model.safetensors:layers.0.k; those not given are random");
+  command->add_option("--output", options->outputs,
+                      "where to write results, o=o.npy,lse=lse.safetensors");
+  command->add_option("--seed", options->seed, "of random inputs and sampled rows")
+      ->capture_default_str();
+  command->add_flag(
+      "--check", options->check,
+      "compare with the double-precision definition: all rows under 2 GFLOP of its work, else "
+      "sampled ones; exit code 2 beyond the tolerance");
+  command->callback([=, &action] { action = [=] { return run(*options); }; });
+}
+
+} // namespace heddle::tool

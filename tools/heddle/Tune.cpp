@@ -1,0 +1,118 @@
+// heddle tune: measures candidate schedules, checks each, and keeps the winner for later runs.
+#include "tools/heddle/Kernels.h"
+#include "tools/heddle/Terminal.h"
+
+#include <fmt/format.h>
+
+#include <atomic>
+#include <csignal>
+
+namespace heddle::tool {
+namespace {
+
+struct TuneCommandOptions {
+  ProblemOptions problem;
+  int64_t budget = 48;
+  uint64_t seed = 0;
+};
+
+std::atomic<bool> interrupted = false;
+
+void interrupt(int) { interrupted = true; }
+
+std::string scheduleText(const nlohmann::json &schedule) {
+  std::string text;
+  for (const auto &[name, value] : schedule.items())
+    text += fmt::format("{}{}={}", text.empty() ? "" : " ", name, value.dump());
+  return text;
+}
+
+/// Fastest first, refused ones last.
+void print(const Problem &problem, const nlohmann::json &sweep, double flops) {
+  std::vector<nlohmann::json> candidates = sweep["candidates"];
+  std::sort(candidates.begin(), candidates.end(), [](const auto &a, const auto &b) {
+    return std::pair(a.value("ratio", 1e30), a["schedule"]) <
+           std::pair(b.value("ratio", 1e30), b["schedule"]);
+  });
+  Table table({"", "schedule", "median", "spread", "GFLOP/s", "vs default", "note"});
+  for (const nlohmann::json &candidate : candidates) {
+    std::string schedule = scheduleText(candidate["schedule"]);
+    if (candidate.contains("refusal")) {
+      table.add(
+          {" ", schedule, "", "", "", "", "refused: " + candidate["refusal"].get<std::string>()});
+      continue;
+    }
+    double median = candidate["median_ms"].get<double>();
+    bool winner = candidate["schedule"] == sweep["winner"];
+    table.add({winner ? "*" : " ", schedule, timeText(median),
+               fmt::format("{:.1f} %", candidate["spread"].get<double>() * 100),
+               fmt::format("{:.1f}", flops / median * 1e-6),
+               fmt::format("{:.2f}x", 1 / candidate["ratio"].get<double>()),
+               candidate["from_store"] ? "measured before" : ""});
+  }
+  fmt::print("{} {}: {}\n{}", problem.pattern.name, problem.dtypeName(), problem.shapeText(),
+             table.text());
+  fmt::print("winner (*): {}; {} measured, {} from the store, {} tied with it\n",
+             scheduleText(sweep["winner"]), sweep["measured"].get<int64_t>(),
+             sweep["reused"].get<int64_t>(), sweep["ties"].get<int64_t>() - 1);
+}
+
+Result<int> run(const TuneCommandOptions &options) {
+  if (!options.problem.schedule.empty())
+    return Error{ErrorCode::InvalidArgument,
+                 "tune: found --schedule, but a sweep chooses the schedule"};
+  HEDDLE_TRY(problem, resolveProblem(options.problem));
+  problem.request.schedule.clear(); // an earlier winner must not fix what is to be swept
+  HEDDLE_TRY(tensors, makeTensors(problem, {}, options.seed));
+
+  TuneSettings settings;
+  settings.budget = options.budget;
+  settings.check.seed = options.seed;
+  settings.threads = problem.context->options().threads;
+  settings.storeDirectory = problem.context->cache().directory();
+  Progress progress("tune " + problem.pattern.name, 1, options.problem.quiet);
+  settings.progress = [&](int64_t done, int64_t total, std::string_view note) {
+    progress.setTotal(total);
+    progress.update(done, std::string(note));
+    return !interrupted.load();
+  };
+  auto previous = std::signal(SIGINT, interrupt);
+  auto swept = problem.context->compiler().tune(
+      problem.request, namedTensors(problem.signature, tensors), problem.parameters, settings);
+  std::signal(SIGINT, previous);
+  if (!swept.ok())
+    return swept.error();
+
+  nlohmann::json sweep = nlohmann::json::parse(*swept);
+  HEDDLE_TRY(explained, problem.context->compiler().explain(problem.request, problem.extents,
+                                                            problem.parameters));
+  double flops = workOf(nlohmann::json::parse(explained)).flops;
+  if (problem.context->cache().enabled())
+    HEDDLE_CHECK(problem.context->setWinner(problem.request, sweep["winner"]));
+  if (options.problem.json)
+    fmt::print("{}\n", sweep.dump(1));
+  else
+    print(problem, sweep, flops);
+  return 0;
+}
+
+} // namespace
+
+void addTuneCommand(CLI::App &app, Action &action) {
+  auto *command = app.add_subcommand(
+      "tune", "measure candidate schedules, check each against the definition, keep the fastest");
+  auto options = std::make_shared<TuneCommandOptions>();
+  addProblemOptions(*command, options->problem);
+  command
+      ->add_option("--budget", options->budget,
+                   "most candidates to try, nearest to the default first; 0: all legal ones")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber);
+  command->add_option("--seed", options->seed, "of the random inputs and sampled rows")
+      ->capture_default_str();
+  command->footer(
+      "A sweep that is stopped (Ctrl-C, a kill) goes on where it was when started again.");
+  command->callback([=, &action] { action = [=] { return run(*options); }; });
+}
+
+} // namespace heddle::tool
