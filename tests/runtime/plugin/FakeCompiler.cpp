@@ -59,7 +59,17 @@ int enumerate(heddle_bytes, heddle_sink sink, void *user) {
   return give("BM=4\nBM=8\n", sink, user);
 }
 
-int explain(heddle_bytes, heddle_sink sink, void *user) { return give("{}", sink, user); }
+int explain(heddle_bytes, const heddle_compiler_call *, heddle_sink sink, void *user) {
+  return give("{}", sink, user);
+}
+int check(heddle_bytes, const heddle_compiler_call *, const heddle_compiler_check *,
+          heddle_sink sink, void *user) {
+  return give("{}", sink, user);
+}
+int tune(heddle_bytes, const heddle_compiler_call *, const heddle_compiler_sweep *,
+         heddle_sink sink, void *user) {
+  return give("{}", sink, user);
+}
 int list(heddle_sink sink, void *user) { return give("[]", sink, user); }
 
 /// Doubles every element of the only input into the first result.
@@ -81,7 +91,9 @@ const heddle_compiler_api kApi = {sizeof(heddle_compiler_api),
                                   explain,
                                   list,
                                   list,
-                                  interpret};
+                                  interpret,
+                                  check,
+                                  tune};
 
 } // namespace
 
