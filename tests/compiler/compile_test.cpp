@@ -1,0 +1,297 @@
+// compile end to end: pattern text to an artifact that runs on this processor and equals the
+// interpreter; deterministic; every station prints; wrong requests are refused with the reason.
+#include "compiler/Compiler.h"
+#include "compiler/Interpreter.h"
+#include "compiler/Tolerance.h"
+#include "ir/pattern/Parse.h"
+#include "ir/pattern/PatternDialect.h"
+#include "runtime/Jit.h"
+#include "tests/compiler/FormSupport.h"
+
+#include <random>
+
+using namespace heddle;
+using namespace heddle::test;
+
+namespace {
+
+struct Problem {
+  std::string text;
+  std::map<std::string, int64_t> dims;
+  DType dtype = DType::F32;
+  std::map<std::string, double> params;
+  std::map<std::string, int64_t> schedule;
+};
+
+std::string softmax(const std::string &arguments, const std::string &clauses,
+                    const std::string &results = "%o, %lse") {
+  return "pattern.def @p(%q: seq<Tq x Hq x D>, %k: seq<Tk x Hk x D>, %v: seq<Tk x Hk x Dv>" +
+         arguments + ") {\n  " + results + " = mix %q, %k, %v " + clauses + "\n  return " +
+         results + "\n}\n";
+}
+
+std::map<std::string, int64_t> dims(int64_t B, int64_t Hq, int64_t Hk, int64_t Tq, int64_t Tk,
+                                    int64_t D, int64_t Dv) {
+  return {{"B", B}, {"Hq", Hq}, {"Hk", Hk}, {"Tq", Tq}, {"Tk", Tk}, {"D", D}, {"Dv", Dv}};
+}
+
+std::shared_ptr<Device> cpu(int threads = 1) {
+  Result<std::unique_ptr<Device>> device = openDevice("cpu", threads);
+  REQUIRE(device.ok());
+  return std::move(*device);
+}
+
+Request requestOf(const Problem &problem, const Device &device) {
+  Request request;
+  request.patternText = problem.text;
+  for (const auto &[name, extent] : problem.dims)
+    if (name == "D" || name == "Dv")
+      request.dims[name] = extent;
+    else
+      request.extents[name] = ExtentClass::of(extent);
+  request.dims["G"] = problem.dims.at("Hq") / problem.dims.at("Hk");
+  request.dtypes["*"] = problem.dtype;
+  request.schedule = problem.schedule;
+  request.target = "cpu";
+  request.machine = "host";
+  request.deviceFacts = device.facts();
+  request.alignedPointers = false;
+  return request;
+}
+
+/// Tensors of an artifact, filled with normal numbers rounded to their dtype.
+class Tensors {
+public:
+  Tensors(const Artifact &artifact, const std::map<std::string, int64_t> &dims) {
+    std::mt19937 random(3);
+    std::normal_distribution<double> normal;
+    for (const TensorInfo &info : artifact.tensors) {
+      std::vector<int64_t> shape;
+      for (const std::string &dim : info.shape)
+        shape.push_back(dims.contains(dim) ? dims.at(dim) : std::stoll(dim));
+      owned.emplace_back(info.dtype, shape);
+      names.push_back(info.name);
+    }
+    for (OwnedTensor &tensor : owned) {
+      tensor.view.data = tensor.bytes.data();
+      for (int64_t n = 0; n < tensor.view.elements(); ++n)
+        storeElement(tensor.view.dtype, tensor.view.data, n, normal(random));
+      views.push_back(tensor.view);
+    }
+  }
+  std::vector<OwnedTensor> owned;
+  std::vector<TensorView> views;
+  std::vector<std::string> names;
+};
+
+std::vector<ParameterValue> parametersOf(const Problem &problem) {
+  std::vector<ParameterValue> values;
+  for (const auto &[name, value] : problem.params)
+    values.push_back({name, value});
+  return values;
+}
+
+/// Compiles, runs with `threads`, and returns the results' bytes after comparing them.
+std::vector<std::vector<unsigned char>> runAndCheck(const Problem &problem, int threads = 1) {
+  std::shared_ptr<Device> device = cpu(threads);
+  Result<Artifact> artifact = compiler::compile(requestOf(problem, *device));
+  INFO(problem.text << (artifact ? "" : artifact.error().toString()));
+  REQUIRE(artifact.ok());
+  Tensors tensors(*artifact, problem.dims);
+  auto kernel = Kernel::load(*artifact, {}, device);
+  INFO((kernel ? "" : kernel.error().toString()));
+  REQUIRE(kernel.ok());
+  std::vector<ParameterValue> parameters = parametersOf(problem);
+  Result<int64_t> bytes = (*kernel)->workspaceBytes(tensors.views, parameters);
+  INFO((bytes ? "" : bytes.error().toString()));
+  REQUIRE(bytes.ok());
+  Result<AlignedBuffer> workspace = AlignedBuffer::allocate(*bytes);
+  REQUIRE(workspace.ok());
+  Status status = (*kernel)->launch(tensors.views, parameters, workspace->workspace());
+  INFO((status ? "" : status.error().toString()));
+  REQUIRE(status.ok());
+
+  auto context = pattern::makePatternContext();
+  pattern::Parsed parsed = pattern::parsePatterns(*context, problem.text, "p");
+  std::string why;
+  pattern::DefOp def = pattern::findPattern(*parsed.module, "", why);
+  compiler::Bindings bindings;
+  for (size_t n = 0; n < tensors.names.size(); ++n)
+    if (!artifact->tensors[n].isResult)
+      bindings.tensors[tensors.names[n]] = tensors.views[n];
+  bindings.params = problem.params;
+  Result<compiler::Outputs> expected = compiler::interpret(def, bindings);
+  INFO((expected ? "" : expected.error().toString()));
+  REQUIRE(expected.ok());
+  std::vector<std::vector<unsigned char>> results;
+  compiler::Arithmetic arithmetic = compiler::arithmeticOf(problem.dtype);
+  for (size_t n = 0; n < tensors.names.size(); ++n) {
+    if (!artifact->tensors[n].isResult)
+      continue;
+    const compiler::Output *output = expected->find(tensors.names[n]);
+    std::vector<double> found(output->values.size());
+    for (size_t e = 0; e < found.size(); ++e)
+      found[e] = loadElement(tensors.views[n].dtype, tensors.views[n].data, int64_t(e));
+    bool isLse = output->name == "lse";
+    compiler::Comparison result =
+        isLse ? compareLse(found.data(), output->values.data(), int64_t(found.size()),
+                           compiler::lseLimit(arithmetic))
+              : compareValues(found.data(), output->values.data(), int64_t(found.size()),
+                              compiler::rmsLimit(arithmetic));
+    INFO(problem.text << "result " << output->name << " maxAbs " << result.maxAbs << " rms "
+                      << result.rms << " worst " << result.worst);
+    REQUIRE(result.pass);
+    results.push_back(tensors.owned[n].bytes);
+  }
+  return results;
+}
+
+const char *const kCausal = "support { j <= i } weight exp norm sum";
+
+} // namespace
+
+TEST_CASE("compiled attention equals the interpreter") {
+  struct {
+    const char *arguments, *clauses;
+    std::map<std::string, double> params;
+  } mixes[] = {
+      {"", "support { true } weight exp norm sum", {}},
+      {"", kCausal, {}},
+      {"", "align top_left support { j <= i } weight exp norm sum", {}},
+      {", W = 40", "support { j <= i and i - j < W } weight exp norm sum", {{"W", 33}}},
+      {", n = 4", "support { j <= i and (i - j < 30 or j < n) } weight exp norm sum", {}},
+      {", P = 50", "support { j <= i or j < P } weight exp norm sum", {}},
+      {", c = 24", "support { j div c == i div c and j <= i } weight exp norm sum", {}},
+      {"", "support { j <= i and (i - j) mod 3 == 0 } weight exp norm sum", {}},
+      {"", "score { 30 * tanh(s * rsqrt(D) / 30) } weight exp norm sum", {}},
+      {", %slopes: tensor<f32, Hq>",
+       "score { s * rsqrt(D) - abs(slopes[h]) * (i - j) } weight exp norm sum",
+       {}},
+      {", %bias: seq<f32, Hq x Tq x Tk>",
+       "score { s * rsqrt(D) + bias[h, row, j] } weight exp norm sum",
+       {}},
+      {", %sinks: tensor<f32, Hq>", "sink { sinks[h] } weight exp norm sum", {}},
+  };
+  for (auto &mix : mixes)
+    for (auto shape : {dims(2, 4, 2, 77, 133, 20, 36), dims(1, 2, 1, 70, 41, 64, 64)}) {
+      Problem problem{softmax(mix.arguments, mix.clauses), shape};
+      problem.params = mix.params;
+      runAndCheck(problem);
+    }
+}
+
+TEST_CASE("compiled weights without a maximum equal the interpreter") {
+  for (const char *clauses :
+       {"score { s * rsqrt(D) - log(Tk) } weight sigmoid norm none gives o",
+        "weight relu(2) norm sum gives o", "weight id norm none gives o",
+        "decay constant { log(1 - exp2(-5 - h)) } weight id norm none gives o"})
+    runAndCheck({softmax("", clauses, "%o"), dims(1, 4, 2, 50, 70, 24, 32)});
+}
+
+TEST_CASE("compiled lengths around tiles and vectors") {
+  for (int64_t Tq : {2, 15, 16, 17, 64, 65})
+    for (int64_t Tk : {1, 16, 129})
+      runAndCheck({softmax("", kCausal), dims(1, 1, 1, Tq, Tk, 16, 8)});
+}
+
+TEST_CASE("compiled bf16 and f16 are inside their tolerance") {
+  for (DType dtype : {DType::BF16, DType::F16}) {
+    Problem problem{softmax("", kCausal), dims(1, 4, 2, 100, 150, 64, 64), dtype};
+    runAndCheck(problem);
+    problem.dims = dims(1, 4, 2, 1, 300, 64, 64);
+    runAndCheck(problem);
+  }
+}
+
+TEST_CASE("one query row: splits are merged to the same bits by any number of threads") {
+  for (auto shape :
+       {dims(2, 8, 2, 1, 700, 64, 64), dims(1, 3, 3, 1, 65, 20, 12), dims(1, 4, 1, 1, 1, 32, 32)}) {
+    Problem problem{softmax(", %sinks: tensor<f32, Hq>",
+                            "support { j <= i } sink { sinks[h] } weight exp norm sum"),
+                    shape};
+    problem.schedule["SPLIT"] = 256;
+    CHECK(runAndCheck(problem, 1) == runAndCheck(problem, 3));
+  }
+}
+
+TEST_CASE("the same request gives the same bytes") {
+  std::shared_ptr<Device> device = cpu();
+  Request request =
+      requestOf({softmax(", W = 7", "support { j <= i and i - j < W } weight exp norm sum"),
+                 dims(1, 2, 2, 64, 64, 64, 64)},
+                *device);
+  Result<Artifact> first = compiler::compile(request), second = compiler::compile(request);
+  REQUIRE(first.ok());
+  REQUIRE(second.ok());
+  CHECK(first->serialize() == second->serialize());
+}
+
+TEST_CASE("every station prints, and shows what it is about") {
+  std::shared_ptr<Device> device = cpu();
+  Request request = requestOf({softmax("", kCausal), dims(1, 2, 2, 64, 64, 64, 64)}, *device);
+  std::map<std::string, std::string> marks = {{"pattern", "pattern.def"}, {"form", "support("},
+                                              {"tile", "kind(full)"},     {"layouts", "local"},
+                                              {"vector", "vector<"},      {"llvm", "define"},
+                                              {"asm", "vfmadd"}};
+  for (const std::string &station : compiler::stations()) {
+    Result<std::string> text = compiler::show(request, station);
+    INFO(station << (text ? "" : text.error().toString()));
+    REQUIRE(text.ok());
+    CHECK_THAT(*text, Catch::Contains(marks.at(station)));
+  }
+  CHECK_FALSE(compiler::show(request, "nowhere").ok());
+}
+
+TEST_CASE("requests that cannot be compiled say why") {
+  std::shared_ptr<Device> device = cpu();
+  Problem good{softmax("", kCausal), dims(1, 2, 2, 64, 64, 64, 64)};
+  auto errorOf = [&](const Request &request) {
+    Result<Artifact> artifact = compiler::compile(request);
+    REQUIRE_FALSE(artifact.ok());
+    return artifact.error();
+  };
+  Request request = requestOf(good, *device);
+  request.patternText = "pattern.def @p(%q: seq<Tq x Hq x D>";
+  Error error = errorOf(request);
+  CHECK(error.code == ErrorCode::InvalidPattern);
+  CHECK_THAT(error.where, Catch::Contains("pattern.heddle:1:"));
+
+  request = requestOf(good, *device);
+  request.dims.erase("D");
+  CHECK_THAT(errorOf(request).toString(), Catch::Contains("D"));
+
+  request = requestOf(good, *device);
+  request.target = "abacus";
+  CHECK(errorOf(request).code == ErrorCode::NotFound);
+
+  request = requestOf(good, *device);
+  request.form = "chunked";
+  CHECK(errorOf(request).code == ErrorCode::Unsupported);
+  request.form = "origami";
+  CHECK(errorOf(request).code == ErrorCode::InvalidArgument);
+
+  request = requestOf(good, *device);
+  request.schedule["BM"] = -3;
+  CHECK_FALSE(compiler::compile(request).ok());
+}
+
+TEST_CASE("counted tiles: causal and window") {
+  std::shared_ptr<Device> device = cpu();
+  Problem problem{softmax(", W = 10", "support { j <= i and i - j < W } weight exp norm sum"),
+                  dims(1, 2, 2, 100, 100, 64, 64)};
+  problem.schedule = {{"BM", 16}, {"BN", 32}};
+  Request request = requestOf(problem, *device);
+  Result<compiler::TileCounts> counts =
+      compiler::countTiles(request, {{"Tq", 100}, {"Tk", 100}}, {});
+  INFO((counts ? "" : counts.error().toString()));
+  REQUIRE(counts.ok());
+  CHECK(counts->exactPairs == 10 * 100 - 45);
+  CHECK(counts->visitedPairs >= counts->exactPairs);
+  CHECK(counts->rowTiles == 7);
+  CHECK_THAT(counts->support, Catch::Contains("class A"));
+  Result<compiler::TileCounts> wide =
+      compiler::countTiles(request, {{"Tq", 100}, {"Tk", 100}}, {{"W", 1000}});
+  REQUIRE(wide.ok());
+  CHECK(wide->exactPairs == 100 * 101 / 2);
+  CHECK(wide->fullPairs > 0);
+}
