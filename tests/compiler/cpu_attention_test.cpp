@@ -123,6 +123,8 @@ TEST_CASE("f32 attention of irregular shapes", "[cpu]") {
       {{.bm = 48, .bn = 24, .d = 1, .dv = 33, .group = 3, .causal = true}, {1, 100, 61, 3, 1}},
       {{.bm = 16, .bn = 32, .d = 64, .dv = 64, .group = 1, .causal = true, .softcap = true},
        {1, 37, 129, 1, 1}},
+      // Four vectors of rows: edge tiles are cut short by pairs of vectors.
+      {{.bm = 64, .bn = 48, .d = 24, .dv = 20, .group = 1, .causal = true}, {1, 130, 151, 1, 1}},
       {{.bm = 64, .bn = 64, .d = 96, .dv = 128, .group = 1, .causal = false}, {1, 1, 200, 1, 1}},
   };
   for (const Isa &isa : hostIsas())
@@ -145,7 +147,7 @@ TEST_CASE("bf16 and f16 attention", "[cpu]") {
       for (const char *element : {"bf16", "f16"}) {
         if (dot && std::string(element) == "f16")
           continue;
-        AttentionText text{.bm = 32, .bn = 32, .d = 72, .dv = 80, .group = 2, .causal = true};
+        AttentionText text{.bm = 64, .bn = 32, .d = 72, .dv = 80, .group = 2, .causal = true};
         text.element = element;
         INFO(isa.name() << " " << dot << " " << element);
         auto [o, lse] = errors(text, {1, 50, 77, 2, 1}, isa, Blocking{2, 4});

@@ -172,4 +172,17 @@ Value Evaluator::clipOfSources(Value tile, int64_t dim) {
   return clip;
 }
 
+LaneRanges Evaluator::rangesOf(Value tile) {
+  if (auto place = locals.find(tile); place != locals.end())
+    return place->second.ranges;
+  auto map = tile.getDefiningOp<tile::MapOp>();
+  if (!map || rows.count(tile))
+    return {};
+  for (Value input : map.getInputs())
+    if (typeOf(input).getRank() == 2)
+      if (LaneRanges ranges = rangesOf(input))
+        return ranges;
+  return {};
+}
+
 } // namespace heddle::compiler::cpu

@@ -54,6 +54,8 @@ public:
   Value clipOf(Value tile, int64_t dim);
   /// The same by the tile's op, whatever its place.
   Value clipOfSources(Value tile, int64_t dim);
+  /// Ranges of the tiles in scratch that a tile is made from, point by point; none: all of it.
+  LaneRanges rangesOf(Value tile);
   Value reportUnsupported(mlir::Operation *op, const char *reason);
 
 private:

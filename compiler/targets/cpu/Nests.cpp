@@ -97,6 +97,17 @@ bool NestEmitter::joins(const NestGroup &group, Operation *op) {
     if (auto other = dyn_cast<tile::ReduceOp>(sink))
       if (reduction && other.getDim() != reduction.getDim())
         return false;
+  // A nest runs over the ranges of its operands: all of its sinks have them, or none.
+  auto ranged = [&](Operation *sink) {
+    return llvm::any_of(tileOperands(sink), [&](Value operand) {
+      return typeOf(operand).getRank() == 2 &&
+             (evaluator.rangesOf(operand) ||
+              llvm::is_contained(group.sinks, operand.getDefiningOp()));
+    });
+  };
+  if (evaluator.rangesOf(visited(group.sinks[0])) || ranged(group.sinks[0]))
+    if (!ranged(op))
+      return false;
   // A result may overwrite what the group still reads only at the same point.
   for (Value result : op->getResults())
     if (auto place = evaluator.locals.find(result); place != evaluator.locals.end())
@@ -151,6 +162,7 @@ struct NestEmitter::Nest {
   int64_t others = 1;  ///< extent of the other dimension
   Value clip;          ///< of the other dimension, null: none
   int64_t blockVectors = 1, blockOthers = 1;
+  LaneRanges ranges;                     ///< of the other dimension, by groups of vectors
   bool unrolled = false;                 ///< the other dimension, because of splats
   SmallVector<tile::ReduceOp> carried;   ///< reductions along the other dimension
   SmallVector<tile::ReduceOp> across;    ///< reductions along the lanes
@@ -169,6 +181,8 @@ struct NestEmitter::Nest {
     return point;
   }
   void finish();
+  void findRanges(ArrayRef<tile::MmaOp> products);
+  bool loopsOverRanges() const;
 };
 
 NestEmitter::Nest::Nest(NestEmitter &emitter, const NestGroup &group)
@@ -209,8 +223,43 @@ NestEmitter::Nest::Nest(NestEmitter &emitter, const NestGroup &group)
                  : dot            ? 1
                                   : emitter.blocking.vectors;
   blockOthers = products.empty() || dot ? 1 : emitter.blocking.others;
+  findRanges(products);
+  if (ranges) { // fewer vectors a block, so that each block has a range of its own
+    blockVectors = ranges.vectors;
+    blockOthers *= products.empty() ? 1 : 2;
+  }
   if (pairs)
     blockOthers += blockOthers % 2;
+}
+
+/// Ranges that the nest's masks give, or that its operands have.
+void NestEmitter::Nest::findRanges(ArrayRef<tile::MmaOp> products) {
+  if (unrolled)
+    return;
+  for (Operation *sink : group.sinks)
+    for (Value operand : tileOperands(sink))
+      if (typeOf(operand).getRank() == 2 &&
+          !llvm::is_contained(group.sinks, operand.getDefiningOp()))
+        if (LaneRanges found = evaluator.rangesOf(operand); found && !ranges)
+          ranges = found;
+  auto map = dyn_cast<tile::MapOp>(group.sinks[0]);
+  bool inEdge = map && isa<tile::ForOp>(map->getParentOp()) &&
+                cast<tile::ForOp>(map->getParentOp()).getKind() == tile::LoopKind::Edge;
+  int64_t half = std::max<int64_t>(emitter.blocking.vectors / 2, 1);
+  if (ranges || !inEdge || products.empty() || vectors <= half)
+    return;
+  // Everything else in the nest must be made from the masked tile, or it would be cut as well.
+  for (Operation *sink : ArrayRef<Operation *>(group.sinks).drop_front())
+    if (!llvm::is_contained(sink->getOperands(), map.getResult(0)))
+      return;
+  if (SmallVector<MaskBound> bounds = maskBounds(map, lanes); !bounds.empty())
+    ranges = emitRanges(e, evaluator.scalars, bounds, type.getDim(lanes), others, half);
+}
+
+/// Whether the loop over the other dimension is the one that has the ranges; a product of a ranged
+/// operand has them along its sum instead.
+bool NestEmitter::Nest::loopsOverRanges() const {
+  return ranges && !isa<tile::MmaOp>(group.sinks[0]);
 }
 
 Value NestEmitter::Nest::combine(tile::ReduceOp reduce, Value a, Value b) {
@@ -310,7 +359,7 @@ Values NestEmitter::Nest::overOthers(ArrayRef<Coord> laneCoords, Values values) 
       return body(laneCoords, index, count, -1, carriedIn);
     };
   };
-  if (!clip) {
+  if (!clip && !loopsOverRanges()) {
     int64_t full = others / blockOthers * blockOthers;
     if (full > 0)
       values = e.loop(e.integer(0), e.integer(full), blockOthers, values, block(blockOthers));
@@ -318,10 +367,18 @@ Values NestEmitter::Nest::overOthers(ArrayRef<Coord> laneCoords, Values values) 
       values = body(laneCoords, e.integer(full), others - full, -1, values);
     return values;
   }
-  Value end = e.maxIndex(e.minIndex(clip, e.integer(others)), e.integer(0));
-  Value rest = arith::RemUIOp::create(e.builder, e.loc, end, e.integer(blockOthers));
+  Value begin = e.integer(0), end = e.integer(others);
+  if (clip)
+    end = e.maxIndex(e.minIndex(clip, end), e.integer(0));
+  if (loopsOverRanges()) {
+    auto [lo, hi] = ranges.bounds[laneCoords[0].number / ranges.vectors];
+    begin = e.minIndex(lo, end); // even, or the odd end of an empty loop
+    end = e.minIndex(hi, end);
+  }
+  Value length = arith::SubIOp::create(e.builder, e.loc, end, begin);
+  Value rest = arith::RemUIOp::create(e.builder, e.loc, length, e.integer(blockOthers));
   Value full = arith::SubIOp::create(e.builder, e.loc, end, rest);
-  values = e.loop(e.integer(0), full, blockOthers, values, block(blockOthers));
+  values = e.loop(begin, full, blockOthers, values, block(blockOthers));
   if (blockOthers == 1)
     return values;
   // A pair whose second half is cut off is written by the last, odd step.
@@ -331,7 +388,7 @@ Values NestEmitter::Nest::overOthers(ArrayRef<Coord> laneCoords, Values values) 
     });
   });
   if (pairs && blockOthers > 2) {
-    Value odd = arith::RemUIOp::create(e.builder, e.loc, end, e.integer(2));
+    Value odd = arith::RemUIOp::create(e.builder, e.loc, rest, e.integer(2));
     Value even = arith::SubIOp::create(e.builder, e.loc, end, odd);
     values = e.loop(full, even, 2, values, block(2));
     full = even;
@@ -351,11 +408,13 @@ void NestEmitter::Nest::finish() {
     }
     evaluator.rows[reduce.getResult()] = place;
   }
-  if (clip)
-    for (Operation *sink : group.sinks)
-      for (Value result : sink->getResults())
-        if (auto place = evaluator.locals.find(result); place != evaluator.locals.end())
-          place->second.clip[1 - lanes] = clip;
+  for (Operation *sink : group.sinks)
+    for (Value result : sink->getResults())
+      if (auto place = evaluator.locals.find(result); place != evaluator.locals.end()) {
+        place->second.clip[1 - lanes] = clip;
+        if (loopsOverRanges())
+          place->second.ranges = ranges;
+      }
 }
 
 void NestEmitter::Nest::emit() {

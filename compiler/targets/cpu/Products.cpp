@@ -104,8 +104,13 @@ void Evaluator::outerProduct(tile::MmaOp op) {
   else if (clip != otherClip)
     clip = e.minIndex(clip, otherClip);
   int64_t extent = cast<TileType>(roles.lanes.getType()).getDim(roles.lanesSum);
-  Value end = clip ? e.minIndex(clip, e.integer(extent)) : e.integer(extent);
-  Values sums = e.loop(e.integer(0), end, pairs ? 2 : 1, start, [&](Value c, ValueRange carried) {
+  Value begin = e.integer(0), end = clip ? e.minIndex(clip, e.integer(extent)) : e.integer(extent);
+  if (LaneRanges ranges = rangesOf(roles.lanes)) { // the block's vectors are of one group
+    auto [lo, hi] = ranges.bounds[block.lanes[0].number / ranges.vectors];
+    begin = lo;
+    end = e.minIndex(end, hi);
+  }
+  Values sums = e.loop(begin, end, pairs ? 2 : 1, start, [&](Value c, ValueRange carried) {
     pushScope();
     Coord sum = element(c);
     Values vectors, next(carried.begin(), carried.end());

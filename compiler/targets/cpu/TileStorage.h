@@ -5,6 +5,7 @@
 //   rows     SSA vectors: 1-d tiles such as m, l; by lanes, or one splat vector per element
 #pragma once
 
+#include "compiler/targets/cpu/MaskRanges.h"
 #include "compiler/targets/cpu/VectorBuilder.h"
 #include "ir/tile/TileDialect.h"
 
@@ -48,6 +49,7 @@ struct LocalPlace {
   int64_t offset = 0, bytes = 0; ///< in scratch
   int64_t strides[2] = {1, 1};   ///< of the dimensions, in elements (pairs: in pairs)
   Values clip;                   ///< per dimension: elements that were made, null: all
+  LaneRanges ranges;             ///< parts that were made, by groups of vectors; none: all
   tile::PairsAttr pairs;         ///< null: plain
 };
 
