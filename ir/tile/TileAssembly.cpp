@@ -116,4 +116,29 @@ void printNames(AsmPrinter &printer, ArrayAttr names) {
   printer << "]";
 }
 
+ParseResult parseRegionWithYield(OpAsmParser &parser, OperationState &state,
+                                 ArrayRef<OpAsmParser::Argument> arguments) {
+  Region *body = state.addRegion();
+  if (parser.parseRegion(*body, arguments))
+    return failure();
+  if (body->empty())
+    body->emplaceBlock();
+  Block &block = body->front();
+  if (block.empty() || !block.back().hasTrait<OpTrait::IsTerminator>()) {
+    OpBuilder builder(parser.getContext());
+    builder.setInsertionPointToEnd(&block);
+    YieldOp::create(builder, parser.getEncodedSourceLoc(parser.getCurrentLocation()));
+  }
+  return success();
+}
+
+void printRegionBody(OpAsmPrinter &printer, Region &region, bool terminator) {
+  printer << " ";
+  printer.printRegion(region, /*printEntryBlockArgs=*/false, terminator);
+}
+
+void printOtherAttributes(OpAsmPrinter &printer, Operation *op, ArrayRef<StringRef> shown) {
+  printer.printOptionalAttrDictWithKeyword(op->getAttrs(), shown);
+}
+
 } // namespace heddle::tile

@@ -29,4 +29,13 @@ void printPermutation(mlir::AsmPrinter &printer, mlir::Operation *,
 mlir::ParseResult parseNames(mlir::AsmParser &parser, mlir::ArrayAttr &names);
 void printNames(mlir::AsmPrinter &printer, mlir::ArrayAttr names);
 
+/// A region with these arguments; a missing terminator becomes an empty tile.yield.
+mlir::ParseResult parseRegionWithYield(mlir::OpAsmParser &parser, mlir::OperationState &state,
+                                       llvm::ArrayRef<mlir::OpAsmParser::Argument> arguments);
+void printRegionBody(mlir::OpAsmPrinter &printer, mlir::Region &region, bool terminator);
+
+/// `attributes {..}` with all but those that the op's own text shows.
+void printOtherAttributes(mlir::OpAsmPrinter &printer, mlir::Operation *op,
+                          llvm::ArrayRef<llvm::StringRef> shown);
+
 } // namespace heddle::tile

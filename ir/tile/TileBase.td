@@ -131,6 +131,37 @@ def Tile_PairsAttr : Tile_Attr<"Pairs", "pairs"> {
   let genVerifyDecl = 1;
 }
 
+def Tile_DistAttr : Tile_Attr<"Dist", "dist"> {
+  let summary = "reg, tmem: (thread, value) -> element, as ir/layout writes it";
+  let description = [{
+    `#tile.dist<"((4,8),(2,2)):((32,1),(16,8))">`, the accumulator of m16n8: thread 4 * r + c holds row r,
+    columns 2c and 2c + 1, and so on. Elements are numbered with dimension 0 fastest. Stride 0 is
+    replication; without it each element is covered once.
+  }];
+  let parameters = (ins StringRefParameter<"layout in the text of ir/layout">:$text);
+  let hasCustomAssemblyFormat = 1;
+  let genVerifyDecl = 1;
+  let extraClassDeclaration = [{
+    static DistAttr get(::mlir::MLIRContext *context, const ::heddle::layout::Layout &layout);
+    ::heddle::layout::Layout getLayout() const;
+  }];
+}
+
+def Tile_MemAttr : Tile_Attr<"Mem", "mem"> {
+  let summary = "smem, local: coordinate -> offset in elements, swizzled or padded, as ir/layout writes it";
+  let description = [{
+    `#tile.mem<"S<3,3,3> o (64,64):(64,1)">`: one mode for each dimension of the tile; no two elements
+    share an offset.
+  }];
+  let parameters = (ins StringRefParameter<"layout in the text of ir/layout">:$text);
+  let hasCustomAssemblyFormat = 1;
+  let genVerifyDecl = 1;
+  let extraClassDeclaration = [{
+    static MemAttr get(::mlir::MLIRContext *context, const ::heddle::layout::SwizzledLayout &layout);
+    ::heddle::layout::SwizzledLayout getLayout() const;
+  }];
+}
+
 def Tile_RoleAttr : Tile_Attr<"Role", "role"> {
   let summary = "one role of a kernel: `count` instances of `warps` warps with `regs` registers each";
   let parameters = (ins "::mlir::StringAttr":$name, "int64_t":$count, "int64_t":$warps,

@@ -2,6 +2,7 @@
 // Register with `registry.insert<heddle::tile::TileDialect>()`.
 #pragma once
 
+#include "ir/layout/Swizzle.h"
 #include "ir/tile/TileFormula.h"
 
 #include "mlir/Bytecode/BytecodeOpInterface.h"

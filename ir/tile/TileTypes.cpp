@@ -1,6 +1,6 @@
 // Types and layout attributes of the tile dialect: text, and what a well-formed one is.
 //   !tile.tile<64x128xf32, #tile.lanes<dim = 0, 16>, local>
-#include "ir/tile/TileDialect.h"
+#include "ir/tile/TileLayouts.h"
 
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/TypeSwitch.h"
@@ -66,15 +66,6 @@ ParseResult parseBlock(AsmParser &parser, SmallVectorImpl<int64_t> &shape, Type 
                  parser.parseType(element));
 }
 
-/// The largest dimension that a layout names; -1 if it names none.
-int64_t lastDim(Attribute layout) {
-  if (LanesAttr lanes = dyn_cast<LanesAttr>(layout))
-    return lanes.getDim();
-  if (PairsAttr pairs = dyn_cast<PairsAttr>(layout))
-    return std::max(pairs.getLanes(), pairs.getPacked());
-  return -1;
-}
-
 } // namespace
 
 //===------------------------------------------------------------------------------------------===//
@@ -107,13 +98,7 @@ LogicalResult TileType::verify(EmitError emitError, ArrayRef<int64_t> shape, Typ
     return failure();
   if ((space != Space::Unplaced) != static_cast<bool>(layout))
     return emitError() << "tile has a layout or a space alone, expected both or neither";
-  if (layout && lastDim(layout) >= static_cast<int64_t>(shape.size()))
-    return emitError() << "layout " << layout << " names dimension " << lastDim(layout)
-                       << " of a tile of rank " << shape.size();
-  if (layout && isa<StridedAttr>(layout) != (space == Space::Global))
-    return emitError() << "#tile.strided and space global belong together: the tile stays where "
-                          "its view has it";
-  return success();
+  return layout ? verifyLayout(emitError, shape, layout, space) : success();
 }
 
 Type TileType::parse(AsmParser &parser) {
@@ -239,23 +224,8 @@ void RingType::print(AsmPrinter &printer) const {
 }
 
 //===------------------------------------------------------------------------------------------===//
-// Attributes
+// role
 //===------------------------------------------------------------------------------------------===//
-
-LogicalResult LanesAttr::verify(EmitError emitError, int64_t dim, int64_t width) {
-  if (dim < 0 || width <= 0)
-    return emitError() << "lanes along dimension " << dim << " of width " << width
-                       << ", expected a dimension from 0 on and a positive width";
-  return success();
-}
-
-LogicalResult PairsAttr::verify(EmitError emitError, int64_t lanes, int64_t width, int64_t packed,
-                                int64_t count) {
-  if (lanes < 0 || packed < 0 || lanes == packed || width <= 0 || count <= 1)
-    return emitError() << "pairs need two different dimensions, a positive width and a count of at "
-                          "least 2";
-  return success();
-}
 
 LogicalResult RoleAttr::verify(EmitError emitError, StringAttr name, int64_t count, int64_t warps,
                                int64_t regs) {

@@ -59,10 +59,12 @@ LogicalResult verifyAccess(Operation *op, ViewType view, std::optional<TileType>
   if (static_cast<int64_t>(valid.size()) > rank)
     return op->emitOpError() << "has " << valid.size() << " valid counts for " << rank
                              << " dimensions";
+  for (int64_t dim = 0; dim < rank; ++dim)
+    if (staticOffsets[dim] < 0 && !ShapedType::isDynamic(staticOffsets[dim]))
+      return op->emitOpError() << "starts at " << staticOffsets[dim] << " in dimension " << dim
+                               << ", expected an offset from 0 on";
   for (int64_t dim = valid.size(); dim < rank; ++dim) {
     int64_t extent = view.getShape()[dim], offset = staticOffsets[dim];
-    if (offset < 0 && !ShapedType::isDynamic(offset))
-      return op->emitOpError() << "starts at " << offset << " in dimension " << dim;
     if (ViewType::isDynamic(extent))
       continue;
     int64_t end = tile->getDim(dim) + (ShapedType::isDynamic(offset) ? 0 : offset);

@@ -103,11 +103,11 @@ tile.program @unfilled {
   tile.kernel @a grid(%i = 1) stage(abstract) {
     %T = tile.scalar "T" : index
     %v = tile.view "v" [:, :] : !tile.view<?x8xf32>
-    // expected-note @+1 {{loaded here}}
+    // expected-note @+1 {{clipped here}}
     %V = tile.load %v[%i, 0] valid(%T) : !tile.view<?x8xf32> -> !tile.tile<16x8xf32>
     %P = tile.fill 0.0 : !tile.tile<16x16xf32>
     %Z = tile.fill 0.0 : !tile.tile<16x8xf32>
-    // expected-error @+1 {{contracts dimension 'j', beyond whose valid elements an operand is unspecified; 0 x NaN is NaN: fill 0 or mask}}
+    // expected-error @+1 {{contracts dimension 'j', beyond whose valid elements an operand is unspecified; fill 0 or mask with arith.select}}
     %O = tile.mma %P[i, j], %V[j, e] init %Z[i, e] contract(j) : !tile.tile<16x16xf32>, !tile.tile<16x8xf32>, !tile.tile<16x8xf32>
   }
 }
@@ -121,7 +121,7 @@ tile.program @filledWrong {
   tile.kernel @a grid(%i = 1) stage(abstract) {
     %T = tile.scalar "T" : index
     %v = tile.view "v" [:, :] : !tile.view<?x8xf32>
-    // expected-note @+1 {{loaded here}}
+    // expected-note @+1 {{clipped here}}
     %V = tile.load %v[%i, 0] valid(%T) fill -inf : !tile.view<?x8xf32> -> !tile.tile<16x8xf32>
     %W = tile.reshape %V permute(1, 0) : !tile.tile<16x8xf32> -> !tile.tile<8x16xf32>
     %P = tile.fill 0.0 : !tile.tile<16x16xf32>
@@ -143,6 +143,116 @@ tile.program @unspecifiedRows {
     %V = tile.load %v[%i, 0] valid(%T) : !tile.view<?x8xf32> -> !tile.tile<16x8xf32>
     %Z = tile.fill 0.0 : !tile.tile<16x16xf32>
     %O = tile.mma %V[i, d], %V[j, d] init %Z[i, j] contract(d) : !tile.tile<16x8xf32>, !tile.tile<16x8xf32>, !tile.tile<16x16xf32>
+  }
+}
+
+// -----
+
+// Rule 3: a product with zero rows is zero, its exponential is not: the sum needs the mask.
+tile.program @unmasked {
+  tile.extent "T"
+  tile.tensor "k" : f32[T, 8]
+  tile.kernel @a grid(%i = 1) stage(abstract) {
+    %T = tile.scalar "T" : index
+    %k = tile.view "k" [:, :] : !tile.view<?x8xf32>
+    // expected-note @+1 {{clipped here}}
+    %K = tile.load %k[%i, 0] valid(%T) fill 0.0 : !tile.view<?x8xf32> -> !tile.tile<16x8xf32>
+    %Q = tile.fill 1.0 : !tile.tile<4x8xf32>
+    %Z = tile.fill 0.0 : !tile.tile<4x16xf32>
+    %l = tile.fill 0.0 : !tile.tile<4xf32>
+    %S = tile.mma %Q[i, d], %K[j, d] init %Z[i, j] contract(d) : !tile.tile<4x8xf32>, !tile.tile<16x8xf32>, !tile.tile<4x16xf32>
+    %s = tile.reduce sum %S dim(1) init %l : !tile.tile<4x16xf32>, !tile.tile<4xf32>
+    %P = tile.map (%x = %S[i, j]) -> [i, j] : (!tile.tile<4x16xf32>) -> !tile.tile<4x16xf32> {
+      %e = math.exp2 %x : f32
+      tile.yield %e : f32
+    }
+    // expected-error @+1 {{runs along dimension 1, beyond whose valid elements an operand is not 0}}
+    %sum = tile.reduce sum %P dim(1) init %l : !tile.tile<4x16xf32>, !tile.tile<4xf32>
+  }
+}
+
+// -----
+
+// Rule 3: an unspecified element spoils a maximum, also through a map.
+tile.program @maximum {
+  tile.extent "T"
+  tile.tensor "x" : f32[T]
+  tile.kernel @a grid(%i = 1) stage(abstract) {
+    %T = tile.scalar "T" : index
+    %x = tile.view "x" [:] : !tile.view<?xf32>
+    // expected-note @+1 {{clipped here}}
+    %X = tile.load %x[%i] valid(%T) : !tile.view<?xf32> -> !tile.tile<16xf32>
+    %Y = tile.map (%a = %X[i]) -> [i] : (!tile.tile<16xf32>) -> !tile.tile<16xf32> {
+      %b = arith.mulf %a, %a : f32
+      tile.yield %b : f32
+    }
+    %Z = tile.fill 0.0 : !tile.tile<f32>
+    // expected-error @+1 {{an operand is unspecified}}
+    %m = tile.reduce max %Y dim(0) init %Z : !tile.tile<16xf32>, !tile.tile<f32>
+  }
+}
+
+// -----
+
+// Rule 3: masked, scaled and decayed elements are fine, and so is what a full loop loads.
+tile.program @harmless {
+  tile.extent "T"
+  tile.tensor "x" : f32[T]
+  tile.kernel @a grid(%i = 1) stage(abstract) {
+    %T = tile.scalar "T" : index
+    %x = tile.view "x" [:] : !tile.view<?xf32>
+    %zero = arith.constant 0.0 : f32
+    %Z = tile.fill 0.0 : !tile.tile<f32>
+    %X = tile.load %x[%i] valid(%T) : !tile.view<?xf32> -> !tile.tile<16xf32>
+    %masked = tile.map (%a = %X[i]) -> [i] : (!tile.tile<16xf32>) -> !tile.tile<16xf32> {
+      %c = arith.cmpf ogt, %a, %zero : f32
+      %b = arith.select %c, %a, %zero : f32
+      %e = math.exp2 %b : f32
+      tile.yield %e : f32
+    }
+    %1 = tile.reduce sum %masked dim(0) init %Z : !tile.tile<16xf32>, !tile.tile<f32>
+    %Y = tile.load %x[%i] valid(%T) fill 0.0 : !tile.view<?xf32> -> !tile.tile<16xf32>
+    %scan = tile.scan sum %Y dim(0) : !tile.tile<16xf32>
+    %decayed = tile.map (%a = %Y[i], %b = %scan[i]) -> [i] : (!tile.tile<16xf32>, !tile.tile<16xf32>) -> !tile.tile<16xf32> {
+      %e = math.exp2 %b : f32
+      %c = arith.mulf %a, %e : f32
+      %d = arith.negf %c : f32
+      tile.yield %d : f32
+    }
+    %2 = tile.reduce sum %decayed dim(0) init %Z : !tile.tile<16xf32>, !tile.tile<f32>
+    %3 = tile.for %j = [%i, %T) step 16 iter(%s = %Z) kind(full) -> (!tile.tile<f32>) {
+      %V = tile.load %x[%j] valid(%T) : !tile.view<?xf32> -> !tile.tile<16xf32>
+      %t = tile.reduce sum %V dim(0) init %s : !tile.tile<16xf32>, !tile.tile<f32>
+      tile.yield %t : !tile.tile<f32>
+    }
+  }
+}
+
+// -----
+
+// Kernels write results and buffers only.
+tile.program @input {
+  tile.tensor "x" : f32[16]
+  tile.kernel @a grid(%i = 1) stage(abstract) {
+    %x = tile.view "x" [:] : !tile.view<16xf32>
+    %z = tile.fill 0.0 : !tile.tile<16xf32>
+    // expected-error @+1 {{writes the input 'x', expected a result or a buffer}}
+    tile.store %z, %x[0] : !tile.tile<16xf32> -> !tile.view<16xf32>
+  }
+}
+
+// -----
+
+// Views do not flow through loops.
+tile.program @carried {
+  tile.extent "T"
+  tile.tensor "x" : f32[T]
+  tile.kernel @a grid(%i = 1) stage(abstract) {
+    %x = tile.view "x" [:] : !tile.view<?xf32>
+    // expected-error @+1 {{expected tiles, scalars or tokens; name views and rings where they are used}}
+    %y = tile.for %j = [%i, %i) step 16 iter(%z = %x) -> (!tile.view<?xf32>) {
+      tile.yield %z : !tile.view<?xf32>
+    }
   }
 }
 

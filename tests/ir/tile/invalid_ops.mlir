@@ -22,6 +22,29 @@ module attributes {t = #tile.lanes<dim = 0, 0>} {}
 // expected-error @+1 {{pairs need two different dimensions}}
 module attributes {t = #tile.pairs<lanes = 1, width = 16, packed = 1, count = 2>} {}
 // -----
+// Rule 4: a distribution covers each element.
+// expected-error @+1 {{covers 64 elements of a tile of 128, expected each once}}
+module attributes {t = !tile.tile<16x8xf32, #tile.dist<"((4,8),2):((16,1),8)">, reg>} {}
+// -----
+// Rule 4: once, apart from replicas of stride 0.
+// expected-error @+1 {{covers 128 elements, some of them twice, of a tile of 128}}
+module attributes {t = !tile.tile<16x8xf32, #tile.dist<"((4,8),(2,2)):((32,1),(16,7))">, reg>} {}
+// -----
+module attributes {test.t = !tile.tile<8xf32, #tile.dist<"((4,8),2):((0,1),0)">, reg>} {}
+// -----
+// Rule 4: offsets in memory differ.
+// expected-error @+1 {{gives two elements one offset}}
+module attributes {t = !tile.tile<64x72xf32, #tile.mem<"(64,72):(64,1)">, smem>} {}
+// -----
+// expected-error @+1 {{does not have the tile's extents, expected a mode for each dimension}}
+module attributes {t = !tile.tile<64x72xf32, #tile.mem<"(64,64):(64,1)">, smem>} {}
+// -----
+// expected-error @+1 {{gives offsets in memory, space reg has none; expected smem or local}}
+module attributes {t = !tile.tile<64x72xf32, #tile.mem<"(64,72):(72,1)">, reg>} {}
+// -----
+// expected-error @+1 {{distributes over threads, space smem is not theirs; expected reg or tmem}}
+module attributes {t = !tile.tile<8xf32, #tile.dist<"8:1">, smem>} {}
+// -----
 // expected-error @+1 {{access 'sparse' is none of dense, paged, wrap, list}}
 module attributes {t = !tile.view<?xf32, sparse>} {}
 // -----
@@ -88,6 +111,12 @@ func.func @f(%q: !tile.view<?x8xf32>, %n: index) {
 func.func @f(%q: !tile.view<?x8xf32>, %n: index) {
   // expected-error @+1 {{reaches element 12 of dimension 1 whose extent is 8; say how many with valid(..)}}
   %t = tile.load %q[%n, 4] : !tile.view<?x8xf32> -> !tile.tile<4x8xf32>
+  return
+}
+// -----
+func.func @f(%q: !tile.view<?x8xf32>, %n: index) {
+  // expected-error @+1 {{starts at -1 in dimension 0, expected an offset from 0 on}}
+  %t = tile.load %q[-1, 0] valid(%n) : !tile.view<?x8xf32> -> !tile.tile<4x8xf32>
   return
 }
 // -----

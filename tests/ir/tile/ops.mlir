@@ -158,6 +158,11 @@ tile.program @concrete {
     %R = tile.convert %K : !tile.tile<64x16xbf16, #tile.strided, global> -> !Kreg
     // CHECK: -> <64x16xbf16, #tile.pairs<lanes = 1, width = 16, packed = 0, count = 2>, local>
     %L = tile.convert %R : !Kreg -> !Klocal
+    // CHECK: -> <64x16xbf16, #tile.mem<"S<1,3,3> o (64,16):(16,1)">, local>
+    %M = tile.convert %R : !Kreg -> !tile.tile<64x16xbf16, #tile.mem<"S<1,3,3> o (64, 16):(16, 1)">, local>
+    // CHECK: -> <64x16xbf16, #tile.dist<"((8,4),(8,4)):((1,8),(32,256))">, reg>
+    %D = tile.convert %M : !tile.tile<64x16xbf16, #tile.mem<"S<1,3,3> o (64,16):(16,1)">, local>
+        -> !tile.tile<64x16xbf16, #tile.dist<"((8,4),(8,4)):((1,8),(32,256))">, reg>
     // CHECK: tile.convert %{{.*}} free
     %F = tile.convert %R free : !Kreg -> !Kreg
   }
