@@ -111,7 +111,7 @@ nlohmann::json machineJson(const Machine &machine) {
 
 int compileEntry(heddle_bytes text, heddle_sink sink, void *user) {
   return answer(sink, user, [&]() -> Result<std::string> {
-    HEDDLE_TRY(request, Request::parse(view(text)));
+    HEDDLE_TRY(request, readRequest(text));
     HEDDLE_TRY(artifact, compile(request));
     HEDDLE_CHECK(artifact.validate());
     return artifact.serialize();
@@ -131,14 +131,14 @@ int showEntry(heddle_bytes text, heddle_bytes station, heddle_sink sink, void *u
   return answer(sink, user, [&]() -> Result<std::string> {
     if (station.size == 0)
       return fmt::format("{}\n", fmt::join(stations(), "\n"));
-    HEDDLE_TRY(request, Request::parse(view(text)));
+    HEDDLE_TRY(request, readRequest(text));
     return show(request, std::string(view(station)));
   });
 }
 
 int enumerateEntry(heddle_bytes text, heddle_sink sink, void *user) {
   return answer(sink, user, [&]() -> Result<std::string> {
-    HEDDLE_TRY(request, Request::parse(view(text)));
+    HEDDLE_TRY(request, readRequest(text));
     HEDDLE_TRY(schedules, enumerate(request));
     std::string lines;
     for (const Schedule &schedule : schedules)
@@ -150,7 +150,7 @@ int enumerateEntry(heddle_bytes text, heddle_sink sink, void *user) {
 int explainEntry(heddle_bytes text, const heddle_compiler_call *call, heddle_sink sink,
                  void *user) {
   return answer(sink, user, [&]() -> Result<std::string> {
-    HEDDLE_TRY(request, Request::parse(view(text)));
+    HEDDLE_TRY(request, readRequest(text));
     return explainReport(request, *call);
   });
 }
@@ -158,7 +158,7 @@ int explainEntry(heddle_bytes text, const heddle_compiler_call *call, heddle_sin
 int checkEntry(heddle_bytes text, const heddle_compiler_call *call,
                const heddle_compiler_check *options, heddle_sink sink, void *user) {
   return answer(sink, user, [&]() -> Result<std::string> {
-    HEDDLE_TRY(request, Request::parse(view(text)));
+    HEDDLE_TRY(request, readRequest(text));
     return checkReport(request, *call, *options);
   });
 }
@@ -166,7 +166,7 @@ int checkEntry(heddle_bytes text, const heddle_compiler_call *call,
 int tuneEntry(heddle_bytes text, const heddle_compiler_call *call,
               const heddle_compiler_sweep *options, heddle_sink sink, void *user) {
   return answer(sink, user, [&]() -> Result<std::string> {
-    HEDDLE_TRY(request, Request::parse(view(text)));
+    HEDDLE_TRY(request, readRequest(text));
     return tuneReport(request, *call, *options);
   });
 }
@@ -195,7 +195,7 @@ int machinesEntry(heddle_sink sink, void *user) {
 int interpretEntry(heddle_bytes text, const heddle_compiler_call *call, heddle_sink sink,
                    void *user) {
   return answer(sink, user, [&]() -> Result<std::string> {
-    HEDDLE_TRY(request, Request::parse(view(text)));
+    HEDDLE_TRY(request, readRequest(text));
     return runInterpreter(request, *call);
   });
 }

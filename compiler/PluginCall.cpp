@@ -1,7 +1,10 @@
 // Reads what crosses the boundary: texts, tensors, calls.
 #include "compiler/PluginCall.h"
 
+#include "compiler/machine/Machine.h"
+
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 
@@ -36,6 +39,17 @@ Result<ParsedPattern> parsePattern(std::string_view text, std::string_view name)
   if (!pattern.def)
     return Error{ErrorCode::NotFound, why};
   return pattern;
+}
+
+Result<Request> readRequest(heddle_bytes text) {
+  HEDDLE_TRY(request, Request::parse(view(text)));
+  bool named = !request.machine.empty() && request.machine != "host";
+  if (!named || !request.deviceFacts.empty())
+    return request;
+  HEDDLE_TRY(machine, machineOf(request));
+  request.deviceFacts =
+      fmt::format("model {}; features {}", machine.name, fmt::join(machine.features, " "));
+  return request;
 }
 
 Result<TensorView> viewOf(const heddle_compiler_tensor &tensor) {

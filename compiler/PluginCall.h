@@ -24,6 +24,10 @@ struct ParsedPattern {
 /// InvalidPattern with place and notes, or NotFound if the text has no such pattern.
 Result<ParsedPattern> parsePattern(std::string_view text, std::string_view name);
 
+/// The request of a text. One for a named machine gets that machine's features as its facts: the
+/// compiler never asks the processor it runs on.
+Result<Request> readRequest(heddle_bytes text);
+
 Result<TensorView> viewOf(const heddle_compiler_tensor &tensor);
 /// Tensors (inputs), parameters, constants and extents of a call.
 Result<Bindings> bindingsOf(const Request &request, const heddle_compiler_call &call);
