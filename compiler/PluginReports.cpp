@@ -201,7 +201,7 @@ void addVerdicts(Signature &signature, const std::string &text, const std::strin
   if (!request.ok())
     return;
   request->patternName = name;
-  request->deviceFacts = "features avx2 fma";
+  request->deviceFacts = "model any; features avx2 fma";
   Result<Choice> choice = choose(*request);
   if (!choice.ok())
     return;

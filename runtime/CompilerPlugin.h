@@ -84,7 +84,8 @@ public:
                    const std::map<std::string, double> &parameters, const RowList &rows,
                    const std::vector<NamedTensor> &results);
   /// Compares a kernel's results with the definition on the same inputs. `tensors` holds both, by
-  /// name. A JSON object: passed, sampled, rows, total_rows, results [name, max, rms, limit, passed].
+  /// name. A JSON object: passed, sampled, rows, total_rows, results [name, max, rms, limit,
+  /// passed].
   Result<std::string> check(const Request &request, const std::vector<NamedTensor> &tensors,
                             const std::map<std::string, double> &parameters,
                             const CheckSettings &settings);

@@ -19,8 +19,8 @@ struct Problem {
   std::string text;
   std::map<std::string, int64_t> dims;
   DType dtype = DType::F32;
-  std::map<std::string, double> params;
-  std::map<std::string, int64_t> schedule;
+  std::map<std::string, double> params = {};
+  std::map<std::string, int64_t> schedule = {};
 };
 
 std::string softmax(const std::string &arguments, const std::string &clauses,
@@ -134,10 +134,10 @@ std::vector<std::vector<unsigned char>> runAndCheck(const Problem &problem, int 
       found[e] = loadElement(tensors.views[n].dtype, tensors.views[n].data, int64_t(e));
     bool isLse = output->name == "lse";
     compiler::Comparison result =
-        isLse ? compareLse(found.data(), output->values.data(), int64_t(found.size()),
-                           compiler::lseLimit(arithmetic))
-              : compareValues(found.data(), output->values.data(), int64_t(found.size()),
-                              compiler::rmsLimit(arithmetic));
+        isLse ? compiler::compareLse(found.data(), output->values.data(), int64_t(found.size()),
+                                     compiler::lseLimit(arithmetic))
+              : compiler::compareValues(found.data(), output->values.data(), int64_t(found.size()),
+                                        compiler::rmsLimit(arithmetic));
     INFO(problem.text << "result " << output->name << " maxAbs " << result.maxAbs << " rms "
                       << result.rms << " worst " << result.worst);
     REQUIRE(result.pass);

@@ -64,8 +64,7 @@ Result<int> run(const BenchOptions &options) {
     return 0;
   }
   fmt::print("{} {} on {}, {} threads: {}\n", problem.pattern.name, problem.dtypeName(),
-             problem.context->device().name(), problem.context->options().threads,
-             problem.shapeText());
+             problem.context->device().name(), problem.threads(), problem.shapeText());
   fmt::print("  form {}, schedule {}{}\n", json["form"].get<std::string>(), json["schedule"].dump(),
              problem.tuned ? " (tuned)" : "");
   fmt::print("  median {}, fastest {}, spread {:.1f} %\n", timeText(median),

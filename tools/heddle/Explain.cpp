@@ -50,7 +50,7 @@ void print(const Problem &problem, const nlohmann::json &json) {
 Status addRoofline(nlohmann::json &json, const Problem &problem) {
   HEDDLE_TRY(peak, kernelPeak(problem));
   PeakOptions options;
-  options.threads = problem.context->options().threads;
+  options.threads = problem.threads();
   HEDDLE_TRY(read, measurePeak(PeakKind::Read, options));
   double compute = json.value("flops", 0.0) / peak.best * 1e3;
   double memory = json.value("bytes", 0.0) / read.best * 1e3;

@@ -33,7 +33,7 @@ WorkFigures workOf(const nlohmann::json &explained) {
 
 Result<PeakRate> kernelPeak(const Problem &problem) {
   PeakOptions options;
-  options.threads = std::max(1, problem.context->options().threads);
+  options.threads = problem.threads();
   if (problem.dtype == DType::BF16) {
     Result<PeakRate> dot = measurePeak(PeakKind::Bf16Dot, options);
     if (dot.ok())
@@ -49,7 +49,7 @@ nlohmann::json describe(const Problem &problem, const Kernel &kernel) {
           {"device", problem.context->device().name()},
           {"shape", problem.extents},
           {"dtype", problem.dtypeName()},
-          {"threads", problem.context->options().threads},
+          {"threads", problem.threads()},
           {"form", artifact.form},
           {"schedule", artifact.schedule},
           {"tuned", origin.tuned},

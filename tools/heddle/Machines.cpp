@@ -16,9 +16,10 @@ Result<int> run(const ProblemOptions &options) {
   HEDDLE_TRY(context, openContext(options));
   HEDDLE_TRY(text, context->compiler().machines());
   nlohmann::json machines = nlohmann::json::parse(text);
-  machines.insert(machines.begin(), {{"name", "host"},
-                                     {"title", "this computer: " + context->device().facts()},
-                                     {"target", context->device().target()}});
+  machines.insert(machines.begin(),
+                  nlohmann::json::object({{"name", "host"},
+                                          {"title", "this computer: " + context->device().facts()},
+                                          {"target", context->device().target()}}));
   if (options.json) {
     fmt::print("{}\n", machines.dump(1));
     return 0;

@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <sched.h>
 
 #include <algorithm>
 #include <charconv>
@@ -124,6 +125,19 @@ void fillRandom(HostTensor &tensor, uint64_t seed, bool logDecay) {
   }
 }
 
+/// The error with the file's name in place of the one the compiler gives to texts.
+Error withPath(Error error, const std::string &path) {
+  constexpr std::string_view kUnnamed = "pattern.heddle";
+  if (error.where.starts_with(kUnnamed))
+    error.where.replace(0, kUnnamed.size(), path);
+  for (std::string &note : error.notes)
+    if (note.starts_with(kUnnamed))
+      note.replace(0, kUnnamed.size(), path);
+  if (error.where.empty())
+    error.where = path;
+  return error;
+}
+
 Result<std::map<std::string, int64_t>> scheduleOf(const ProblemOptions &options) {
   return parseIntegers("--schedule", options.schedule, 0);
 }
@@ -173,6 +187,13 @@ std::vector<ParameterValue> Problem::launchParameters() const {
   return values;
 }
 
+int Problem::threads() const {
+  if (int given = context->options().threads; given > 0)
+    return given;
+  cpu_set_t allowed;
+  return sched_getaffinity(0, sizeof allowed, &allowed) == 0 ? CPU_COUNT(&allowed) : 1;
+}
+
 std::string Problem::shapeText() const {
   std::string text;
   for (const auto &[name, extent] : extents)
@@ -217,9 +238,7 @@ Result<Problem> resolveProblem(const ProblemOptions &options,
   problem.context = std::move(context);
   Result<Signature> signature = problem.context->signature(problem.pattern.text);
   if (!signature.ok()) { // the compiler knows no file name
-    Error error = signature.error();
-    error.where = error.where.empty() ? problem.pattern.path : error.where;
-    return error;
+    return withPath(signature.error(), problem.pattern.path);
   }
   problem.signature = std::move(*signature);
 

@@ -40,6 +40,8 @@ struct Problem {
 
   /// The run-time parameters, for a launch. Views into `parameters`.
   std::vector<ParameterValue> launchParameters() const;
+  /// Threads the device uses: as given, else as many as the process may.
+  int threads() const;
   /// "B=1 Hq=32 ...": every dim.
   std::string shapeText() const;
   std::string dtypeName() const { return toString(dtype); }

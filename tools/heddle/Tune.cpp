@@ -68,7 +68,7 @@ Result<int> run(const TuneCommandOptions &options) {
   TuneSettings settings;
   settings.budget = options.budget;
   settings.check.seed = options.seed;
-  settings.threads = problem.context->options().threads;
+  settings.threads = problem.threads();
   settings.storeDirectory = problem.context->cache().directory();
   Progress progress("tune " + problem.pattern.name, 1, options.problem.quiet);
   settings.progress = [&](int64_t done, int64_t total, std::string_view note) {
@@ -87,8 +87,11 @@ Result<int> run(const TuneCommandOptions &options) {
   HEDDLE_TRY(explained, problem.context->compiler().explain(problem.request, problem.extents,
                                                             problem.parameters));
   double flops = workOf(nlohmann::json::parse(explained)).flops;
-  if (problem.context->cache().enabled())
+  if (problem.context->cache().enabled()) { // the next run finds the winner and its code
     HEDDLE_CHECK(problem.context->setWinner(problem.request, sweep["winner"]));
+    problem.request.schedule = sweep["winner"].get<std::map<std::string, int64_t>>();
+    HEDDLE_TRY(winner, problem.context->kernel(problem.request));
+  }
   if (options.problem.json)
     fmt::print("{}\n", sweep.dump(1));
   else

@@ -34,7 +34,7 @@ tile.program @causal {
     // CHECK-SAME: kind(full)
     // CHECK: tile.store %[[F]]
     %l = tile.for %j = [%c0, %Tk) step 32 iter(%acc = %l0) kind(any)
-        support(#pattern.expr<{ j <= i }>) at(%i0, %last, %c0, %c0) -> (!R) {
+        support(#pattern.expr<{ j == i }>) at(%i0, %last, %c0, %c0) -> (!R) {
       %n = arith.subi %Tk, %j : index
       %K = tile.load %k[%j, 0] valid(%n) fill 0.0 : !tile.view<?x8xf32> -> !K
       %S = tile.mma %ones[i, d], %K[j, d] init %Z[i, j] contract(d) : !tile.tile<16x8xf32>, !K, !S
