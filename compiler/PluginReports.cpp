@@ -7,6 +7,7 @@
 #include "compiler/Cost.h"
 #include "compiler/Oracle.h"
 #include "compiler/PluginCall.h"
+#include "compiler/PluginSignature.h"
 #include "compiler/machine/Machine.h"
 #include "compiler/schedule/Schedule.h"
 #include "runtime/Key.h"
@@ -105,11 +106,31 @@ std::string problemText(const Request &request, const std::map<std::string, Tens
   return text;
 }
 
+/// Stands in for tensors that are not there, so that extents alone say what a problem costs: zeros
+/// of the right shape, all one element.
+Status addZeros(Bindings &bindings, pattern::DefOp def, const Extents &extents) {
+  static double zero = 0;
+  HEDDLE_TRY(signature, signatureOf(def));
+  for (const Signature::Tensor &tensor : signature.tensors) {
+    if (tensor.isResult || bindings.tensors.contains(tensor.name))
+      continue;
+    HEDDLE_TRY(shape, signature.shapeOf(tensor, extents));
+    TensorView view;
+    view.data = &zero;
+    view.dtype = tensor.fixedDtype ? tensor.dtype : DType::F32;
+    view.rank = static_cast<int>(shape.size());
+    std::copy(shape.begin(), shape.end(), view.shape.begin());
+    bindings.tensors[tensor.name] = view;
+  }
+  return {};
+}
+
 } // namespace
 
 Result<std::string> explainReport(const Request &request, const heddle_compiler_call &call) {
   HEDDLE_TRY(parsed, parsePattern(request.patternText, request.patternName));
   HEDDLE_TRY(bindings, bindingsOf(request, call));
+  HEDDLE_CHECK(addZeros(bindings, parsed.def, extentsOf(call)));
   HEDDLE_TRY(choice, choose(request));
   nlohmann::json json = {{"pattern", parsed.def.getSymName().str()},
                          {"form", choice.form.empty() ? "interpreter" : choice.form},
@@ -201,10 +222,13 @@ void addVerdicts(Signature &signature, const std::string &text, const std::strin
   if (!request.ok())
     return;
   request->patternName = name;
-  request->deviceFacts = "model any; features avx2 fma";
+  request->deviceFacts = "model any; features avx2 fma f16c bmi2";
   Result<Choice> choice = choose(*request);
-  if (!choice.ok())
+  if (!choice.ok()) {
+    for (const char *form : {"attention", "recurrent", "chunked"})
+      signature.notes[form] = "not judged: " + choice.error().message;
     return;
+  }
   if (!choice->form.empty())
     signature.notes[choice->form] = "yes";
   for (const nlohmann::json &refusal : refusalsJson(choice->refused))

@@ -43,7 +43,7 @@ struct Refusal {
 
 struct FormChoice {
   const Form *form = nullptr;
-  std::vector<Refusal> refusals; ///< of the forms before it, "form: reason"
+  std::vector<Refusal> refusals; ///< of every other form, "form: reason"
 };
 
 /// The first form that can lower the pattern, or the one request.form names. Unsupported with all

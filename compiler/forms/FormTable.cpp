@@ -26,6 +26,12 @@ static Error unsupported(pattern::DefOp def, const std::vector<Refusal> &refusal
       "", std::move(notes)};
 }
 
+static void addUnlowered(FormChoice &choice, const std::string &only = "") {
+  for (const char *name : kUnlowered)
+    if (only.empty() || only == name)
+      choice.refusals.push_back({name, "the recurrent and chunked forms are not lowered yet"});
+}
+
 Result<FormChoice> chooseForm(const FormRequest &request) {
   const std::string &wanted = request.request.form;
   FormChoice choice;
@@ -36,13 +42,13 @@ Result<FormChoice> chooseForm(const FormRequest &request) {
     std::string reason = form.refuse(request);
     if (reason.empty()) {
       choice.form = &form;
+      if (known)
+        addUnlowered(choice);
       return choice;
     }
     choice.refusals.push_back({form.name, reason});
   }
-  for (const char *name : kUnlowered)
-    if (known || wanted == name)
-      choice.refusals.push_back({name, "the recurrent and chunked forms are not lowered yet"});
+  addUnlowered(choice, known ? "" : wanted);
   if (choice.refusals.empty())
     return Error{
         ErrorCode::InvalidArgument,

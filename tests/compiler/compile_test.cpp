@@ -279,7 +279,7 @@ TEST_CASE("counted tiles: causal and window") {
   std::shared_ptr<Device> device = cpu();
   Problem problem{softmax(", W = 10", "support { j <= i and i - j < W } weight exp norm sum"),
                   dims(1, 2, 2, 100, 100, 64, 64)};
-  problem.schedule = {{"BM", 16}, {"BN", 32}};
+  problem.schedule = {{"BM", 16}, {"BN", 32}, {"MQ", 1}};
   Request request = requestOf(problem, *device);
   Result<compiler::TileCounts> counts =
       compiler::countTiles(request, {{"Tq", 100}, {"Tk", 100}}, {});

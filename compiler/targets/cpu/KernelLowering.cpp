@@ -8,6 +8,8 @@
 //   %O = mma                    -> a nest of its own
 #include "compiler/targets/cpu/KernelLowering.h"
 
+#include "compiler/targets/cpu/MapLowering.h"
+
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 
@@ -106,6 +108,11 @@ void KernelLowering::lowerScalarOp(Operation *op) {
         return !evaluator.scalars.contains(operand);
       }))
     return void(evaluator.reportUnsupported(op, "an operand of this scalar op was not lowered"));
+  Values operands;
+  for (Value operand : op->getOperands())
+    operands.push_back(evaluator.scalars.lookup(operand));
+  if (Value value = lowerScalarFunction(e, op, operands))
+    return evaluator.scalars.map(op->getResult(0), value);
   e.builder.clone(*op, evaluator.scalars);
 }
 

@@ -108,6 +108,14 @@ Value lowerOp(VectorBuilder &e, Operation *op, ValueRange operands) {
 
 } // namespace
 
+Value lowerScalarFunction(VectorBuilder &e, Operation *op, ValueRange operands) {
+  bool function = isa<math::MathDialect>(op->getDialect()) && !worksOnVectors(op);
+  if (!function || op->getNumResults() != 1 || !op->getResult(0).getType().isF32())
+    return {};
+  Value lanes = lowerOp(e, op, operands);
+  return lanes ? vector::ExtractOp::create(e.builder, e.loc, lanes, int64_t(0)) : Value();
+}
+
 Values lowerMapBody(VectorBuilder &e, tile::MapOp map, ValueRange operands,
                     const IRMapping &scalars) {
   IRMapping values;

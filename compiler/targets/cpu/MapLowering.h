@@ -14,4 +14,8 @@ namespace heddle::compiler::cpu {
 Values lowerMapBody(VectorBuilder &e, tile::MapOp map, ValueRange operands,
                     const mlir::IRMapping &scalars);
 
+/// An elementary function of scalars outside a map (log2(Tk) before the loops): done on vectors, so
+/// that no libm is called. Null for any other op.
+Value lowerScalarFunction(VectorBuilder &e, mlir::Operation *op, ValueRange operands);
+
 } // namespace heddle::compiler::cpu
