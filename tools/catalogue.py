@@ -26,6 +26,18 @@ This page is written from those comments by `tools/catalogue.py`; do not edit it
 """
 
 
+CHOICES = """
+## Design choices
+
+- Title, equation, source and forms are comments of a fixed shape in the pattern's own file, so that a
+  file says all about itself. Rejected: a table beside the files, which goes stale.
+- Scans take and give their state, so that a run may go on where another ended (decoding). Power,
+  Based, log-linear and memory-caching patterns start empty.
+- Gates, norms and skips are maps around the mix and read like the paper. Rejected: inputs prepared
+  by the caller, which would hide half of the mathematics.
+"""
+
+
 def problems(read):
     """What a reader of the catalogue would miss in this file."""
     if read.pattern != read.path.stem:
@@ -50,7 +62,7 @@ def catalogue(library):
     rows = [f"| [{r.pattern}]({r.path.name}) | {r.title} | {cell(r.forms)} | {cell(r.source)} |"
             for r in library]
     equations = [f"**{r.pattern}**\n\n    " + "\n    ".join(r.equation) for r in library]
-    return INTRO + "\n".join(rows) + "\n\n## Equations\n\n" + "\n\n".join(equations) + "\n"
+    return INTRO + "\n".join(rows) + "\n\n## Equations\n\n" + "\n\n".join(equations) + "\n" + CHOICES
 
 
 def main():

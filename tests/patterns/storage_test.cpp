@@ -1,298 +1,156 @@
-// Storage: packed documents, pages, latent and quantised keys and values.
-#include "tests/patterns/Library.h"
-#include "tests/support/Test.h"
+// Where tokens lie must not matter: ring caches, pages in both orders and by row pointers, strided
+// and bf16 views, v as features of k, all against plain dense tensors.
+#include "tests/support/PatternInputs.h"
 
 using namespace heddle;
 using namespace heddle::test;
 
 namespace {
 
-bool causal(const Pair &at) { return at.j <= at.i; }
+const std::string kTypes = "%q: seq<Tq x Hq x D>, %k: seq<Tk x Hk x D>, %v: seq<Tk x Hk x E>";
 
-double scaled(const Problem &p, double dot) { return dot / std::sqrt(double(p.dim("D"))); }
-
-/// Causal attention whose k and v are read by functions of the case.
-Case storedCase(const std::string &name, std::function<void(Problem &)> more,
-                std::function<void(const Problem &, Operands &)> operands) {
-  return {name,
-          [more](Problem &p, int64_t length) {
-            attentionDims(p, length);
-            more(p);
-          },
-          [operands](const Problem &p, Expected &expected) {
-            Operands x = groupedOperands(p);
-            operands(p, x);
-            naiveSoftmax(p, expected, x, causal,
-                         [&](const Pair &, double dot) { return scaled(p, dot); });
-          }};
+PatternRun softmax(const std::string &clauses, const std::string &arguments,
+                   const std::string &types = kTypes) {
+  return PatternRun::text(mixPattern(arguments, clauses + " weight exp norm sum", "o lse", types));
 }
 
-double code(const std::vector<int64_t> &n, int64_t low, int64_t high) {
-  int64_t x = 17;
-  for (int64_t i : n)
-    x = (x * 31 + i * 7 + 3) % 1009;
-  return double(low + x % (high - low + 1));
+Inputs denseInputs(int64_t Tq, int64_t Tk) {
+  Random random(uint64_t(17 + Tk));
+  return {{"q", random.tensor({1, Tq, 4, 6})},
+          {"k", random.tensor({1, Tk, 2, 6})},
+          {"v", random.tensor({1, Tk, 2, 3})}};
 }
 
-std::function<double(const std::vector<int64_t> &)> codes(int64_t low, int64_t high) {
-  return [=](const std::vector<int64_t> &n) { return code(n, low, high); };
-}
-
-Case int8Case() {
-  return storedCase(
-      "kv_int8",
-      [](Problem &p) {
-        p.fillers["k"] = p.fillers["v"] = codes(-127, 127);
-        p.fillers["k_scale"] = p.fillers["v_scale"] = [](const std::vector<int64_t> &n) {
-          return 0.01 + 0.001 * double(n[1] + n[2]);
-        };
-      },
-      [](const Problem &p, Operands &x) {
-        int64_t group = p.dim("Hq") / p.dim("Hk");
-        x.k = [&p, group](int64_t b, int64_t j, int64_t h, int64_t d) {
-          return p.at("k", {b, j, h / group, d}) * p.at("k_scale", {b, j, h / group});
-        };
-        x.v = [&p, group](int64_t b, int64_t j, int64_t h, int64_t e) {
-          return p.at("v", {b, j, h / group, e}) * p.at("v_scale", {b, j, h / group});
-        };
-      });
-}
-
-Case fp8Case() {
-  return storedCase(
-      "kv_fp8", [](Problem &) {},
-      [](const Problem &p, Operands &x) {
-        int64_t group = p.dim("Hq") / p.dim("Hk");
-        x.k = [&p, group](int64_t b, int64_t j, int64_t h, int64_t d) {
-          return p.at("k", {b, j, h / group, d}) * p.at("k_scale", {h / group});
-        };
-        x.v = [&p, group](int64_t b, int64_t j, int64_t h, int64_t e) {
-          return p.at("v", {b, j, h / group, e}) * p.at("v_scale", {h / group});
-        };
-      });
-}
-
-/// Element f of a row packed two to a byte, with groups of three features.
-double unpacked(const Problem &p, const std::string &name, int64_t b, int64_t j, int64_t h,
-                int64_t f) {
-  int64_t byte = int64_t(p.at(name, {b, j, h, f / 2}));
-  int64_t nibble = f % 2 == 0 ? byte & 15 : byte >> 4;
-  return (double(nibble) - p.at(name + "_zero", {b, j, h, f / 3})) *
-         p.at(name + "_scale", {b, j, h, f / 3});
-}
-
-Case int4Case() {
-  return storedCase(
-      "kv_int4",
-      [](Problem &p) {
-        p.dims["D"] = 10;
-        p.dims["Dv"] = 6;
-        p.dims["PK"] = 5;
-        p.dims["PV"] = 3;
-        p.dims["NK"] = 4;
-        p.dims["NV"] = 2;
-        p.params = {{"g", 3.0}};
-        p.fillers["k"] = p.fillers["v"] = codes(0, 255);
-        p.fillers["k_zero"] = p.fillers["v_zero"] = codes(5, 9);
-      },
-      [](const Problem &p, Operands &x) {
-        int64_t group = p.dim("Hq") / p.dim("Hk");
-        x.k = [&p, group](int64_t b, int64_t j, int64_t h, int64_t d) {
-          return unpacked(p, "k", b, j, h / group, d);
-        };
-        x.v = [&p, group](int64_t b, int64_t j, int64_t h, int64_t e) {
-          return unpacked(p, "v", b, j, h / group, e);
-        };
-      });
-}
-
-/// Key j of sequence b is slot j % 2 of a page; the pages lie backwards in the pool.
-Case pagedCase() {
-  auto keys = [](int64_t b, int64_t length) { return std::max<int64_t>(length - 3 * b, 0); };
-  return {"paged_kv",
-          [keys](Problem &p, int64_t length) {
-            attentionDims(p, length);
-            p.dims["Tq"] = 3;
-            p.dims["page"] = 2;
-            p.dims["M"] = (length + 1) / 2;
-            p.dims["NP"] = 2 * p.dim("M") + 1;
-            int64_t pages = p.dim("NP"), row = p.dim("M");
-            p.fillers["table"] = [=](const std::vector<int64_t> &n) {
-              return double(pages - 1 - n[0] * row - n[1]);
-            };
-            p.fillers["length"] = [=](const std::vector<int64_t> &n) {
-              return double(keys(n[0], length));
-            };
-          },
-          [keys](const Problem &p, Expected &expected) {
-            int64_t length = p.dim("Tk"), group = p.dim("Hq") / p.dim("Hk");
-            Operands x = groupedOperands(p);
-            auto page = [&p](int64_t b, int64_t j) {
-              return p.dim("NP") - 1 - b * p.dim("M") - j / 2;
-            };
-            x.k = [&, group](int64_t b, int64_t j, int64_t h, int64_t d) {
-              return p.at("k", {page(b, j), j % 2, h / group, d});
-            };
-            x.v = [&, group](int64_t b, int64_t j, int64_t h, int64_t e) {
-              return p.at("v", {page(b, j), j % 2, h / group, e});
-            };
-            naiveSoftmax(
-                p, expected, x,
-                [&](const Pair &at) {
-                  int64_t known = keys(at.b, length);
-                  return at.j < known && at.j <= at.row + known - p.dim("Tq");
-                },
-                [&](const Pair &, double dot) { return scaled(p, dot); });
-          }};
-}
-
-/// Three documents, the second without tokens; the last has more keys than queries.
-Case varlenCase() {
-  return {"varlen",
-          [](Problem &p, int64_t length) {
-            attentionDims(p, length);
-            p.dims.erase("Tq");
-            p.dims.erase("Tk");
-            p.dims.erase("B");
-            int64_t first = length / 2, last = length - first;
-            p.dims["N1"] = 4;
-            p.dims["Nk"] = length;
-            p.dims["Nq"] = first + (last + 1) / 2;
-            int64_t queries = p.dim("Nq");
-            p.fillers["cu_q"] = [=](const std::vector<int64_t> &n) {
-              return double(n[0] == 0 ? 0 : n[0] == 3 ? queries : first);
-            };
-            p.fillers["cu_k"] = [=](const std::vector<int64_t> &n) {
-              return double(n[0] == 0 ? 0 : n[0] == 3 ? length : first);
-            };
-          },
-          [](const Problem &p, Expected &expected) {
-            int64_t heads = p.dim("Hq"), group = heads / p.dim("Hk"), width = p.dim("Dv");
-            Array o({p.dim("Nq"), heads, width}), lse({p.dim("Nq"), heads});
-            for (int64_t n = 0; n < 3; ++n) {
-              int64_t q0 = int64_t(p.at("cu_q", {n})), k0 = int64_t(p.at("cu_k", {n}));
-              int64_t queries = int64_t(p.at("cu_q", {n + 1})) - q0;
-              int64_t keys = int64_t(p.at("cu_k", {n + 1})) - k0;
-              for (int64_t row = 0; row < queries; ++row)
-                for (int64_t h = 0; h < heads; ++h) {
-                  auto score = [&](int64_t j) {
-                    double dot = 0;
-                    for (int64_t d = 0; d < p.dim("D"); ++d)
-                      dot += p.at("q", {q0 + row, h, d}) * p.at("k", {k0 + j, h / group, d});
-                    return scaled(p, dot);
-                  };
-                  SoftmaxRow found = softmaxRow(
-                      keys, width, [&](int64_t j) { return j <= row + keys - queries; }, score,
-                      [&](int64_t j, int64_t e) { return p.at("v", {k0 + j, h / group, e}); });
-                  lse({q0 + row, h}) = found.lse;
-                  for (int64_t e = 0; e < width; ++e)
-                    o({q0 + row, h, e}) = found.o[size_t(e)];
-                }
-            }
-            expected.insert_or_assign("o", std::move(o));
-            expected.insert_or_assign("lse", std::move(lse));
-          }};
-}
-
-/// The expanded form: keys [Wuk c ; kr] and values Wuv c are written out for each head.
-Case mlaCase() {
-  return {"mla",
-          [](Problem &p, int64_t length) {
-            attentionDims(p, length);
-            p.dims["Dc"] = 5;
-            p.dims["Dr"] = 4;
-            p.dims["D"] = 9;
-            p.dims["Dn"] = 3;
-            p.dims["Dv"] = 2;
-            p.params = {{"base", 100.0}, {"mscale", 1.25}};
-          },
-          [](const Problem &p, Expected &expected) {
-            int64_t nope = p.dim("Dn"), rope = p.dim("Dr"), latent = p.dim("Dc");
-            int64_t off = p.dim("Tk") - p.dim("Tq");
-            Operands x;
-            x.width = nope + rope;
-            x.valueWidth = p.dim("Dv");
-            x.q = [=, &p](int64_t b, int64_t row, int64_t h, int64_t d) {
-              if (d < nope)
-                return p.at("q_nope", {b, row, h, d});
-              auto part = [&](int64_t f) { return p.at("q_rope", {b, row, h, f}); };
-              return rotatedNeighbours(part, d - nope, rope, 100.0, double(row + off));
-            };
-            x.k = [=, &p](int64_t b, int64_t j, int64_t h, int64_t d) {
-              if (d >= nope)
-                return p.at("cache", {b, j, 0, latent + d - nope});
-              double sum = 0;
-              for (int64_t c = 0; c < latent; ++c)
-                sum += p.at("w_uk", {h, d, c}) * p.at("cache", {b, j, 0, c});
-              return sum;
-            };
-            x.v = [=, &p](int64_t b, int64_t j, int64_t h, int64_t e) {
-              double sum = 0;
-              for (int64_t c = 0; c < latent; ++c)
-                sum += p.at("w_uv", {h, e, c}) * p.at("cache", {b, j, 0, c});
-              return sum;
-            };
-            naiveSoftmax(p, expected, x, causal, [&](const Pair &, double dot) {
-              return dot * 1.25 * 1.25 / std::sqrt(double(nope + rope));
-            });
-          }};
-}
-
-Case mlaExpandedCase() {
-  Case check = storedCase(
-      "mla_expanded", [](Problem &p) { p.params = {{"mscale", 1.25}}; },
-      [](const Problem &, Operands &) {});
-  check.naive = [](const Problem &p, Expected &expected) {
-    naiveSoftmax(p, expected, groupedOperands(p), causal,
-                 [&](const Pair &, double dot) { return 1.5625 * scaled(p, dot); });
-  };
-  return check;
-}
-
-double bookEntry(const Problem &p, const std::string &name, const std::string &book,
-                 std::initializer_list<int64_t> index) {
-  return p.at(book, {int64_t(p.at(name, index))});
-}
-
-/// Keys and values are rebuilt in the original space: no rotated query, no rotated sum.
-Case turboquantCase() {
-  auto set = [](Problem &p) {
-    p.dims["CK"] = 4;
-    p.dims["CV"] = 8;
-    p.fillers["k_code"] = codes(0, 3);
-    p.fillers["v_code"] = codes(0, 7);
-    p.fillers["k_sign"] = [](const std::vector<int64_t> &n) { return 2.0 * code(n, 0, 1) - 1.0; };
-  };
-  auto operands = [](const Problem &p, Operands &x) {
-    int64_t group = p.dim("Hq") / p.dim("Hk"), width = p.dim("D"), values = p.dim("Dv");
-    x.k = [=, &p](int64_t b, int64_t j, int64_t hq, int64_t d) {
-      int64_t h = hq / group;
-      double sum = 0;
-      for (int64_t y = 0; y < width; ++y)
-        sum += p.at("rotate", {y, d}) * bookEntry(p, "k_code", "k_book", {b, j, h, y}) +
-               std::sqrt(std::acos(-1.0) / 2) / double(width) * p.at("k_gamma", {b, j, h}) *
-                   p.at("sketch", {y, d}) * p.at("k_sign", {b, j, h, y});
-      return sum * p.at("k_norm", {b, j, h});
-    };
-    x.v = [=, &p](int64_t b, int64_t j, int64_t hq, int64_t e) {
-      int64_t h = hq / group;
-      double sum = 0;
-      for (int64_t y = 0; y < values; ++y)
-        sum += p.at("v_rotate", {y, e}) * bookEntry(p, "v_code", "v_book", {b, j, h, y});
-      return sum * p.at("v_norm", {b, j, h});
-    };
-  };
-  return storedCase("kv_turboquant", set, operands);
+void requireSameResults(PatternRun &run, const Inputs &in, PatternRun &other, const Inputs &same) {
+  auto found = run(in), expected = other(same);
+  requireSame(found.at("r_o"), expected.at("r_o"));
+  requireSame(found.at("r_lse"), expected.at("r_lse"));
 }
 
 } // namespace
 
-std::vector<Case> heddle::test::storageCases() {
-  return {varlenCase(), pagedCase(), int8Case(),        fp8Case(),
-          int4Case(),   mlaCase(),   mlaExpandedCase(), turboquantCase()};
+TEST_CASE("a ring holds the first keys and the newest", "[storage]") {
+  const int64_t size = 8, keep = 2, length = 17; // slots 2..7 hold the newest six: 11..16
+  PatternRun ring =
+      softmax("layout ring len %n keep { 2 } support (i, j) { j <= i }", ", %n: seq<i32>");
+  PatternRun dense = softmax("support (i, j) { j <= i and (j < 2 or j >= 11) }", "");
+  Inputs plain = denseInputs(2, length), in = plain;
+  in["n"] = Tensor({1}, double(length));
+  for (const char *name : {"k", "v"}) {
+    const Tensor &t = plain.at(name);
+    Tensor slots({1, size, 2, t.shape[3]}, NAN);
+    for (int64_t j = 0; j < length; ++j) // later keys overwrite earlier ones
+      for (int64_t n = 0; n < 2 * t.shape[3]; ++n) {
+        int64_t slot = j < keep ? j : keep + (j - keep) % (size - keep);
+        slots.data[slot * 2 * t.shape[3] + n] = t.data[j * 2 * t.shape[3] + n];
+      }
+    in[name] = slots;
+  }
+  requireSameResults(ring, in, dense, plain);
 }
 
-TEST_CASE("storage: every file computes its naive formula") {
-  for (const Case &check : storageCases())
-    checkCase(check);
+TEST_CASE("pages with heads first, found by row pointers", "[storage]") {
+  PatternRun paged = softmax(
+      "layout paged %pages indptr %first len %n order hnd support (i, j) { j <= i }",
+      ", %pages: tensor<i32, P>, %first: tensor<i32, B1>, %n: seq<i32>",
+      "%q: seq<Tq x Hq x D>, %k: tensor<NP x Hk x page x D>, %v: tensor<NP x Hk x page x E>");
+  PatternRun dense = softmax("support (i, j) { j <= i }", "");
+  Inputs plain = denseInputs(3, 10), in = plain;
+  in["pages"] = Tensor({4}, {4, 0, 5, 2});
+  in["first"] = Tensor({2}, {0, 4});
+  in["n"] = Tensor({1}, 10.0);
+  for (const char *name : {"k", "v"}) {
+    const Tensor &t = plain.at(name);
+    Tensor pool({6, 2, 3, t.shape[3]}, NAN);
+    for (int64_t j = 0; j < 10; ++j)
+      for (int64_t h = 0; h < 2; ++h)
+        for (int64_t d = 0; d < t.shape[3]; ++d)
+          pool({int64_t(in["pages"].data[j / 3]), h, j % 3, d}) = t({0, j, h, d});
+    in[name] = pool;
+  }
+  requireSameResults(paged, in, dense, plain);
+}
+
+TEST_CASE("v may be features of k", "[storage]") {
+  PatternRun alias =
+      PatternRun::text("pattern.def @alias(%q: seq<Tq x Hq x D>, %k: seq<Tk x Hk x D>) {\n"
+                       "  %r_o, %r_lse = mix %q, %k alias v { 2, 3 } weight exp norm sum\n"
+                       "  return %r_o, %r_lse\n}\n");
+  PatternRun dense = softmax("support (i, j) { j <= i }", "");
+  Inputs plain = denseInputs(4, 7), in = {{"q", plain["q"]}, {"k", plain["k"]}};
+  plain["v"] = slice(plain["k"], 3, 2, 5);
+  requireSameResults(alias, in, dense, plain);
+}
+
+TEST_CASE("any strides and dtypes are read as what they hold", "[storage]") {
+  PatternRun run = softmax("support (i, j) { j <= i }", "");
+  Inputs in = denseInputs(5, 5);
+  for (double &x : in["q"].data) // exact in bf16
+    x = std::nearbyint(x * 64) / 64;
+  std::vector<uint16_t> bits(in["q"].data.size());
+  std::vector<double> transposed(in["k"].data.size());
+  for (size_t n = 0; n < bits.size(); ++n)
+    storeElement(DType::BF16, bits.data(), int64_t(n), in["q"].data[n]);
+  for (int64_t t = 0; t < 5; ++t) // k with the heads outermost
+    for (int64_t h = 0; h < 2; ++h)
+      for (int64_t d = 0; d < 6; ++d)
+        transposed[(h * 5 + t) * 6 + d] = in["k"]({0, t, h, d});
+  compiler::Bindings bindings = PatternRun::bind(in);
+  bindings.tensors["q"].data = bits.data();
+  bindings.tensors["q"].dtype = DType::BF16;
+  bindings.tensors["k"].data = transposed.data();
+  bindings.tensors["k"].strides = {60, 6, 30, 1};
+  auto found = compiler::interpret(run.def, bindings);
+  REQUIRE(found.ok());
+  REQUIRE(found->results[0].values == run(in).at("r_o").data);
+}
+
+TEST_CASE("relu to a power weighs by the formula", "[storage]") {
+  for (int64_t power : {1, 2, 3}) {
+    PatternRun run = PatternRun::text(
+        mixPattern("", "weight relu(" + std::to_string(power) + ") norm none", "o", kTypes));
+    Inputs in = denseInputs(3, 6);
+    Tensor expected({1, 3, 4, 3});
+    for (int64_t row = 0; row < 3; ++row)
+      for (int64_t h = 0; h < 4; ++h)
+        for (int64_t j = 0; j <= row + 3; ++j) {
+          double s = 0;
+          for (int64_t d = 0; d < 6; ++d)
+            s += in["q"]({0, row, h, d}) * in["k"]({0, j, h / 2, d}) / std::sqrt(6.0);
+          for (int64_t e = 0; e < 3; ++e)
+            expected({0, row, h, e}) +=
+                std::pow(std::max(s, 0.0), double(power)) * in["v"]({0, j, h / 2, e});
+        }
+    requireSame(run(in).at("r_o"), expected);
+  }
+}
+
+TEST_CASE("the tolerance rule: absolute or relative, never a NaN", "[tolerance]") {
+  using namespace heddle::compiler;
+  std::vector<double> expected = {3, -4, 0}, found = expected;
+  double limit = rmsLimit(Arithmetic::F32);
+  CHECK(limit == 1e-5);
+  CHECK(rmsLimit(Arithmetic::BF16, Quantity::OperandGrad) == 8e-3);
+  CHECK(rmsLimit(arithmeticOf(DType::F16)) == 1e-3);
+  CHECK(compareValues(found.data(), expected.data(), 3, limit).pass);
+  found[1] += 4.9e-5; // rms is 4.9e-5 / 5
+  CHECK(compareValues(found.data(), expected.data(), 3, limit).pass);
+  found[1] = -4 + 5.1e-5;
+  Comparison off = compareValues(found.data(), expected.data(), 3, limit);
+  CHECK(!off.pass);
+  CHECK(off.worst == 1);
+  std::vector<double> tiny = {9e-7, 0, 0}, zero(3, 0.0);
+  CHECK(compareValues(tiny.data(), zero.data(), 3, limit).pass);
+  tiny[0] = 1.1e-6;
+  CHECK(!compareValues(tiny.data(), zero.data(), 3, limit).pass);
+  found = expected;
+  found[0] = NAN;
+  CHECK(!compareValues(found.data(), expected.data(), 3, 1.0).pass);
+  std::vector<double> lse = {-INFINITY, 100}, same = lse;
+  same[1] += 0.009;
+  CHECK(compareLse(same.data(), lse.data(), 2, lseLimit(Arithmetic::F32)).pass);
+  same[1] += 0.002;
+  CHECK(!compareLse(same.data(), lse.data(), 2, lseLimit(Arithmetic::F32)).pass);
+  same = {-1e30, 100};
+  CHECK(!compareLse(same.data(), lse.data(), 2, 1.0).pass);
 }
