@@ -222,7 +222,7 @@ void addVerdicts(Signature &signature, const std::string &text, const std::strin
   if (!request.ok())
     return;
   request->patternName = name;
-  request->deviceFacts = "model any; features avx2 fma f16c bmi2";
+  request->deviceFacts = "model any; features avx avx2 bmi1 bmi2 f16c fma";
   Result<Choice> choice = choose(*request);
   if (!choice.ok()) {
     for (const char *form : {"attention", "recurrent", "chunked"})
