@@ -193,6 +193,12 @@ def tune_finds_a_winner_that_the_next_run_uses():
 
 
 @case
+def tune_takes_run_time_parameters_and_constants():
+    sweep = heddle("tune", "softcap_window", "--shape", SMALL, "--param", "W=20,cap=50", "--budget", "2", "--json")[0]
+    assert json.loads(sweep)["measured"] == 2
+
+
+@case
 def explain_names_form_cost_and_refusals():
     out = json.loads(heddle("explain", "causal_softmax", "--shape", "B=1,Hq=32,Hk=8,T=1537,D=128", "--json")[0])
     assert out["form"] == "attention"

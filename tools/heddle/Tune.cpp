@@ -65,6 +65,9 @@ Result<int> run(const TuneCommandOptions &options) {
   problem.request.schedule.clear(); // an earlier winner must not fix what is to be swept
   HEDDLE_TRY(tensors, makeTensors(problem, {}, options.seed));
 
+  std::map<std::string, double> parameters; // constants are in the request
+  for (const ParameterValue &parameter : problem.launchParameters())
+    parameters[std::string(parameter.name)] = parameter.value;
   TuneSettings settings;
   settings.budget = options.budget;
   settings.check.seed = options.seed;
@@ -78,7 +81,7 @@ Result<int> run(const TuneCommandOptions &options) {
   };
   auto previous = std::signal(SIGINT, interrupt);
   auto swept = problem.context->compiler().tune(
-      problem.request, namedTensors(problem.signature, tensors), problem.parameters, settings);
+      problem.request, namedTensors(problem.signature, tensors), parameters, settings);
   std::signal(SIGINT, previous);
   if (!swept.ok())
     return swept.error();
