@@ -6,7 +6,7 @@
 set -euo pipefail
 
 packages=(
-  cmake ninja-build make git python3 python3-numpy
+  cmake ninja-build make git binutils python3 python3-numpy
   clang-22 clang-format-22 clang-tidy-22 lld-22 liblld-22-dev libclang-rt-22-dev
   llvm-22-dev llvm-22-tools libmlir-22-dev mlir-22-tools
   libfmt-dev catch2 libbenchmark-dev libcli11-dev nlohmann-json3-dev libtomlplusplus-dev
