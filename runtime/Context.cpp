@@ -64,7 +64,9 @@ Result<Request> Context::fillIn(Request request) const {
 bool Context::takeWinner(Request &request) const {
   if (!given.useWinners || !request.schedule.empty())
     return false;
-  const std::optional<std::string> text = store.get(EntryKind::Winner, winnerKey(request));
+  std::optional<std::string> text = store.get(EntryKind::Winner, winnerKey(request));
+  if (!text)
+    text = store.get(EntryKind::Winner, classWinnerKey(request));
   if (!text)
     return false;
   Result<std::map<std::string, int64_t>> schedule = parseScheduleText(*text);
@@ -90,9 +92,10 @@ Status Context::setWinner(const Request &request, const std::map<std::string, in
   HEDDLE_TRY(full, fillIn(std::move(open)));
   {
     const std::lock_guard lock(mutex);
-    kernels.erase(requestKey(full)); // the next request without schedule looks again
+    kernels.clear(); // requests without schedule, of these lengths and untuned ones, look again
   }
-  return store.put(EntryKind::Winner, winnerKey(full), scheduleText(schedule));
+  HEDDLE_CHECK(store.put(EntryKind::Winner, winnerKey(full), scheduleText(schedule)));
+  return store.put(EntryKind::Winner, classWinnerKey(full), scheduleText(schedule));
 }
 
 // --- signatures ----------------------------------------------------------------------------------
@@ -206,11 +209,11 @@ Result<std::shared_ptr<const Kernel>> Context::kernel(const Request &request) {
         fmt::format("found a request for {}, expected {}, which device {} runs; compile it "
                     "without loading",
                     full.target, opened->target(), opened->name())};
-  const std::string openKey = requestKey(full);
+  const std::string openKey = full.schedule.empty() ? winnerKey(full) : requestKey(full);
   if (std::shared_ptr<const Kernel> known = find(openKey))
     return known;
   const bool tuned = takeWinner(full);
-  const std::string key = tuned ? requestKey(full) : openKey;
+  const std::string key = requestKey(full);
   HEDDLE_TRY(kernel, obtain(full, key, tuned));
   const std::lock_guard lock(mutex);
   kernels[openKey] = kernel;

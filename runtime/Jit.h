@@ -146,7 +146,8 @@ public:
   /// A kernel from artifact bytes that the caller kept.
   Result<std::shared_ptr<const Kernel>> kernelFromBytes(std::string_view bytes);
 
-  /// Keeps a schedule as the one that requests without a schedule take.
+  /// Keeps a schedule as the one that requests without a schedule take: those of the same length
+  /// buckets, and those of the same class whose own buckets have no winner (the latest one counts).
   Status setWinner(const Request &request, const std::map<std::string, int64_t> &schedule);
 
   const ContextOptions &options() const { return given; }
@@ -174,7 +175,7 @@ private:
 
   std::mutex mutex; ///< guards what follows
   std::condition_variable arrived;
-  std::map<std::string, std::shared_ptr<const Kernel>> kernels; ///< by request key
+  std::map<std::string, std::shared_ptr<const Kernel>> kernels; ///< by request or winner key
   std::map<std::string, Signature> signatures;                  ///< by signature key
   std::set<std::string> underway;                               ///< keys somebody works on
 };

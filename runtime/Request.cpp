@@ -8,13 +8,14 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <charconv>
 #include <cmath>
 
 namespace heddle {
 namespace {
 
-constexpr std::string_view kHeader = "heddle-request 1\n";
+constexpr std::string_view kHeader = "heddle-request 2\n";
 
 Error malformed(std::string_view field, std::string_view what) {
   return {ErrorCode::CorruptData,
@@ -145,9 +146,10 @@ template <typename R, typename Visit> bool eachField(R &request, Visit visit) {
   return visit("patternText", request.patternText) && visit("patternName", request.patternName) &&
          visit("dims", request.dims) && visit("dtypes", request.dtypes) &&
          visit("constants", request.constants) && visit("extents", request.extents) &&
-         visit("alignedPointers", request.alignedPointers) && visit("form", request.form) &&
-         visit("schedule", request.schedule) && visit("target", request.target) &&
-         visit("machine", request.machine) && visit("deviceFacts", request.deviceFacts) &&
+         visit("buckets", request.buckets) && visit("alignedPointers", request.alignedPointers) &&
+         visit("form", request.form) && visit("schedule", request.schedule) &&
+         visit("target", request.target) && visit("machine", request.machine) &&
+         visit("deviceFacts", request.deviceFacts) &&
          visit("compilerBuild", request.compilerBuild) && visit("flags", request.flags);
 }
 
@@ -186,6 +188,10 @@ bool ExtentClass::admits(int64_t extent) const {
   if (bound == One)
     return extent == 1;
   return extent >= 0 && (bound == Any || extent <= largest[bound]);
+}
+
+int64_t lengthBucket(int64_t extent) {
+  return extent <= 0 ? 0 : static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(extent)));
 }
 
 std::string toString(const ExtentClass &extents) {

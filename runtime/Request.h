@@ -25,6 +25,9 @@ struct ExtentClass {
   bool operator==(const ExtentClass &) const = default;
 };
 
+/// The smallest power of two not below `extent`; 0 for 0 (and below).
+int64_t lengthBucket(int64_t extent);
+
 /// "at most 16 and a multiple of 16", ...
 std::string toString(const ExtentClass &extents);
 
@@ -36,6 +39,9 @@ struct Request {
   std::map<std::string, DType> dtypes;        ///< by argument name; "*" gives the default
   std::map<std::string, double> constants;    ///< `const` parameters that were overridden
   std::map<std::string, ExtentClass> extents; ///< by run-time dim: B, Tq, Tk, ...
+  /// What the caller means to run: each run-time extent as lengthBucket gives it. Chooses among
+  /// tuned schedules; code never depends on it, so it is no part of the request key.
+  std::map<std::string, int64_t> buckets;
   bool alignedPointers = true; ///< tensors start at, and rows step by, multiples of 64 bytes
   std::string form = "auto";   ///< auto | attention | recurrent | chunked
   std::map<std::string, int64_t> schedule; ///< knobs given by name; others take their default

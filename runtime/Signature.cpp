@@ -220,8 +220,10 @@ Result<Request> Signature::request(std::string patternText, const Extents &exten
   }
   for (const auto &[dim, extent] : extents) {
     const bool isClass = std::count(classDims.begin(), classDims.end(), dim);
-    if (!request.dims.count(dim))
-      request.extents[dim] = isClass ? ExtentClass::of(extent) : ExtentClass{};
+    if (request.dims.count(dim))
+      continue;
+    request.extents[dim] = isClass ? ExtentClass::of(extent) : ExtentClass{};
+    request.buckets[dim] = lengthBucket(extent);
   }
   for (const Tensor &tensor : tensors) {
     HEDDLE_TRY(shape, shapeOf(tensor, extents, values));

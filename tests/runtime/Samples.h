@@ -14,6 +14,7 @@ inline Request sampleRequest() {
   request.dtypes = {{"*", DType::BF16}, {"cu", DType::I32}};
   request.constants = {{"cap", 50.0}};
   request.extents = {{"Tq", {ExtentClass::One, false}}, {"Tk", {ExtentClass::Any, true}}};
+  request.buckets = {{"Tq", 1}, {"Tk", 1024}};
   request.alignedPointers = false;
   request.form = "attention";
   request.schedule = {{"BM", 64}, {"BN", 128}};

@@ -54,11 +54,11 @@ struct Setting {
   }
 };
 
-Request scaleRequest(Context &context, int64_t columns = 10) {
+Request scaleRequest(Context &context, int64_t columns = 10, int64_t rows = 7) {
   const Result<Signature> signature = context.signature("scale");
   REQUIRE(signature.ok());
   const Result<Request> request =
-      signature->request("scale", {{"T", 7}, {"D", columns}}, DType::F32);
+      signature->request("scale", {{"T", rows}, {"D", columns}}, DType::F32);
   REQUIRE(request.ok());
   return *request;
 }
@@ -153,6 +153,26 @@ TEST_CASE("a winner is taken by requests without a schedule, in this process and
   CHECK(!(*context->kernel(named))->origin().tuned);
   setting.options.useWinners = false;
   CHECK((*setting.open()->kernel(request))->artifact().schedule.empty());
+}
+
+TEST_CASE("each length bucket has a winner of its own; lengths never tuned take the latest") {
+  Setting setting;
+  const std::shared_ptr<Context> context = setting.open();
+  const Request some = scaleRequest(*context, 10, 777), many = scaleRequest(*context, 10, 15377);
+  REQUIRE(context->kernel(some).ok());
+  REQUIRE(context->setWinner(some, {{"BM", 32}}).ok());
+  REQUIRE(context->setWinner(many, {{"BM", 96}}).ok());
+  const std::pair<int64_t, int64_t> expected[] = {
+      {777, 32}, {1001, 32}, {15377, 96}, {9001, 96}, {4097, 96}};
+  for (const std::shared_ptr<Context> &user : {context, setting.open()})
+    for (const auto &[rows, tile] : expected) {
+      INFO("rows " << rows);
+      const Result<std::shared_ptr<const Kernel>> kernel =
+          user->kernel(scaleRequest(*user, 10, rows));
+      REQUIRE(kernel.ok());
+      CHECK((*kernel)->artifact().schedule.at("BM") == tile);
+    }
+  CHECK(setting.calls("compile") == 3); // buckets share code: the default, BM = 32, BM = 96
 }
 
 TEST_CASE("a damaged entry is made anew") {

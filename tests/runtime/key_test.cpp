@@ -60,6 +60,20 @@ TEST_CASE("the winner's key depends on everything but the schedule") {
   CHECK(winnerKey(request) != requestKey(request));
 }
 
+TEST_CASE("lengths choose a winner, never code") {
+  Request request = test::sampleRequest();
+  Request longer = request;
+  longer.buckets["Tq"] = 2 * request.buckets["Tq"] + 2;
+  CHECK(requestKey(longer) == requestKey(request));
+  CHECK(winnerKey(longer) != winnerKey(request));
+  CHECK(classWinnerKey(longer) == classWinnerKey(request));
+  CHECK(classWinnerKey(request) != winnerKey(longer));
+  const std::pair<int64_t, int64_t> buckets[] = {{0, 0},      {1, 1},       {2, 2},      {3, 4},
+                                                 {777, 1024}, {1024, 1024}, {1025, 2048}};
+  for (const auto &[extent, bucket] : buckets)
+    CHECK(lengthBucket(extent) == bucket);
+}
+
 TEST_CASE("a signature's key tells text and name apart") {
   CHECK(signatureKey("ab", "c") != signatureKey("a", "bc"));
   CHECK(signatureKey("a", "") != signatureKey("a", "a"));
