@@ -4,6 +4,7 @@
 
 #include "compiler/Plugin.h"
 #include "runtime/BuildId.h"
+#include "runtime/OwnFolder.h"
 #include "runtime/Version.h"
 
 #include <dlfcn.h>
@@ -16,16 +17,6 @@ namespace heddle {
 namespace {
 
 constexpr const char *kFileName = "libheddle-compiler.so";
-
-/// The folder libheddle itself was loaded from, or "." if the loader does not say.
-std::string ownFolder() {
-  Dl_info info;
-  if (!::dladdr(reinterpret_cast<void *>(&ownFolder), &info) || !info.dli_fname)
-    return ".";
-  const std::string path = info.dli_fname;
-  const size_t slash = path.rfind('/');
-  return slash == path.npos ? "." : path.substr(0, slash);
-}
 
 std::string findLibrary(const std::string &given) {
   if (!given.empty())

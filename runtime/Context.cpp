@@ -1,5 +1,6 @@
 // From a request to a kernel: memory, then the store, then the compiler.
 //   kernel(r): fill in device and build -> key -> memory? -> winner -> store? -> compile, keep
+#include "runtime/CudaFiles.h"
 #include "runtime/Jit.h"
 #include "runtime/Key.h"
 
@@ -29,7 +30,8 @@ std::string describe(const Request &request) {
 } // namespace
 
 Context::Context(ContextOptions options)
-    : given(std::move(options)), store(openStore(given)), plugin(given.compilerPath) {}
+    : given(std::move(options)), store(openStore(given)), plugin(given.compilerPath),
+      nvrtc(given.nvrtc) {}
 
 Result<std::shared_ptr<Context>> Context::create(ContextOptions options) {
   HEDDLE_TRY(device, openDevice(options.device, options.threads));
@@ -45,6 +47,16 @@ void Context::log(LogLevel level, const std::string &message) const {
 
 // --- requests ------------------------------------------------------------------------------------
 
+Result<std::string> Context::nvrtcIdentity() const {
+  const std::lock_guard lock(mutex);
+  if (nvrtc.empty()) {
+    HEDDLE_TRY(path, findNvrtc());
+    HEDDLE_TRY(identity, fileIdentity(path));
+    nvrtc = identity;
+  }
+  return nvrtc;
+}
+
 Result<Request> Context::fillIn(Request request) const {
   if (request.target.empty())
     request.target = opened->target();
@@ -57,6 +69,10 @@ Result<Request> Context::fillIn(Request request) const {
   if (request.compilerBuild.empty()) {
     HEDDLE_TRY(build, plugin.buildId());
     request.compilerBuild = build;
+  }
+  if (request.nvrtc.empty() && request.target.starts_with("sm_")) {
+    HEDDLE_TRY(identity, nvrtcIdentity());
+    request.nvrtc = identity;
   }
   return request;
 }

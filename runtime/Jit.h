@@ -43,6 +43,7 @@ struct ContextOptions {
   /// Empty: that of the compiler library. An engine that ships a filled store and no compiler names
   /// the build that filled it.
   std::string compilerBuild;
+  std::string nvrtc; ///< CUDA: the same for NVRTC; empty: the identity of the one that is found
   LogSink log;
 };
 
@@ -160,6 +161,7 @@ private:
   struct Claim; ///< a key that somebody works on
 
   explicit Context(ContextOptions options);
+  Result<std::string> nvrtcIdentity() const;
   Result<Request> fillIn(Request request) const;
   bool takeWinner(Request &request) const;
   std::shared_ptr<const Kernel> find(const std::string &key);
@@ -173,7 +175,8 @@ private:
   Cache store;
   mutable CompilerPlugin plugin;
 
-  std::mutex mutex; ///< guards what follows
+  mutable std::mutex mutex;  ///< guards what follows
+  mutable std::string nvrtc; ///< identity of NVRTC, once it was needed
   std::condition_variable arrived;
   std::map<std::string, std::shared_ptr<const Kernel>> kernels; ///< by request or winner key
   std::map<std::string, Signature> signatures;                  ///< by signature key

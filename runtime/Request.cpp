@@ -150,7 +150,8 @@ template <typename R, typename Visit> bool eachField(R &request, Visit visit) {
          visit("form", request.form) && visit("schedule", request.schedule) &&
          visit("target", request.target) && visit("machine", request.machine) &&
          visit("deviceFacts", request.deviceFacts) &&
-         visit("compilerBuild", request.compilerBuild) && visit("flags", request.flags);
+         visit("compilerBuild", request.compilerBuild) && visit("nvrtc", request.nvrtc) &&
+         visit("flags", request.flags);
 }
 
 /// Takes `name length\nbytes\n` off the front of the text.

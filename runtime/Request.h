@@ -51,6 +51,7 @@ struct Request {
   /// /proc/cpuinfo, caches in bytes. CUDA: name, sm, driver.
   std::string deviceFacts;
   std::string compilerBuild; ///< build id of libheddle-compiler
+  std::string nvrtc;         ///< CUDA: identity of NVRTC's file, see runtime/CudaFiles.h
   std::string flags;         ///< policy and code-generation flags
 
   /// Canonical text: one `field length\nbytes\n` record each, ordered. Equal requests, equal text.

@@ -7,7 +7,7 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 INCLUDE = re.compile(r'^\s*#include\s*[<"]([^">]+)[">]', re.M)
 BOUNDARY = r"compiler/Plugin\.h"
-DATA = r"runtime/(Result|Error|Artifact|Request|DType|Tensor|Version)\.h"
+DATA = r"runtime/(Result|Error|Artifact|Request|DType|Tensor|Version|CudaFiles)\.h"
 MLIR = r"(mlir|llvm|lld)/"
 # folder -> what its sources may include besides the standard library, fmt and generated .inc files
 RULES = [

@@ -27,6 +27,7 @@ static const std::function<void(Request &)> kChanges[] = {
     [](Request &r) { r.machine = "x86-avx2"; },
     [](Request &r) { r.deviceFacts += " avx512f"; },
     [](Request &r) { r.compilerBuild = "0123abce"; },
+    [](Request &r) { r.nvrtc = "/opt/libnvrtc.so.13 1 2.0"; },
     [](Request &r) { r.flags = ""; },
 };
 

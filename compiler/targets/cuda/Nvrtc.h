@@ -1,0 +1,77 @@
+// NVRTC, NVIDIA's compiler of CUDA text, loaded at run time: CUDA C++ in; PTX, cubin and what ptxas
+// says about registers and spills out. No CUDA header is included here, nor in the text.
+#pragma once
+
+#include "runtime/Result.h"
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+namespace heddle::compiler::cuda {
+
+/// What ptxas says about one entry. Bytes are of one thread but for sharedBytes: of one block.
+struct EntryFacts {
+  int64_t registers = 0;
+  int64_t stackBytes = 0;
+  int64_t spillStoreBytes = 0; ///< static: each spilling instruction counts once
+  int64_t spillLoadBytes = 0;
+  int64_t sharedBytes = 0; ///< static shared memory
+  int64_t constantBytes = 0;
+  bool operator==(const EntryFacts &) const = default;
+};
+
+struct CudaCode {
+  std::string ptx;
+  std::string cubin;                         ///< empty if only PTX was asked for
+  std::string log;                           ///< of the compiler, warnings included
+  std::map<std::string, EntryFacts> entries; ///< by name; empty if only PTX was asked for
+};
+
+/// One loaded libnvrtc. It stays loaded for the life of the process, so loading it again costs
+/// nothing. Thread-safe.
+class Nvrtc {
+public:
+  enum Output { Ptx, PtxAndCubin };
+
+  /// Loads the library at `path`; empty: the one that runtime/CudaFiles.h finds. NotFound where
+  /// there is none, Unsupported where the file lacks a function that is needed.
+  static Result<Nvrtc> load(const std::string &path = "");
+
+  const std::string &path() const { return file; }
+  int64_t majorVersion() const { return major; }
+  int64_t minorVersion() const { return minor; }
+  /// "13.0"
+  std::string version() const;
+  /// The architectures it knows, e.g. 75, 80, .., 121.
+  const std::vector<int64_t> &architectures() const { return known; }
+
+  /// Compiles CUDA text for `arch` (sm_80, sm_90a, ...). `name` is the file's name in messages.
+  /// NotFound for an architecture that this NVRTC does not know, with the known ones. Text that is
+  /// refused is a bug of whoever wrote it: CompilerFailure, with the first message, and with text
+  /// and log saved in a new folder below the system's folder for temporary files, named in `where`.
+  Result<CudaCode> compile(const std::string &text, const std::string &name,
+                           const std::string &arch, Output output = PtxAndCubin) const;
+
+private:
+  struct Functions {
+#define HEDDLE_NVRTC_FUNCTION(name, type) std::type_identity_t<type> name = nullptr;
+#include "compiler/targets/cuda/Nvrtc.def"
+#undef HEDDLE_NVRTC_FUNCTION
+  };
+  Status checkArchitecture(const std::string &arch) const;
+  Result<std::string> text(void *program, int (*size)(void *, size_t *),
+                           int (*get)(void *, char *)) const;
+
+  std::string file;
+  int64_t major = 0, minor = 0;
+  std::vector<int64_t> known;
+  Functions call;
+};
+
+/// The facts in a log that ptxas wrote with -v, by entry.
+std::map<std::string, EntryFacts> readPtxasLog(const std::string &log);
+
+} // namespace heddle::compiler::cuda
