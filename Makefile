@@ -1,5 +1,5 @@
 # Thin front to tools/setup.sh, CMake and the test runner. `make help` lists the targets.
-.PHONY: help setup build demo test test-all bench format format-check include-check clean
+.PHONY: help setup build demo test test-all bench bench-peers format format-check include-check clean
 BUILD := build
 
 help:           ## list the targets
@@ -23,6 +23,9 @@ test-all: build ## the whole product of shapes, forms and schedules
 
 bench: build    ## Google Benchmark programs: kernels beside the measured peak
 	@tools/run_bench.sh $(BUILD)
+
+bench-peers: build ## Heddle beside torch, onnxruntime and OpenVINO in one run; installs them into build/ from PyPI
+	@bench/peers/compare.py --build $(BUILD)
 
 format:         ## format all sources
 	@git ls-files '*.cpp' '*.h' '*.c' | xargs clang-format-22 -i
