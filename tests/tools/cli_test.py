@@ -117,6 +117,18 @@ def a_tensor_file_gives_what_the_formula_says():
 
 
 @case
+def the_definition_of_any_pattern_can_be_evaluated():
+    q, k = npy(SCRATCH / "q.npy", (1, 1, 1, 1), [1.0]), npy(SCRATCH / "k.npy", (1, 2, 1, 1), [0.0, 1.0986122886681098])
+    v, o = npy(SCRATCH / "v.npy", (1, 2, 1, 1), [4.0, 8.0]), SCRATCH / "o.npy"
+    out = json.loads(heddle("run", "dense_softmax", "--dtype", "f32", "--input", f"q={q},k={k},v={v}", "--output",
+                            f"o={o}", "--definition", "--json")[0])
+    assert out["definition"] is True
+    assert abs(struct.unpack("<d", o.read_bytes()[-8:])[0] - 7.0) < 1e-7  # ln 3 came as f32
+    heddle("run", "gated_deltanet", "--shape", "B=1,Hk=1,Hv=2,T=7,K=8,V=8", "--dtype", "f32", "--definition")
+    refused("run", "dense_softmax", "--shape", SMALL, "--definition", "--check", says=["expected one of them"])
+
+
+@case
 def a_second_process_uses_the_store():
     cache = SCRATCH / "second"
     first = json.loads(heddle("run", "causal_softmax", "--shape", SMALL, "--json", cache=cache)[0])

@@ -1,10 +1,13 @@
-// heddle run: one launch on real tensors, with the results written and checked.
+// heddle run: one launch on real tensors, with the results written and checked; or the definition
+// of the pattern in double precision, which every pattern has.
 #include "tools/heddle/Assignments.h"
 #include "tools/heddle/Kernels.h"
 #include "tools/heddle/TensorFile.h"
 #include "tools/heddle/Terminal.h"
 
 #include <fmt/format.h>
+
+#include <chrono>
 
 namespace heddle::tool {
 namespace {
@@ -13,7 +16,7 @@ struct RunOptions {
   ProblemOptions problem;
   std::string inputs, outputs;
   uint64_t seed = 0;
-  bool check = false;
+  bool check = false, definition = false;
 };
 
 Result<std::map<std::string, HostTensor>> readInputs(const std::string &list) {
@@ -26,12 +29,13 @@ Result<std::map<std::string, HostTensor>> readInputs(const std::string &list) {
   return tensors;
 }
 
-Status writeOutputs(const std::string &list, const Problem &problem, const Runnable &runnable) {
+Status writeOutputs(const std::string &list, const Problem &problem,
+                    const std::vector<HostTensor> &tensors) {
   HEDDLE_TRY(paths, parseTexts("--output", list));
   for (const auto &[name, path] : paths)
     for (size_t n = 0; n < problem.signature.tensors.size(); ++n)
       if (problem.signature.tensors[n].isResult && problem.signature.tensors[n].name == name)
-        HEDDLE_CHECK(writeTensor(path, runnable.tensors[n], name));
+        HEDDLE_CHECK(writeTensor(path, tensors[n], name));
   return {};
 }
 
@@ -71,10 +75,48 @@ void print(const Problem &problem, const nlohmann::json &json) {
                result["passed"] ? "" : "  FAILED");
 }
 
+/// Evaluates the definition on the inputs that a kernel would get; results are f64.
+Result<int> runDefinition(const RunOptions &options, const Problem &problem,
+                          std::map<std::string, HostTensor> inputs) {
+  HEDDLE_TRY(tensors, makeTensors(problem, std::move(inputs), options.seed));
+  std::vector<NamedTensor> given, results;
+  for (size_t n = 0; n < tensors.size(); ++n) {
+    const Signature::Tensor &tensor = problem.signature.tensors[n];
+    if (tensor.isResult) {
+      HEDDLE_TRY(exact, HostTensor::allocate(DType::F64, tensors[n].shape()));
+      tensors[n] = std::move(exact);
+    }
+    (tensor.isResult ? results : given).push_back({tensor.name, tensors[n].view()});
+  }
+  auto start = std::chrono::steady_clock::now();
+  HEDDLE_CHECK(problem.context->compiler().interpret(problem.request, given, problem.parameters, {},
+                                                     results));
+  const double ms =
+      std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+  HEDDLE_CHECK(writeOutputs(options.outputs, problem, tensors));
+  if (options.problem.json)
+    fmt::print("{}\n", nlohmann::json{{"pattern", problem.pattern.name},
+                                      {"shape", problem.extents},
+                                      {"dtype", problem.dtypeName()},
+                                      {"definition", true},
+                                      {"ms", ms}}
+                           .dump(1));
+  else
+    fmt::print("{} {}: {}\n  definition in double precision, took {}\n", problem.pattern.name,
+               problem.dtypeName(), problem.shapeText(), timeText(ms));
+  return 0;
+}
+
 Result<int> run(const RunOptions &options) {
   HEDDLE_TRY(inputs, readInputs(options.inputs));
   HEDDLE_TRY(problem, resolveProblem(options.problem, inputs));
   HEDDLE_CHECK(checkOutputs(options.outputs, problem));
+  if (options.definition && options.check)
+    return Error{ErrorCode::InvalidArgument,
+                 "found --definition with --check, expected one of them: the check compares a "
+                 "kernel with the definition"};
+  if (options.definition)
+    return runDefinition(options, problem, std::move(inputs));
   HEDDLE_TRY(runnable, prepare(problem, std::move(inputs), options.seed));
   HEDDLE_TRY(milliseconds, runnable.launch());
 
@@ -90,7 +132,7 @@ Result<int> run(const RunOptions &options) {
     json["check"] = nlohmann::json::parse(report);
     code = json["check"]["passed"] ? 0 : kExitCheckFailed;
   }
-  HEDDLE_CHECK(writeOutputs(options.outputs, problem, runnable));
+  HEDDLE_CHECK(writeOutputs(options.outputs, problem, runnable.tensors));
   if (options.problem.json)
     fmt::print("{}\n", json.dump(1));
   else
@@ -115,6 +157,9 @@ void addRunCommand(CLI::App &app, Action &action) {
       "--check", options->check,
       "compare with the double-precision definition: all rows under 2 GFLOP of its work, else "
       "sampled ones; exit code 2 beyond the tolerance");
+  command->add_flag("--definition", options->definition,
+                    "evaluate the pattern's definition in double precision instead of a kernel: "
+                    "any pattern, slow; results are written as f64");
   command->callback([=, &action] { action = [=] { return run(*options); }; });
 }
 
