@@ -23,7 +23,8 @@ import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-PACKAGES = ["numpy", "torch", "onnxruntime", "onnx", "openvino"]
+PACKAGES = ["numpy", "torch", "onnxruntime", "onnx", "openvino", "einops"]
+ALONE = ["fla-core"]  # without what it depends on: only its plain functions are read (tests/patterns/fla_test.py)
 PEERS = ["torch", "onnxruntime", "openvino"]
 LIMITS = {"f32": 1e-4, "bf16": 2e-2}  # relative error in the 2-norm; f16 peers stay below bf16's
 SEED = 7
@@ -49,9 +50,10 @@ def environment(build):
     folder = build / "peers-env"
     python, done = folder / "bin" / "python", folder / "complete"
     if not done.exists():
-        print(f"compare: installing {', '.join(PACKAGES)} from PyPI into {folder} (some gigabytes, once)", file=sys.stderr)
+        print(f"compare: installing {', '.join(PACKAGES + ALONE)} from PyPI into {folder} (some gigabytes, once)", file=sys.stderr)
         subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
         subprocess.run([str(python), "-m", "pip", "install", "-q", *PACKAGES], check=True)
+        subprocess.run([str(python), "-m", "pip", "install", "-q", "--no-deps", *ALONE], check=True)
         done.touch()
     return str(python)
 
