@@ -27,6 +27,9 @@ template <typename A> static void transfer(A &a, Argument &x) {
 template <typename A> static void transfer(A &a, Launch &x) {
   a(x.entry, x.grid, x.block, x.sharedBytes, x.repeat, x.longestFirst);
 }
+template <typename A> static void transfer(A &a, Resources &x) {
+  a(x.registers, x.stackBytes, x.spillStoreBytes, x.spillLoadBytes, x.sharedBytes, x.constantBytes);
+}
 template <typename A> static void transfer(A &a, ExtentClass &x) {
   int32_t bound = x.bound; // an enum must not hold what it does not name, not even for a moment
   a(bound, x.multipleOf16);
@@ -41,13 +44,13 @@ template <typename A> static void transfer(A &a, Constraint &x) {
 template <typename A> static void transfer(A &a, Artifact &x) {
   a(x.name, x.target, x.form, x.schedule, x.staticDims, x.requiredFeatures, x.scalars, x.tensors);
   a(x.arguments, x.blockBytes, x.workspaceBytes, x.launches, x.predicates, x.constraints);
-  a(x.alignedPointers, x.image, x.sources, x.provenance, x.notes);
+  a(x.alignedPointers, x.image, x.resources, x.sources, x.provenance, x.notes);
 }
 
 namespace {
 
 constexpr std::string_view kMagic = "HDLA";
-constexpr uint32_t kVersion = 1;
+constexpr uint32_t kVersion = 2;
 constexpr size_t kHeaderBytes = 4 + 4 + 32;
 constexpr int64_t kMaxBlockBytes = 4096; ///< what CUDA takes as one kernel parameter
 constexpr size_t kMaxSteps = 1024;

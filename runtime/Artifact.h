@@ -97,6 +97,18 @@ struct Launch {
   bool operator==(const Launch &) const = default;
 };
 
+/// What one CUDA entry takes of a multiprocessor, as ptxas reports it. Bytes are of one thread, but
+/// for sharedBytes and constantBytes.
+struct Resources {
+  int64_t registers = 0; ///< of one thread
+  int64_t stackBytes = 0;
+  int64_t spillStoreBytes = 0; ///< static: each spilling instruction counts once
+  int64_t spillLoadBytes = 0;
+  int64_t sharedBytes = 0; ///< static shared memory of a block
+  int64_t constantBytes = 0;
+  bool operator==(const Resources &) const = default;
+};
+
 /// Predicate on a run-time extent that the code assumes.
 struct ClassPredicate {
   std::string dim;
@@ -134,7 +146,8 @@ struct Artifact {
   std::vector<Constraint> constraints;
   bool alignedPointers = false;               ///< the code assumes 64-byte aligned rows
   std::string image;                          ///< CPU: a shared object; CUDA: cubin
-  std::map<std::string, std::string> sources; ///< "cu", "ptx", ... where kept
+  std::map<std::string, Resources> resources; ///< CUDA: by entry; empty where only PTX was made
+  std::map<std::string, std::string> sources; ///< "cu", "ptx": by the suffix of their file
   std::map<std::string, std::string>
       provenance;                 ///< hashes of IR, source and image; versions; times
   std::vector<std::string> notes; ///< slower paths taken, forms refused: "form chunked: reason"

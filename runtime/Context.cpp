@@ -219,7 +219,7 @@ Context::KernelResult Context::obtain(const Request &request, const std::string 
 
 Result<std::shared_ptr<const Kernel>> Context::kernel(const Request &request) {
   HEDDLE_TRY(full, fillIn(request));
-  if (full.target != opened->target())
+  if (!opened->runs(full.target))
     return Error{
         ErrorCode::InvalidArgument,
         fmt::format("found a request for {}, expected {}, which device {} runs; compile it "

@@ -19,15 +19,21 @@ struct GridLaunch {
   int64_t sharedBytes = 0;
 };
 
+/// Work that a device does in order: a CUstream. Null: the device's default one.
+using Stream = void *;
+
 /// Code of one artifact on one device. Thread-safe: several calls may run at once.
 class LoadedKernel {
 public:
   virtual ~LoadedKernel() = default;
   /// Memory that a launch with these shared bytes needs besides the artifact's workspace buffers.
   virtual int64_t scratchBytes(int64_t sharedBytes) const = 0;
-  /// Runs launch `index` of the artifact to its end. `block` holds the arguments; `scratch` points
-  /// to scratchBytes(launch.sharedBytes) bytes, 64-byte aligned. Allocates nothing.
-  virtual Status run(int64_t index, const GridLaunch &launch, const void *block, void *scratch) = 0;
+  /// Runs launch `index` of the artifact behind everything that is in `stream` already. `block`
+  /// holds the arguments and may change once this returns; `scratch` points to
+  /// scratchBytes(launch.sharedBytes) bytes, 64-byte aligned. Allocates nothing. A device without
+  /// streams (the CPU) has run it to its end on return.
+  virtual Status run(int64_t index, const GridLaunch &launch, const void *block, void *scratch,
+                     Stream stream) = 0;
 };
 
 class Device {
@@ -41,12 +47,28 @@ public:
   virtual int workers() const = 0;
   /// Fails with Unsupported, naming what lacks, if the artifact needs a feature the device has not.
   virtual Result<std::unique_ptr<LoadedKernel>> load(const Artifact &artifact) = 0;
+  /// Whether code for this target runs here: its own, and variants of it ("sm_90a" on "sm_90").
+  virtual bool runs(const std::string &target) const = 0;
+
+  /// Whether kernels work on the process's own memory. If not, tensors and workspace of a launch
+  /// must be this device's, by allocate() or by the caller's own means.
+  virtual bool usesHostMemory() const = 0;
+  /// At least 64-byte aligned, not initialised. ResourceExhausted where there is not enough.
+  virtual Result<void *> allocate(int64_t bytes) = 0;
+  virtual void release(void *memory) = 0;
+  /// Copies between host and device memory; done on return.
+  virtual Status copyIn(void *device, const void *host, int64_t bytes) = 0;
+  virtual Status copyOut(void *host, const void *device, int64_t bytes) = 0;
+  /// InvalidArgument, naming `what`, where kernels of this device cannot reach the memory.
+  virtual Status checkMemory(const void *memory, const std::string &what) const = 0;
+  /// Waits until everything in the stream is done; an error of a kernel appears here.
+  virtual Status finish(Stream stream) = 0;
 };
 
-/// Opens a device by name; DeviceTable.cpp lists the kinds. `threads`: for the CPU, 0 = all it may
-/// use.
+/// Opens a device by name: "cpu", "cuda" or "cuda:1"; DeviceTable.cpp lists the kinds. `threads`:
+/// for the CPU, 0 = all it may use. NotFound where there is no such device.
 Result<std::unique_ptr<Device>> openDevice(const std::string &name, int threads);
-/// The names openDevice knows on this computer.
+/// The kinds of devices that openDevice knows.
 std::vector<std::string> deviceNames();
 
 } // namespace heddle

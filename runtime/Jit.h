@@ -102,6 +102,10 @@ public:
   /// it succeeds.
   Status launch(std::span<const TensorView> tensors, std::span<const ParameterValue> parameters,
                 Workspace workspace) const;
+  /// The same without waiting for the end: everything is put behind what is in `stream` already.
+  /// The workspace belongs to the launch until it is done. On the CPU it is done on return.
+  Status enqueue(std::span<const TensorView> tensors, std::span<const ParameterValue> parameters,
+                 Workspace workspace, Stream stream) const;
 
 private:
   Kernel() = default;
@@ -115,9 +119,10 @@ private:
     int64_t bytes = 0;   ///< of the whole workspace
   };
   Status makePlan(const ScalarValues &scalars, Plan &plan) const;
+  Status checkMemory(std::span<const TensorView> tensors, Workspace workspace) const;
   void fillBlock(std::span<const TensorView> tensors, const ScalarValues &scalars, const Plan &plan,
                  std::byte *workspace, std::byte *block) const;
-  Status runLaunches(const Plan &plan, std::byte *workspace, std::byte *block) const;
+  Status runLaunches(const Plan &plan, std::byte *workspace, std::byte *block, Stream stream) const;
 
   Artifact code;
   KernelOrigin from;
@@ -153,6 +158,7 @@ public:
 
   const ContextOptions &options() const { return given; }
   Device &device() { return *opened; }
+  std::shared_ptr<Device> sharedDevice() const { return opened; }
   const Cache &cache() const { return store; }
   CompilerPlugin &compiler() { return plugin; }
 

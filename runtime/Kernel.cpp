@@ -139,20 +139,38 @@ void Kernel::fillBlock(std::span<const TensorView> tensors, const ScalarValues &
     }
 }
 
-Status Kernel::runLaunches(const Plan &plan, std::byte *workspace, std::byte *block) const {
+Status Kernel::runLaunches(const Plan &plan, std::byte *workspace, std::byte *block,
+                           Stream stream) const {
   for (size_t l = 0; l < code.launches.size(); ++l)
     for (int64_t repeat = 0; repeat < plan.repeats[l]; ++repeat) {
       for (const Argument &argument : code.arguments)
         if (argument.kind == Argument::RepeatIndex)
           place(block, argument.offset, repeat);
-      HEDDLE_CHECK(
-          loaded->run(static_cast<int64_t>(l), plan.launches[l], block, workspace + plan.scratch));
+      HEDDLE_CHECK(loaded->run(static_cast<int64_t>(l), plan.launches[l], block,
+                               workspace + plan.scratch, stream));
     }
   return {};
 }
 
 Status Kernel::launch(std::span<const TensorView> tensors,
                       std::span<const ParameterValue> parameters, Workspace workspace) const {
+  HEDDLE_CHECK(enqueue(tensors, parameters, workspace, nullptr));
+  return device->finish(nullptr);
+}
+
+/// Whether the device reaches every tensor that has elements, and the workspace.
+Status Kernel::checkMemory(std::span<const TensorView> tensors, Workspace workspace) const {
+  if (device->usesHostMemory())
+    return {};
+  for (size_t n = 0; n < tensors.size(); ++n)
+    if (tensors[n].elements() > 0)
+      HEDDLE_CHECK(device->checkMemory(tensors[n].data, code.tensors[n].name));
+  return workspace.data ? device->checkMemory(workspace.data, "the workspace") : Status();
+}
+
+Status Kernel::enqueue(std::span<const TensorView> tensors,
+                       std::span<const ParameterValue> parameters, Workspace workspace,
+                       Stream stream) const {
   HEDDLE_TRY(scalars, binding.bind(tensors, parameters));
   Plan plan;
   HEDDLE_CHECK(makePlan(scalars, plan));
@@ -165,10 +183,11 @@ Status Kernel::launch(std::span<const TensorView> tensors,
   if (reinterpret_cast<uintptr_t>(workspace.data) % kAlignment != 0)
     return Error{ErrorCode::InvalidArgument,
                  "found a workspace whose address is no multiple of 64, expected one that is"};
+  HEDDLE_CHECK(checkMemory(tensors, workspace));
   alignas(kAlignment) std::array<std::byte, kMaxBlockBytes> block;
   std::byte *memory = static_cast<std::byte *>(workspace.data);
   fillBlock(tensors, scalars, plan, memory, block.data());
-  return runLaunches(plan, memory, block.data());
+  return runLaunches(plan, memory, block.data(), stream);
 }
 
 } // namespace heddle

@@ -22,6 +22,7 @@ inline Request sampleRequest() {
   request.machine = "host";
   request.deviceFacts = "some processor; avx2 fma";
   request.compilerBuild = "0123abcd";
+  request.nvrtc = "/usr/lib/libnvrtc.so.13 109 17.5";
   request.flags = "fast";
   return request;
 }
@@ -57,6 +58,7 @@ inline Artifact sampleArtifact() {
   artifact.image = std::string("\x7f"
                                "ELF\0image",
                                10);
+  artifact.resources = {{"sample_main", {128, 16, 4, 8, 1024, 400}}};
   artifact.sources = {{"asm", "ret"}};
   artifact.provenance = {{"ir", "abcd"}};
   artifact.notes = {"form chunked: has no decay"};

@@ -6,9 +6,16 @@ namespace heddle::tool {
 
 Result<double> Runnable::launch() const {
   auto start = std::chrono::steady_clock::now();
-  HEDDLE_CHECK(kernel->launch(views, parameters, workspace.workspace()));
+  HEDDLE_CHECK(kernel->launch(onDevice.views(), parameters, {workspace.data(), workspace.size()}));
   return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start)
       .count();
+}
+
+Status Runnable::fetchResults() const {
+  for (size_t n = 0; n < tensors.size(); ++n)
+    if (kernel->artifact().tensors[n].isResult)
+      HEDDLE_CHECK(onDevice.copyBack(n));
+  return {};
 }
 
 Result<Runnable> prepare(const Problem &problem, std::map<std::string, HostTensor> inputs,
@@ -16,13 +23,16 @@ Result<Runnable> prepare(const Problem &problem, std::map<std::string, HostTenso
   Runnable runnable;
   HEDDLE_TRY(tensors, makeTensors(problem, std::move(inputs), seed));
   runnable.tensors = std::move(tensors);
-  runnable.views = viewsOf(runnable.tensors);
+  const std::vector<TensorView> views = viewsOf(runnable.tensors);
   runnable.parameters = problem.launchParameters();
   HEDDLE_TRY(kernel, problem.context->kernel(problem.request));
   runnable.kernel = std::move(kernel);
-  HEDDLE_TRY(bytes, runnable.kernel->workspaceBytes(runnable.views, runnable.parameters));
-  HEDDLE_TRY(workspace, AlignedBuffer::allocate(bytes));
+  HEDDLE_TRY(bytes, runnable.kernel->workspaceBytes(views, runnable.parameters));
+  const std::shared_ptr<Device> device = problem.context->sharedDevice();
+  HEDDLE_TRY(workspace, DeviceBuffer::allocate(device, bytes));
+  HEDDLE_TRY(onDevice, DeviceTensors::make(device, views));
   runnable.workspace = std::move(workspace);
+  runnable.onDevice = std::move(onDevice);
   return runnable;
 }
 

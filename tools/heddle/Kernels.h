@@ -1,6 +1,7 @@
 // A kernel ready to run on a problem's tensors: what run, bench and tune share.
 #pragma once
 
+#include "runtime/DeviceTensors.h"
 #include "runtime/devices/cpu/Peak.h"
 #include "tools/heddle/Problem.h"
 
@@ -14,12 +15,14 @@ namespace heddle::tool {
 struct Runnable {
   std::shared_ptr<const Kernel> kernel;
   std::vector<HostTensor> tensors;
-  std::vector<TensorView> views;
+  DeviceTensors onDevice;                 ///< the same where the kernel can reach them
   std::vector<ParameterValue> parameters; ///< views into the problem
-  AlignedBuffer workspace;
+  DeviceBuffer workspace;
 
-  /// One launch, to its end; milliseconds it took.
+  /// One launch, to its end; milliseconds it took, copies between host and device apart.
   Result<double> launch() const;
+  /// Brings the results of the last launch to `tensors`.
+  Status fetchResults() const;
 };
 
 /// Compiles or finds the kernel of the problem's request and makes its tensors. The problem must

@@ -1,6 +1,6 @@
 // Calls NVRTC by the names of its functions:
 //   text -> nvrtcCompileProgram(--gpu-architecture=sm_80, ptxas -v) -> PTX, cubin, log
-//   log "Used 127 registers, ... 8 bytes spill stores" -> EntryFacts
+//   log "Used 127 registers, ... 8 bytes spill stores" -> Resources
 // Options: the text declares no host code (-default-device), C++17 as nvcc takes by default.
 #include "compiler/targets/cuda/Nvrtc.h"
 
@@ -114,9 +114,9 @@ struct Program {
 
 } // namespace
 
-std::map<std::string, EntryFacts> readPtxasLog(const std::string &log) {
-  std::map<std::string, EntryFacts> entries;
-  EntryFacts *entry = nullptr;
+std::map<std::string, Resources> readPtxasLog(const std::string &log) {
+  std::map<std::string, Resources> entries;
+  Resources *entry = nullptr;
   for (std::string_view line : linesOf(log)) {
     if (const std::string name = quotedAfter(line, "Compiling entry function '"); !name.empty())
       entry = &entries[name];

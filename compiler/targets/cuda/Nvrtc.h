@@ -2,6 +2,7 @@
 // says about registers and spills out. No CUDA header is included here, nor in the text.
 #pragma once
 
+#include "runtime/Artifact.h"
 #include "runtime/Result.h"
 
 #include <cstdint>
@@ -12,22 +13,11 @@
 
 namespace heddle::compiler::cuda {
 
-/// What ptxas says about one entry. Bytes are of one thread but for sharedBytes: of one block.
-struct EntryFacts {
-  int64_t registers = 0;
-  int64_t stackBytes = 0;
-  int64_t spillStoreBytes = 0; ///< static: each spilling instruction counts once
-  int64_t spillLoadBytes = 0;
-  int64_t sharedBytes = 0; ///< static shared memory
-  int64_t constantBytes = 0;
-  bool operator==(const EntryFacts &) const = default;
-};
-
 struct CudaCode {
   std::string ptx;
-  std::string cubin;                         ///< empty if only PTX was asked for
-  std::string log;                           ///< of the compiler, warnings included
-  std::map<std::string, EntryFacts> entries; ///< by name; empty if only PTX was asked for
+  std::string cubin;                        ///< empty if only PTX was asked for
+  std::string log;                          ///< of the compiler, warnings included
+  std::map<std::string, Resources> entries; ///< by name; empty if only PTX was asked for
 };
 
 /// One loaded libnvrtc. It stays loaded for the life of the process, so loading it again costs
@@ -72,6 +62,6 @@ private:
 };
 
 /// The facts in a log that ptxas wrote with -v, by entry.
-std::map<std::string, EntryFacts> readPtxasLog(const std::string &log);
+std::map<std::string, Resources> readPtxasLog(const std::string &log);
 
 } // namespace heddle::compiler::cuda

@@ -10,6 +10,8 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cstdlib>
+#include <cstring>
 #include <system_error>
 
 namespace heddle::cpu {
@@ -48,7 +50,8 @@ public:
     return fits ? all : INT64_MAX;
   }
 
-  Status run(int64_t index, const GridLaunch &launch, const void *block, void *scratch) override {
+  Status run(int64_t index, const GridLaunch &launch, const void *block, void *scratch,
+             Stream) override {
     int64_t points = 1;
     for (int64_t extent : launch.grid)
       if (extent < 0 || __builtin_mul_overflow(points, extent, &points) || points > kMaxPoints)
@@ -81,6 +84,27 @@ public:
   const std::string &target() const override { return cpuName; }
   const std::string &facts() const override { return description; }
   int workers() const override { return pool->threads(); }
+  bool runs(const std::string &target) const override { return target == cpuName; }
+
+  bool usesHostMemory() const override { return true; }
+  Result<void *> allocate(int64_t bytes) override {
+    const size_t size = static_cast<size_t>(roundUp(std::max<int64_t>(bytes, 1)));
+    void *memory = std::aligned_alloc(64, size);
+    if (!memory)
+      return Error{ErrorCode::ResourceExhausted,
+                   fmt::format("cannot allocate {} bytes of memory", bytes)};
+    return memory;
+  }
+  void release(void *memory) override { std::free(memory); }
+  Status copyIn(void *device, const void *host, int64_t bytes) override {
+    std::memcpy(device, host, static_cast<size_t>(bytes));
+    return {};
+  }
+  Status copyOut(void *host, const void *device, int64_t bytes) override {
+    return copyIn(host, device, bytes);
+  }
+  Status checkMemory(const void *, const std::string &) const override { return {}; }
+  Status finish(Stream) override { return {}; }
 
   Result<std::unique_ptr<LoadedKernel>> load(const Artifact &artifact) override {
     HEDDLE_CHECK(checkFeatures(artifact));

@@ -43,4 +43,45 @@ extern "C" __global__ void local(float *x, int n) {
 }
 )";
 
+/// Two loops of tensor-core products with an exponential: the first masks, the second does not.
+inline constexpr const char *kTwoLoopsText = R"(
+__device__ __forceinline__ void mma(float *c, const unsigned *a, const unsigned *b) {
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+      "{%0,%1,%2,%3};"
+      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+__device__ __forceinline__ float exp2(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+template <bool masked>
+__device__ __forceinline__ void tiles(float *sum, const unsigned *a, const unsigned *k, int begin,
+                                      int end, int limit) {
+#pragma unroll 1
+  for (int tile = begin; tile < end; ++tile) {
+    unsigned b[4];
+    for (int n = 0; n < 4; ++n)
+      b[n] = k[(tile * 4 + n) * 32 + threadIdx.x];
+    float c[4] = {0, 0, 0, 0};
+    mma(c, a, b);
+    mma(c, a + 4, b + 2);
+    for (int n = 0; n < 4; ++n)
+      sum[n] += masked && tile * 8 + n > limit ? 0.0f : exp2(c[n]);
+  }
+}
+extern "C" __global__ void two_loops(const unsigned *q, const unsigned *k, float *o, int edge,
+                                     int full, int limit) {
+  unsigned a[8];
+  for (int n = 0; n < 8; ++n)
+    a[n] = q[n * 32 + threadIdx.x];
+  float sum[4] = {0, 0, 0, 0};
+  tiles<true>(sum, a, k, 0, edge, limit);
+  tiles<false>(sum, a, k, edge, full, limit);
+  for (int n = 0; n < 4; ++n)
+    o[n * 32 + threadIdx.x] = sum[n];
+}
+)";
+
 } // namespace heddle::test

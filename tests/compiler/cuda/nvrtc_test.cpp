@@ -59,7 +59,7 @@ TEST_CASE("a kernel becomes PTX, a cubin and facts for every architecture NVRTC 
     CHECK(code->cubin.substr(0, 4) == "\x7f"
                                       "ELF");
     REQUIRE(code->entries.count("scale") == 1);
-    const EntryFacts &facts = code->entries.at("scale");
+    const Resources &facts = code->entries.at("scale");
     CHECK((facts.registers >= 6 && facts.registers <= 32));
     CHECK(facts.sharedBytes == 128);
     CHECK(facts.spillStoreBytes == 0);
@@ -90,7 +90,7 @@ TEST_CASE("spills and stack are told apart, entry by entry") {
   Result<CudaCode> code = nvrtc.compile(test::kSpillText, "spill.cu", "sm_80");
   REQUIRE(code.ok());
   REQUIRE(code->entries.size() == 2);
-  const EntryFacts &spill = code->entries.at("spill"), &local = code->entries.at("local");
+  const Resources &spill = code->entries.at("spill"), &local = code->entries.at("local");
   CHECK(spill.registers == 64);
   CHECK(spill.spillStoreBytes > 0);
   CHECK(spill.spillLoadBytes > 0);
@@ -161,7 +161,7 @@ TEST_CASE("a log of ptxas gives facts by entry") {
       "ptxas info    : Used 8 registers, used 1 barriers, 128 bytes smem, 368 bytes cmem[0]\n";
   const auto entries = readPtxasLog(log);
   REQUIRE(entries.size() == 2);
-  CHECK(entries.at("a") == EntryFacts{64, 384, 668, 788, 0, 364});
-  CHECK(entries.at("b") == EntryFacts{8, 0, 0, 0, 128, 368});
+  CHECK(entries.at("a") == Resources{64, 384, 668, 788, 0, 364});
+  CHECK(entries.at("b") == Resources{8, 0, 0, 0, 128, 368});
   CHECK(readPtxasLog("").empty());
 }

@@ -1,0 +1,74 @@
+// text -> NVRTC -> artifact.image (cubin), sources "cu" and "ptx", resources of each entry.
+#include "compiler/targets/cuda/Build.h"
+
+#include "compiler/targets/cuda/Nvrtc.h"
+#include "compiler/targets/cuda/Sass.h"
+#include "runtime/CudaFiles.h"
+
+#include "llvm/Support/SHA256.h"
+
+#include <fmt/format.h>
+
+namespace heddle::compiler::cuda {
+namespace {
+
+Result<CudaCode> compileText(const std::string &text, const TargetJob &job, const std::string &name,
+                             Nvrtc::Output output, std::string *version = nullptr) {
+  HEDDLE_TRY(nvrtc, Nvrtc::load(identityPath(job.request.nvrtc)));
+  if (version)
+    *version = nvrtc.version();
+  return nvrtc.compile(text, name + ".cu", job.request.target, output);
+}
+
+/// Shared memory of a launch whose formula is a constant: that of a tile program always is.
+Status checkShared(const Launch &launch, const Resources &resources, const TargetJob &job) {
+  const Result<int64_t> dynamic = launch.sharedBytes.evaluate({});
+  const int64_t most = job.machine.gpu.sharedBytesPerBlock;
+  const int64_t bytes = resources.sharedBytes + (dynamic.ok() ? *dynamic : 0);
+  if (most == 0 || bytes <= most)
+    return {};
+  return Error{ErrorCode::ResourceExhausted,
+               fmt::format("{} needs {} bytes of shared memory, {} more than a block may have on "
+                           "{}; take smaller tiles or fewer stages",
+                           launch.entry, bytes, bytes - most, job.machine.title)};
+}
+
+} // namespace
+
+Status build(const std::string &text, const TargetJob &job, Artifact &artifact) {
+  const bool ptxOnly = job.request.flags == kPtxOnly;
+  std::string version;
+  HEDDLE_TRY(code, compileText(text, job, artifact.name, ptxOnly ? Nvrtc::Ptx : Nvrtc::PtxAndCubin,
+                               &version));
+  for (const Launch &launch : artifact.launches) {
+    const auto entry = code.entries.find(launch.entry);
+    if (ptxOnly)
+      continue;
+    if (entry == code.entries.end())
+      return Error{ErrorCode::Internal,
+                   fmt::format("found no entry {} in the compiled text", launch.entry)};
+    HEDDLE_CHECK(checkShared(launch, entry->second, job));
+  }
+  artifact.requiredFeatures = {artifact.target};
+  artifact.image = std::move(code.cubin);
+  artifact.resources = std::move(code.entries);
+  artifact.provenance["nvrtc"] = version;
+  artifact.provenance["cu"] =
+      llvm::toHex(llvm::SHA256::hash(
+                      llvm::ArrayRef(reinterpret_cast<const uint8_t *>(text.data()), text.size())),
+                  /*LowerCase=*/true);
+  artifact.sources["cu"] = text;
+  artifact.sources["ptx"] = std::move(code.ptx);
+  return {};
+}
+
+Result<std::string> showBuilt(const std::string &text, const TargetJob &job,
+                              const std::string &name, std::string_view station) {
+  const bool sass = station == "sass";
+  HEDDLE_TRY(code, compileText(text, job, name, sass ? Nvrtc::PtxAndCubin : Nvrtc::Ptx));
+  if (!sass)
+    return code.ptx;
+  return disassemble(code.cubin);
+}
+
+} // namespace heddle::compiler::cuda
