@@ -54,6 +54,13 @@ def npy(path, shape, numbers):
 
 
 @case
+def a_gpu_that_is_not_there_is_refused_clearly():
+    refused("run", "causal_softmax", "--shape", SMALL, "--device", "gpu", says=["found no device 'gpu'", "cuda[:N]"])
+    if not pathlib.Path("/dev/nvidia0").exists():
+        refused("run", "causal_softmax", "--shape", SMALL, "--device", "cuda:0", says=["CUDA driver"])
+
+
+@case
 def every_command_has_help():
     out, _ = heddle("--help")
     for command in "patterns models machines show compile run tune bench explain cache".split():

@@ -167,8 +167,14 @@ void addProblemOptions(CLI::App &command, ProblemOptions &options) {
       ->capture_default_str();
   command.add_option("--schedule", options.schedule,
                      "knobs, e.g. BM=64,BN=128; others by default (`heddle explain` shows them)");
-  command.add_option("--target", options.target, "cpu")->capture_default_str();
-  command.add_option("--device", options.device, "cpu")->capture_default_str();
+  command.add_option("--target", options.target,
+                     "cpu, or a GPU's architecture, e.g. sm_80, sm_90; needs no GPU but for run "
+                     "and bench (default: what --device runs)");
+  command.add_option("--machine", options.machine,
+                     "chip to make code for (`heddle machines`), e.g. rtx4090 for sm_89 (default: "
+                     "this computer's, or the first of the target)");
+  command.add_option("--device", options.device, "where kernels run: cpu, cuda or cuda:N")
+      ->capture_default_str();
   command.add_option("--threads", options.threads, "threads to use (default: all cores)")
       ->check(CLI::NonNegativeNumber);
   command.add_flag("--no-store", options.noStore,
@@ -261,6 +267,7 @@ Result<Problem> resolveProblem(const ProblemOptions &options,
   request.form = options.form;
   request.schedule = std::move(schedule);
   request.target = options.target;
+  request.machine = options.machine;
   HEDDLE_TRY(completed, problem.context->complete(std::move(request), &problem.tuned));
   problem.request = std::move(completed);
   return problem;

@@ -18,7 +18,7 @@ namespace heddle::tool {
 struct ProblemOptions {
   std::string pattern, model, layer;
   std::string shape, dtype, parameters, form = "auto", schedule;
-  std::string target = "cpu", device = "cpu";
+  std::string target, machine, device = "cpu"; ///< target: empty, what the device runs
   int threads = 0;
   bool json = false, noStore = false, quiet = false;
 };

@@ -119,6 +119,7 @@ Result<int> run(const RunOptions &options) {
     return runDefinition(options, problem, std::move(inputs));
   HEDDLE_TRY(runnable, prepare(problem, std::move(inputs), options.seed));
   HEDDLE_TRY(milliseconds, runnable.launch());
+  HEDDLE_CHECK(runnable.fetchResults());
 
   nlohmann::json json = describe(problem, *runnable.kernel);
   json["ms"] = milliseconds;
