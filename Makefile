@@ -24,7 +24,7 @@ test-all: build ## the whole product of shapes, forms and schedules
 bench: build    ## Google Benchmark programs: kernels beside the measured peak
 	@tools/run_bench.sh $(BUILD)
 
-bench-peers: build ## Heddle beside torch, onnxruntime and OpenVINO in one run; installs them into build/ from PyPI
+bench-peers: build ## Heddle beside torch, onnxruntime, OpenVINO and ggml in one run; installs them into build/ from PyPI
 	@bench/peers/compare.py --build $(BUILD)
 
 format:         ## format all sources

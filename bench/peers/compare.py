@@ -25,7 +25,8 @@ HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 PACKAGES = ["numpy", "torch", "onnxruntime", "onnx", "openvino", "einops"]
 ALONE = ["fla-core"]  # without what it depends on: only its plain functions are read (tests/patterns/fla_test.py)
-PEERS = ["torch", "onnxruntime", "openvino"]
+GGML_SOURCE = "llama-cpp-python"  # holds ggml's sources, of which the CPU library alone is built (cmake, ninja, a compiler)
+PEERS = ["torch", "onnxruntime", "openvino", "ggml"]
 LIMITS = {"f32": 1e-4, "bf16": 2e-2}  # relative error in the 2-norm; f16 peers stay below bf16's
 SEED = 7
 
@@ -54,8 +55,27 @@ def environment(build):
         subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
         subprocess.run([str(python), "-m", "pip", "install", "-q", *PACKAGES], check=True)
         subprocess.run([str(python), "-m", "pip", "install", "-q", "--no-deps", *ALONE], check=True)
+        build_ggml(python, folder / "ggml")
         done.touch()
     return str(python)
+
+
+def build_ggml(python, folder):
+    """ggml's CPU library for this processor in folder/bin; without it the peer says so and the others go on."""
+    print(f"compare: building ggml from the sources of PyPI's {GGML_SOURCE} (a few minutes, once)", file=sys.stderr)
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        subprocess.run([str(python), "-m", "pip", "download", "-q", "--no-deps", "--no-binary", ":all:", "-d", str(folder),
+                        GGML_SOURCE], check=True)
+        archive = next(folder.glob("*.tar.gz"))
+        subprocess.run(["tar", "xzf", str(archive), "-C", str(folder), "--strip-components=1"], check=True)
+        off = [f"-DLLAMA_BUILD_{part}=OFF" for part in ("COMMON", "TESTS", "TOOLS", "EXAMPLES", "SERVER")]
+        subprocess.run(["cmake", "-S", str(folder / "vendor" / "llama.cpp"), "-B", str(folder), "-G", "Ninja",
+                        "-DCMAKE_BUILD_TYPE=Release", "-DBUILD_SHARED_LIBS=ON", "-DLLAMA_CURL=OFF", *off],
+                       check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(["ninja", "-C", str(folder), "ggml-cpu"], check=True, stdout=subprocess.DEVNULL)
+    except (subprocess.CalledProcessError, StopIteration, FileNotFoundError) as problem:
+        print(f"compare: no ggml: {problem}", file=sys.stderr)
 
 
 class Worker:
