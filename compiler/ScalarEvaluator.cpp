@@ -3,6 +3,8 @@
 // and the small machine that runs the region of a tile.map element by element.
 #include "compiler/ScalarEvaluator.h"
 
+#include "ir/tile/TileDialect.h"
+
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 
@@ -306,7 +308,8 @@ Result<ScalarEvaluator> findScalarEvaluator(Operation *op) {
 }
 
 Result<ScalarFunction> ScalarFunction::make(Block &block,
-                                            llvm::function_ref<Result<Number>(Value)> captured) {
+                                            llvm::function_ref<Result<Number>(Value)> captured,
+                                            llvm::function_ref<Gather(Operation *)> gather) {
   ScalarFunction function;
   llvm::DenseMap<Value, int> slotOf;
   auto newSlot = [&](Value value, Number number) {
@@ -323,9 +326,15 @@ Result<ScalarFunction> ScalarFunction::make(Block &block,
   for (BlockArgument argument : block.getArguments())
     newSlot(argument, {});
   for (Operation &op : block.without_terminator()) {
-    HEDDLE_TRY(evaluate, findScalarEvaluator(&op));
-    Step step = {evaluate, &op, {}, 0};
-    for (Value operand : op.getOperands()) {
+    Step step = {nullptr, &op, {}, 0, {}};
+    bool gathers = isa<tile::GatherOp>(op);
+    if (gathers) {
+      step.gather = gather(&op);
+    } else {
+      HEDDLE_TRY(evaluate, findScalarEvaluator(&op));
+      step.evaluate = evaluate;
+    }
+    for (Value operand : op.getOperands().drop_front(gathers)) {
       HEDDLE_TRY(slot, find(operand));
       step.operands.push_back(slot);
     }
@@ -344,7 +353,7 @@ void ScalarFunction::run() {
   for (const Step &step : steps) {
     for (size_t n = 0; n < step.operands.size(); ++n)
       operands[n] = slots[step.operands[n]];
-    slots[step.result] = step.evaluate(step.op, operands);
+    slots[step.result] = step.gather ? step.gather(operands) : step.evaluate(step.op, operands);
   }
 }
 

@@ -8,6 +8,7 @@
 #include "mlir/IR/Operation.h"
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 namespace heddle::compiler {
@@ -29,10 +30,14 @@ Result<ScalarEvaluator> findScalarEvaluator(mlir::Operation *op);
 /// The straight-line region of a tile.map, made ready to run for many elements.
 class ScalarFunction {
 public:
-  /// `captured(value)` gives scalars that the block reads from outside. Fails on an op without an
-  /// evaluator.
+  /// Reads an element for a tile.gather from its indices.
+  using Gather = std::function<Number(const Number *indices)>;
+
+  /// `captured(value)` gives scalars that the block reads from outside, `gather` the reader of a
+  /// tile.gather. Fails on an op without an evaluator.
   static Result<ScalarFunction> make(mlir::Block &block,
-                                     llvm::function_ref<Result<Number>(mlir::Value)> captured);
+                                     llvm::function_ref<Result<Number>(mlir::Value)> captured,
+                                     llvm::function_ref<Gather(mlir::Operation *)> gather);
 
   /// Where the caller puts block argument n before each run.
   Number &argument(size_t n) { return slots[n]; }
@@ -46,6 +51,7 @@ private:
     mlir::Operation *op;
     std::vector<int> operands;
     int result;
+    Gather gather; ///< instead of evaluate
   };
   std::vector<Number> slots;
   std::vector<Step> steps;

@@ -1,7 +1,7 @@
 // countTiles: what the loop bounds of a support visit for given lengths, with the same formulas the
 // kernel uses, beside the number of pairs the support has.
 #include "compiler/Compiler.h"
-#include "compiler/forms/MixProblem.h"
+#include "compiler/forms/Graph.h"
 #include "compiler/machine/Machine.h"
 #include "compiler/schedule/Schedule.h"
 #include "compiler/support/Evaluate.h"
@@ -68,7 +68,17 @@ Result<TileCounts> countTiles(const Request &request, const std::map<std::string
     return Error{ErrorCode::NotFound, why};
   HEDDLE_TRY(machine, machineOf(request));
   HEDDLE_TRY(schedule, completeSchedule(request.schedule, machine, Problem::of(request)));
-  HEDDLE_TRY(problem, readMixProblem({def, request, schedule}));
+  HEDDLE_TRY(graph, readGraph({def, request, schedule}));
+  const MixProblem *mix = nullptr;
+  for (const Stage &stage : graph.stages)
+    if (auto found = std::get_if<MixProblem>(&stage); found && mix)
+      return Error{ErrorCode::Unsupported,
+                   "the pattern has several mixes, whose tiles are not counted together"};
+    else if (found)
+      mix = found;
+  if (!mix)
+    return Error{ErrorCode::Unsupported, "the pattern has no mix, so there are no tiles to count"};
+  const MixProblem &problem = *mix;
   HEDDLE_TRY(values, valuesOf(problem, extents, params));
   HEDDLE_TRY(Tq, extentOf(problem.Tq, values));
   HEDDLE_TRY(Tk, extentOf(problem.Tk, values));

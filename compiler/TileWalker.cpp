@@ -354,7 +354,26 @@ Status GridPointWalker::walkStore(tile::StoreOp op) {
 
 Status GridPointWalker::walkMap(tile::MapOp op) {
   auto captured = [&](Value value) -> Result<Number> { return number(value); };
-  HEDDLE_TRY(function, ScalarFunction::make(op.getBody().front(), captured));
+  Status gathered; // the first read that failed
+  auto gather = [&](Operation *inner) -> ScalarFunction::Gather {
+    auto read = cast<tile::GatherOp>(inner);
+    const HostView &view = viewOf(read.getView());
+    return [&gathered, &view, this, type = read.getType()](const Number *indices) -> Number {
+      Extents at;
+      for (int64_t d = 0; d < view.rank(); ++d) {
+        at.push_back(indices[d].integer);
+        if (at[d] < 0 || at[d] >= view.extents[d])
+          return {};
+      }
+      Result<std::optional<int64_t>> place = view.locate(at, gridPoint);
+      Result<double> value =
+          place ? view.array->read(**place, gridPoint) : Result<double>(place.error());
+      if (!value && gathered)
+        gathered = value.error();
+      return value ? toNumber(*value, type) : Number();
+    };
+  };
+  HEDDLE_TRY(function, ScalarFunction::make(op.getBody().front(), captured, gather));
   Extents extents(op.getExtents().begin(), op.getExtents().end());
   struct Input {
     const HostTile *tile;
@@ -380,6 +399,7 @@ Status GridPointWalker::walkMap(tile::MapOp op) {
       results[r].elements.push_back(toElement(
           function.result(r), cast<tile::TileType>(op.getResult(r).getType()).getElementType()));
   }
+  HEDDLE_CHECK(gathered);
   for (auto [result, tile] : llvm::zip(op.getResults(), results))
     set(result, std::move(tile));
   return {};

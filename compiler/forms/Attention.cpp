@@ -10,6 +10,8 @@
 #include "compiler/forms/Attention.h"
 
 #include "compiler/forms/Elementwise.h"
+#include "compiler/forms/Graph.h"
+#include "compiler/forms/MapKernels.h"
 #include "compiler/forms/Program.h"
 #include "compiler/forms/TileSteps.h"
 #include "compiler/forms/Weights.h"
@@ -39,7 +41,7 @@ struct RowTile {
   int64_t rows = 0;
   Value first, last; ///< positions of the first and last row that exist
   Value Q;           ///< rows x D
-  Value k, v;        ///< views
+  Value k, v;        ///< views; null where the operand is an expression
   llvm::SmallVector<Value> supportArgs;
 };
 
@@ -48,20 +50,19 @@ using Accumulators = llvm::SmallVector<Value>;
 
 class AttentionBuilder {
 public:
-  AttentionBuilder(const MixProblem &problem, const Schedule &schedule)
+  /// Names of kernels and partial results end in `suffix`.
+  AttentionBuilder(const MixProblem &problem, const Schedule &schedule, std::string suffix)
       : problem(problem), weights(weightsOf(problem)), keys(schedule.at("BN")),
         rowsPerTile(schedule.at("BM")),
-        split(schedule.at("SPLIT") > 0 ? schedule.at("SPLIT") : kWhole) {}
+        split(schedule.at("SPLIT") > 0 ? schedule.at("SPLIT") : kWhole), suffix(suffix) {}
 
-  OwningOpRef<ModuleOp> run(bool oneRow) {
-    ProgramWriter program(problem);
+  void run(ProgramWriter &program, bool oneRow) {
     if (oneRow) {
       writeSplit(program);
       writeMerge(program);
     } else {
       writeRows(program);
     }
-    return program.take();
   }
 
 private:
@@ -71,28 +72,30 @@ private:
     auto formula = [&](const Extent &extent) { return program.formula(extent); };
     tile::FormulaAttr tiles = program.ratio(problem.Tq, rowsPerTile);
     bool descending = !problem.support.is(ExprKind::Bool);
-    tile::KernelOp kernel = program.kernel("attn", {tiles, formula(problem.Hq), formula(problem.B)},
-                                           {descending, false, false});
+    tile::KernelOp kernel =
+        program.kernel("attn" + suffix, {tiles, formula(problem.H), formula(problem.B)},
+                       {descending, false, false});
     KernelWriter w(kernel);
     Value h = kernel.getGridIndex(1), b = kernel.getGridIndex(2);
     Value row0 = w.mul(kernel.getGridIndex(0), rowsPerTile);
     Value Tq = w.extent(problem.Tq), rows = w.sub(Tq, row0);
     Value off = offset(w), first = w.add(row0, off);
     Value end = w.min(w.add(row0, w.constant(rowsPerTile)), Tq);
-    PairScope scope(w, problem);
-    scope.uniforms["b"] = b;
-    scope.uniforms["h"] = h;
-    scope.axes["i"] = {"i", rowsPerTile, first, {}};
-    scope.axes["row"] = {"i", rowsPerTile, row0, {}};
+    TileScope scope(w, problem);
+    scope.uniform("b", b, problem.B);
+    scope.uniform("h", h, problem.H);
+    nameHeads(w, scope, h);
+    // Positions of bottom-right rows may be negative.
+    Extent positions = problem.bottomRight && problem.Tq != problem.Tk ? Extent() : problem.Tq;
+    scope.axis("i", {"i", rowsPerTile, first, positions});
+    scope.axis("row", {"i", rowsPerTile, row0, problem.Tq});
     RowTile tile;
     tile.rows = rowsPerTile;
     tile.first = first;
     tile.last = w.sub(w.add(end, off), w.constant(1));
-    const ProblemTensor &q = *problem.find(problem.q);
-    Value view = w.view(q.name, q.element, q.shape, {b, {}, h, {}});
-    tile.Q =
-        w.load(w.tileType({rowsPerTile, problem.D}, q.element), view, {row0, w.fixed(0)}, rows);
-    openKeys(w, tile, b, w.divide(h, problem.G));
+    Value hq = headOf(w, h, problem.Hq);
+    loadQueries(w, scope, tile, {b, {}, hq, {}}, {row0, w.fixed(problem.q.first)}, rows);
+    openKeys(w, tile, b, headOf(w, h, problem.Hk), headOf(w, h, problem.v.heads));
     tile.supportArgs = {tile.first, tile.last, b, h};
     Accumulators start = initial(w, scope, rowsPerTile, /*withSink=*/true);
     Value allKeys = w.extent(problem.Tk);
@@ -106,27 +109,19 @@ private:
   void writeSplit(ProgramWriter &program) {
     tile::FormulaAttr ranges = program.ratio(problem.Tk, split);
     declarePartials(program, ranges);
-    tile::KernelOp kernel =
-        program.kernel("split", {ranges, program.formula(problem.Hk), program.formula(problem.B)},
-                       {false, false, false});
+    tile::KernelOp kernel = program.kernel(
+        "split" + suffix, {ranges, program.formula(problem.Hk), program.formula(problem.B)},
+        {false, false, false});
     KernelWriter w(kernel);
     Value s = kernel.getGridIndex(0), hk = kernel.getGridIndex(1), b = kernel.getGridIndex(2);
     Value h0 = w.mul(hk, problem.G);
-    PairScope scope(w, problem);
+    TileScope scope(w, problem);
     RowTile tile;
     tile.rows = problem.G;
     tile.first = tile.last = offset(w);
-    scope.uniforms["b"] = b;
-    scope.uniforms["i"] = tile.first;
-    scope.uniforms["row"] = w.constant(0);
-    if (problem.G == 1)
-      scope.uniforms["h"] = h0;
-    else
-      scope.axes["h"] = {"i", problem.G, h0, {}};
-    const ProblemTensor &q = *problem.find(problem.q);
-    Value view = w.view(q.name, q.element, q.shape, {b, w.constant(0), {}, {}});
-    tile.Q = w.load(w.tileType({problem.G, problem.D}, q.element), view, {h0, w.fixed(0)}, {});
-    openKeys(w, tile, b, hk);
+    namePackedRow(w, scope, b, h0, hk);
+    loadQueries(w, scope, tile, {b, w.constant(0), {}, {}}, {h0, w.fixed(problem.q.first)}, {});
+    openKeys(w, tile, b, hk, hk);
     tile.supportArgs = {tile.first, tile.last, b};
     if (problem.G == 1)
       tile.supportArgs.push_back(h0);
@@ -143,19 +138,14 @@ private:
   }
 
   void writeMerge(ProgramWriter &program) {
-    tile::KernelOp kernel = program.kernel(
-        "merge", {program.formula(problem.Hk), program.formula(problem.B)}, {false, false});
+    tile::KernelOp kernel =
+        program.kernel("merge" + suffix, {program.formula(problem.Hk), program.formula(problem.B)},
+                       {false, false});
     KernelWriter w(kernel);
     Value hk = kernel.getGridIndex(0), b = kernel.getGridIndex(1);
     Value h0 = w.mul(hk, problem.G);
-    PairScope scope(w, problem);
-    scope.uniforms["b"] = b;
-    scope.uniforms["i"] = offset(w);
-    scope.uniforms["row"] = w.constant(0);
-    if (problem.G == 1)
-      scope.uniforms["h"] = h0;
-    else
-      scope.axes["h"] = {"i", problem.G, h0, {}};
+    TileScope scope(w, problem);
+    namePackedRow(w, scope, b, h0, hk);
     Accumulators start = initial(w, scope, problem.G, /*withSink=*/true);
     Value Tk = w.extent(problem.Tk);
     Value ranges = w.divide(w.add(Tk, w.constant(split - 1)), split);
@@ -175,34 +165,139 @@ private:
     return w.sub(w.extent(problem.Tk), w.extent(problem.Tq));
   }
 
-  void openKeys(KernelWriter &w, RowTile &tile, Value b, Value hk) {
-    const ProblemTensor &k = *problem.find(problem.k), &v = *problem.find(problem.v);
-    tile.k = w.view(k.name, k.element, k.shape, {b, {}, hk, {}});
-    tile.v = problem.k == problem.v ? tile.k : w.view(v.name, v.element, v.shape, {b, {}, hk, {}});
+  /// Head floor(h * heads / H) of an operand for head h of the output.
+  Value headOf(KernelWriter &w, Value h, const Extent &heads) {
+    if (heads == problem.H)
+      return h;
+    if (heads == problem.Hk && problem.G > 1)
+      return w.divide(h, problem.G);
+    if (heads.fixed == 1)
+      return w.constant(0);
+    Value product = w.builder.createOrFold<arith::MulIOp>(w.location, h, w.extent(heads));
+    return w.quotient(product, w.extent(problem.H));
   }
 
-  /// A tile over the rows of an expression that does not depend on pairs, in f32.
-  Value perRow(KernelWriter &w, PairScope &scope, Expr expr, int64_t rows) {
-    scope.start = w.builder.saveInsertionPoint();
-    PairScope::Prepared prepared = scope.prepare(expr);
-    w.builder.restoreInsertionPoint(scope.start);
-    // A map needs an operand to run along; zero costs nothing.
-    prepared.tiles.push_back(w.fill(w.f32({rows}), 0.0));
-    prepared.dims.push_back({"i"});
+  void nameHeads(KernelWriter &w, TileScope &scope, Value h) {
+    scope.uniform("hq", headOf(w, h, problem.Hq), problem.Hq);
+    scope.uniform("hk", headOf(w, h, problem.Hk), problem.Hk);
+    scope.uniform("hv", headOf(w, h, problem.v.heads), problem.v.heads);
+  }
+
+  /// One query row: the rows of the tile are the query heads h0 .. of key head hk.
+  void namePackedRow(KernelWriter &w, TileScope &scope, Value b, Value h0, Value hk) {
+    scope.fewRows = true;
+    scope.uniform("b", b, problem.B);
+    scope.uniform("i", offset(w));
+    scope.uniform("row", w.constant(0), problem.Tq);
+    for (const char *name : {"h", "hq"}) {
+      if (problem.G == 1)
+        scope.uniform(name, h0, problem.H);
+      else
+        scope.axis(name, {"i", problem.G, h0, problem.H});
+    }
+    for (const char *name : {"hk", "hv"})
+      scope.uniform(name, hk, problem.Hk);
+  }
+
+  /// A tile of an operand that is an expression, along `dim` and its features.
+  Value expressionTile(KernelWriter &w, TileScope &scope, const Operand &operand,
+                       llvm::StringRef dim, int64_t extent) {
+    {
+      OpBuilder::InsertionGuard guard(w.builder);
+      w.builder.restoreInsertionPoint(scope.start);
+      scope.axis("d", {"d", operand.width, w.constant(operand.first),
+                       Extent{operand.first + operand.width, "", {}}});
+    }
+    std::swap(scope.lanesDim, featureDim);
+    Value tile = scope.tile(operand.value, {dim, "d"}, {extent, operand.width});
+    std::swap(scope.lanesDim, featureDim);
+    scope.forget("d");
+    return tile;
+  }
+
+  /// A tile in the element type of products.
+  Value inProducts(KernelWriter &w, Value tile, const Names &dims) {
+    Type from = cast<tile::TileType>(tile.getType()).getElementType();
+    if (from == problem.element)
+      return tile;
+    if (from.isF32())
+      return steps::rounded(w, tile, dims, problem.element);
+    return steps::combine(w, {tile}, dims, problem.element,
+                          [&](OpBuilder &builder, Location at, ValueRange x) {
+                            return arith::ExtFOp::create(builder, at, problem.element, x[0]);
+                          });
+  }
+
+  void loadQueries(KernelWriter &w, TileScope &scope, RowTile &tile, llvm::ArrayRef<Value> indices,
+                   llvm::ArrayRef<OpFoldResult> offsets, ValueRange valid) {
+    if (problem.q.value) {
+      scope.start = w.builder.saveInsertionPoint();
+      std::swap(scope.innerDim, noDim);
+      tile.Q = expressionTile(w, scope, problem.q, "i", tile.rows);
+      std::swap(scope.innerDim, noDim);
+    } else {
+      const ProblemTensor &q = *problem.find(problem.q.tensor);
+      Value view = w.view(q.name, q.element, q.shape, indices);
+      tile.Q = w.load(w.tileType({tile.rows, problem.D}, q.element), view, offsets, valid);
+    }
+    tile.Q = inProducts(w, tile.Q, {"i", "d"});
+  }
+
+  Value openOperand(KernelWriter &w, const Operand &operand, Value b, Value head) {
+    if (operand.value)
+      return {};
+    const ProblemTensor &tensor = *problem.find(operand.tensor);
+    llvm::SmallVector<Value> indices;
+    if (tensor.batched)
+      indices.push_back(b);
+    indices.append({Value(), head, Value()});
+    return w.view(tensor.name, tensor.element, tensor.shape, indices);
+  }
+
+  void openKeys(KernelWriter &w, RowTile &tile, Value b, Value hk, Value hv) {
+    tile.k = openOperand(w, problem.k, b, hk);
+    bool same = tile.k && problem.k.tensor == problem.v.tensor && hk == hv;
+    tile.v = same ? tile.k : openOperand(w, problem.v, b, hv);
+  }
+
+  /// Rows j .. of k or v.
+  Value loadKeys(KernelWriter &w, TileScope &scope, const Operand &operand, Value view, Value j,
+                 Value valid) {
+    if (operand.value)
+      return expressionTile(w, scope, operand, "j", keys);
+    Type element = problem.find(operand.tensor)->element;
+    return w.load(w.tileType({keys, operand.width}, element), view, {j, w.fixed(operand.first)},
+                  valid);
+  }
+
+  /// V where an expression makes it: what lies beyond the last key is 0 in it.
+  Value zeroBeyond(KernelWriter &w, Value V, Value j, Value end) {
+    Value limit = arith::IndexCastOp::create(w.builder, w.location, w.builder.getI32Type(), end);
+    auto inside = w.map({Type(w.tileType({keys}, w.builder.getI1Type()))}, {w.index(j, keys)},
+                        {Names{"j"}}, {"j"}, [&](OpBuilder &builder, Location at, ValueRange x) {
+                          Value below = arith::CmpIOp::create(
+                              builder, at, arith::CmpIPredicate::slt, x[0], limit);
+                          tile::YieldOp::create(builder, at, below);
+                        });
+    inside.setMask(true);
     return w
-        .map({Type(w.f32({rows}))}, prepared.tiles, prepared.dims, {"i"},
-             [&](OpBuilder &builder, Location location, ValueRange args) {
-               Value value = scope.emit(prepared, builder, args, {});
-               value = ExprOps(builder, location, prepared.integerType, problem.scope, [](Expr) {
-                         return Value();
-                       }).asReal(value);
-               tile::YieldOp::create(builder, location, value);
+        .map({V.getType()}, {V, inside.getResult(0)}, {Names{"j", "d"}, Names{"j"}}, {"j", "d"},
+             [&](OpBuilder &builder, Location at, ValueRange x) {
+               Value kept =
+                   arith::SelectOp::create(builder, at, x[1], x[0], steps::real(builder, at, 0));
+               tile::YieldOp::create(builder, at, kept);
              })
         .getResult(0);
   }
 
+  /// A tile over the rows of an expression that does not depend on pairs, in f32.
+  Value perRow(KernelWriter &w, TileScope &scope, Expr expr, int64_t rows) {
+    scope.start = w.builder.saveInsertionPoint();
+    return scope.tile(expr, {"i"}, {rows});
+  }
+
   /// m = -inf, l = 0, O = 0; with a learned sink m = sink, l = 1: a key whose value is 0.
-  Accumulators initial(KernelWriter &w, PairScope &scope, int64_t rows, bool withSink) {
+  Accumulators initial(KernelWriter &w, TileScope &scope, int64_t rows, bool withSink) {
     Accumulators start;
     if (weights.exponential && withSink && problem.sink) {
       Value sink = perRow(w, scope, problem.sink, rows);
@@ -230,7 +325,7 @@ private:
     return start;
   }
 
-  Accumulators loop(KernelWriter &w, PairScope &scope, const RowTile &tile, Value lo, Value hi,
+  Accumulators loop(KernelWriter &w, TileScope &scope, const RowTile &tile, Value lo, Value hi,
                     const Accumulators &start) {
     scope.start = w.builder.saveInsertionPoint();
     auto loop = tile::ForOp::create(w.builder, w.location, ValueRange{lo, hi}, keys, start);
@@ -251,14 +346,16 @@ private:
   }
 
   /// One tile of keys j .. of the keys below `end`.
-  Accumulators step(KernelWriter &w, PairScope &scope, const RowTile &tile, Value j, Value end,
+  Accumulators step(KernelWriter &w, TileScope &scope, const RowTile &tile, Value j, Value end,
                     const Accumulators &state) {
     Value valid = w.sub(end, j);
-    scope.axes["j"] = {"j", keys, j, valid};
-    Type element = problem.find(problem.k)->element;
-    Value K = w.load(w.tileType({keys, problem.D}, element), tile.k, {j, w.fixed(0)}, valid);
-    Value V = w.load(w.tileType({keys, problem.Dv}, element), tile.v,
-                     {j, w.fixed(problem.firstValueFeature)}, valid);
+    scope.axis("j", {"j", keys, j, problem.Tk});
+    Type element = problem.element;
+    Value K = inProducts(w, loadKeys(w, scope, problem.k, tile.k, j, valid), {"j", "d"});
+    Value V = loadKeys(w, scope, problem.v, tile.v, j, valid);
+    if (problem.v.value)
+      V = zeroBeyond(w, V, j, end);
+    V = inProducts(w, V, {"j", "e"});
     Value zero;
     {
       OpBuilder::InsertionGuard guard(w.builder);
@@ -270,13 +367,13 @@ private:
     Accumulators next = weights.exponential
                             ? softmaxStep(w, scope, tile, S, keep, V, element, state)
                             : plainStep(w, scope, tile, S, keep, V, element, state);
-    scope.axes.erase("j");
+    scope.forget("j");
     return next;
   }
 
   /// True where the pair counts: support and j < end.
-  Value maskTile(KernelWriter &w, PairScope &scope, const RowTile &tile, Value j, Value end) {
-    PairScope::Prepared prepared = scope.prepare(problem.support);
+  Value maskTile(KernelWriter &w, TileScope &scope, const RowTile &tile, Value j, Value end) {
+    TileScope::Prepared prepared = scope.prepare(problem.support);
     unsigned own = prepared.tiles.size();
     prepared.tiles.push_back(w.index(j, keys));
     prepared.dims.push_back({"j"});
@@ -296,9 +393,9 @@ private:
   }
 
   /// select(keep, finish(expr(S)), masked) as an f32 tile.
-  Value scoreTile(KernelWriter &w, PairScope &scope, const RowTile &tile, Value S, Value keep,
+  Value scoreTile(KernelWriter &w, TileScope &scope, const RowTile &tile, Value S, Value keep,
                   double factor, double masked) {
-    PairScope::Prepared prepared = scope.prepare(weights.expr);
+    TileScope::Prepared prepared = scope.prepare(weights.expr);
     llvm::SmallVector<Value> inputs{S, keep};
     llvm::SmallVector<Names> dims{{"i", "j"}, {"i", "j"}};
     inputs.append(prepared.tiles);
@@ -307,9 +404,7 @@ private:
         .map({Type(w.f32({tile.rows, keys}))}, inputs, dims, {"i", "j"},
              [&](OpBuilder &builder, Location at, ValueRange args) {
                Value x = scope.emit(prepared, builder, args.drop_front(2), args[0]);
-               x = ExprOps(builder, at, prepared.integerType, problem.scope, [](Expr) {
-                     return Value();
-                   }).asReal(x);
+               x = steps::asReal(builder, at, x);
                if (factor != 1)
                  x = arith::MulFOp::create(builder, at, x, steps::real(builder, at, factor));
                x = arith::SelectOp::create(builder, at, args[1], x,
@@ -319,7 +414,7 @@ private:
         .getResult(0);
   }
 
-  Accumulators softmaxStep(KernelWriter &w, PairScope &scope, const RowTile &tile, Value S,
+  Accumulators softmaxStep(KernelWriter &w, TileScope &scope, const RowTile &tile, Value S,
                            Value keep, Value V, Type element, const Accumulators &state) {
     Value s = scoreTile(w, scope, tile, S, keep, std::numbers::log2e, -kInfinity);
     Value M = w.reduce(tile::Reduction::Max, s, 1, state[0]);
@@ -339,7 +434,7 @@ private:
     return {M, l, O};
   }
 
-  Accumulators plainStep(KernelWriter &w, PairScope &scope, const RowTile &tile, Value S,
+  Accumulators plainStep(KernelWriter &w, TileScope &scope, const RowTile &tile, Value S,
                          Value keep, Value V, Type element, const Accumulators &state) {
     Value P = scoreTile(w, scope, tile, S, keep, 1, 0);
     Accumulators next;
@@ -356,10 +451,10 @@ private:
   llvm::SmallVector<std::string> partialNames() {
     llvm::SmallVector<std::string> names;
     if (weights.exponential)
-      names.push_back("part_m");
+      names.push_back("part_m" + suffix);
     if (weights.sums)
-      names.push_back("part_l");
-    names.push_back("part_o");
+      names.push_back("part_l" + suffix);
+    names.push_back("part_o" + suffix);
     return names;
   }
 
@@ -367,19 +462,19 @@ private:
     for (const std::string &name : partialNames()) {
       llvm::SmallVector<tile::FormulaAttr> shape{program.formula(problem.B), ranges,
                                                  program.formula(problem.Hq)};
-      if (name == "part_o")
-        shape.push_back(program.formula(Extent{problem.Dv, ""}));
+      if (llvm::StringRef(name).starts_with("part_o"))
+        shape.push_back(program.formula(Extent{problem.Dv, "", {}}));
       program.buffer(name, shape);
     }
   }
 
   /// Rows are query heads.
   Value partialView(KernelWriter &w, llvm::StringRef name, Value b, Value s) {
-    Extent any{std::nullopt, "?"};
+    Extent any{std::nullopt, "?", {}};
     llvm::SmallVector<Extent> shape{any, any, problem.Hq};
     llvm::SmallVector<Value> indices{b, s, {}};
-    if (name == "part_o") {
-      shape.push_back({problem.Dv, ""});
+    if (llvm::StringRef(name).starts_with("part_o")) {
+      shape.push_back({problem.Dv, "", {}});
       indices.push_back({});
     }
     return w.view(name, w.builder.getF32Type(), shape, indices);
@@ -398,7 +493,7 @@ private:
     Accumulators part, next, state(loop.getIterArgs().begin(), loop.getIterArgs().end());
     for (const std::string &name : partialNames()) {
       Value view = partialView(w, name, b, loop.getIndex());
-      bool matrix = name == "part_o";
+      bool matrix = llvm::StringRef(name).starts_with("part_o");
       tile::TileType type = matrix ? w.f32({rows, problem.Dv}) : w.f32({rows});
       llvm::SmallVector<OpFoldResult> offsets{OpFoldResult(h0)};
       if (matrix)
@@ -423,7 +518,7 @@ private:
   // ---- results ----
 
   /// The output rows from the accumulators, f32.
-  Value finish(KernelWriter &w, PairScope &scope, const Accumulators &sums, int64_t rows) {
+  Value finish(KernelWriter &w, TileScope &scope, const Accumulators &sums, int64_t rows) {
     pattern::MixOp mix = problem.mix;
     Value O = sums.back();
     llvm::SmallVector<Value> inputs{O};
@@ -438,8 +533,8 @@ private:
     }
     if (norm == pattern::NormKind::None && !weights.exponential)
       return O;
-    if (Expr argument = problem.specialise(mix.getNormArgAttr())) {
-      inputs.push_back(perRow(w, scope, argument, rows));
+    if (problem.normArg) {
+      inputs.push_back(perRow(w, scope, problem.normArg, rows));
       dims.push_back({"i"});
     }
     return w
@@ -499,9 +594,14 @@ private:
   const MixProblem &problem;
   Weights weights;
   int64_t keys, rowsPerTile, split;
+  std::string suffix;
+  llvm::StringRef featureDim = "d", noDim = "none'"; ///< what scopes run along beside the keys
 };
 
 bool hasOneRow(const FormRequest &request, const MixProblem &problem) {
+  // The heads of a key head are the rows: their number must be known.
+  if (problem.G == 0 || problem.Hq != problem.H || problem.v.heads != problem.Hk)
+    return false;
   if (problem.Tq.fixed)
     return *problem.Tq.fixed == 1;
   auto found = request.request.extents.find(problem.Tq.name);
@@ -519,29 +619,59 @@ std::string refuseProblem(const MixProblem &problem) {
     return "an epsilon in the norm of weight exp is not lowered yet";
   if (exponential && mix.getNorm() == pattern::NormKind::max_abs)
     return "norm max_abs with weight exp is not lowered yet";
-  for (Expr expr : {problem.support, weightsOf(problem).expr, problem.sink,
-                    problem.specialise(mix.getNormArgAttr())}) {
-    if (!expr)
-      continue;
-    if (std::string reason = refuseExpr(expr); !reason.empty())
-      return reason + " is not lowered yet";
-    if (std::string reason = PairScope::refuseReads(expr, problem); !reason.empty())
-      return reason;
-  }
+  for (Expr expr : {problem.support, weightsOf(problem).expr, problem.sink, problem.normArg,
+                    problem.q.value, problem.k.value, problem.v.value})
+    if (expr)
+      if (std::string reason = TileScope::refuse(expr, problem); !reason.empty())
+        return reason;
   return "";
+}
+
+std::string refuseStage(const Graph &graph, const Stage &stage) {
+  if (auto map = std::get_if<MapStage>(&stage))
+    return refuseMap(graph, *map);
+  if (auto mix = std::get_if<MixProblem>(&stage))
+    return refuseProblem(*mix);
+  return "";
+}
+
+const MixProblem *groupedMix(const Graph &graph) {
+  for (const Stage &stage : graph.stages)
+    if (auto mix = std::get_if<MixProblem>(&stage); mix && mix->G > 1)
+      return mix;
+  return nullptr;
 }
 
 } // namespace
 
 std::string refuseAttention(const FormRequest &request) {
-  Result<MixProblem> problem = readMixProblem(request);
-  return problem ? refuseProblem(*problem) : problem.error().message;
+  Result<Graph> graph = readGraph(request);
+  if (!graph)
+    return graph.error().message;
+  for (const Stage &stage : graph->stages)
+    if (std::string reason = refuseStage(*graph, stage); !reason.empty())
+      return reason;
+  return "";
 }
 
 OwningOpRef<ModuleOp> buildAttention(const FormRequest &request) {
-  Result<MixProblem> problem = readMixProblem(request);
-  assert(problem && "build follows a refuse that found nothing");
-  return AttentionBuilder(*problem, request.schedule).run(hasOneRow(request, *problem));
+  Result<Graph> graph = readGraph(request);
+  assert(graph && "build follows a refuse that found nothing");
+  const MixProblem *grouped = groupedMix(*graph);
+  ProgramWriter program(*graph, pattern::DefOp(request.def).getSymName(),
+                        grouped ? grouped->Hq.name : "", grouped ? grouped->G : 1);
+  size_t mixes = llvm::count_if(
+      graph->stages, [](const Stage &stage) { return std::holds_alternative<MixProblem>(stage); });
+  for (const Stage &stage : graph->stages) {
+    if (auto map = std::get_if<MapStage>(&stage))
+      writeMap(program, *graph, *map);
+    else if (auto prefix = std::get_if<PrefixStage>(&stage))
+      writePrefix(program, *graph, *prefix);
+    else if (auto mix = std::get_if<MixProblem>(&stage))
+      AttentionBuilder(*mix, request.schedule, mixes > 1 ? "_" + mix->o : "")
+          .run(program, hasOneRow(request, *mix));
+  }
+  return program.take();
 }
 
 } // namespace heddle::compiler

@@ -34,16 +34,10 @@ std::string refuseExpr(Expr expr) {
   pattern::walk(expr, [&](Expr e) {
     if (!reason.empty())
       return false;
-    if (pattern::isReduction(e.getKind()))
-      reason = fmt::format("a reduction inside an expression ({})", e.str());
-    else if (e.is(ExprKind::Member))
-      reason = fmt::format("membership in a list ({})", e.str());
-    else if (e.is(ExprKind::Call)) {
-      static constexpr llvm::StringRef kMissing[] = {"sin", "cos", "erf", "depth", "ancestor"};
+    if (e.is(ExprKind::Call)) {
+      static constexpr llvm::StringRef kMissing[] = {"erf", "depth", "ancestor", "binom"};
       if (llvm::is_contained(kMissing, e.getName()))
-        reason = fmt::format("function {}", e.getName().str());
-      else if (e.getName() == "pow" && !isSmallPower(e[1]) && !isPositiveConstant(e[0]))
-        reason = fmt::format("a power of a base of unknown sign ({})", e.str());
+        reason = fmt::format("function {} is not lowered yet", e.getName().str());
     }
     return true;
   });
@@ -246,8 +240,11 @@ Value ExprOps::sigmoid(Value x) {
   return make<arith::DivFOp>(constantReal(1), make<arith::AddFOp>(constantReal(1), e));
 }
 
-/// pow(x, n) for a small integer n by multiplication, pow(c, y) = exp2(y log2 c) for a constant c.
+/// pow(x, n) for a small integer n by multiplication, pow(c, y) = exp2(y log2 c) for a constant
+/// c > 0, else the general function.
 Value ExprOps::power(Expr expr) {
+  if (!isSmallPower(expr[1]) && !isPositiveConstant(expr[0]))
+    return make<math::PowFOp>(real(expr[0]), real(expr[1]));
   if (!isSmallPower(expr[1])) {
     double base = expr[0].is(ExprKind::Float) ? expr[0].number() : double(expr[0].integer());
     return exp2(make<arith::MulFOp>(real(expr[1]), constantReal(std::log2(base))));
@@ -279,6 +276,10 @@ Value ExprOps::realCall(Expr expr) {
     return make<math::SqrtOp>(x);
   if (name == "rsqrt")
     return make<arith::DivFOp>(one, make<math::SqrtOp>(x));
+  if (name == "sin")
+    return make<math::SinOp>(x);
+  if (name == "cos")
+    return make<math::CosOp>(x);
   if (name == "tanh")
     return make<math::TanhOp>(x);
   if (name == "sigmoid")

@@ -9,8 +9,8 @@
 
 namespace heddle::compiler {
 
-/// Why `expr` cannot be emitted (a reduction, a function no target has, ..); empty if it can. Reads
-/// are not judged.
+/// Why `expr` cannot be emitted (a function no target has); empty if it can. Reads and reductions
+/// are not judged: the caller's leaves.
 std::string refuseExpr(Expr expr);
 
 /// Emits expressions at the builder's insertion point. Reals are f32, truth values i1, integers of

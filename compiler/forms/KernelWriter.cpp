@@ -1,6 +1,8 @@
 // Small steps of building a kernel; see the header.
 #include "compiler/forms/KernelWriter.h"
 
+#include "compiler/forms/ExprOps.h"
+
 #include "mlir/Dialect/Arith/IR/Arith.h"
 
 namespace heddle::compiler {
@@ -46,9 +48,30 @@ Value KernelWriter::divide(Value x, int64_t divisor) {
   return divisor == 1 ? x : builder.createOrFold<arith::DivUIOp>(location, x, constant(divisor));
 }
 
+Value KernelWriter::remainder(Value x, Value divisor) {
+  return builder.createOrFold<arith::RemUIOp>(location, x, divisor);
+}
+
+Value KernelWriter::quotient(Value x, Value divisor) {
+  return builder.createOrFold<arith::DivUIOp>(location, x, divisor);
+}
+
 Value KernelWriter::extent(const Extent &extent) {
   if (extent.fixed)
     return constant(*extent.fixed);
+  if (extent.formula) {
+    pattern::TypeScope types;
+    auto leaf = [&](Expr e) -> Value {
+      if (!e.is(pattern::ExprKind::Dim) && !e.is(pattern::ExprKind::Param))
+        return {};
+      return tile::ScalarOp::create(builder, location, builder.getIndexType(), e.getName());
+    };
+    for (const std::string &name : pattern::dimsOf(extent.formula))
+      types.names[name] = pattern::ExprType::Integer;
+    for (const std::string &name : pattern::paramsOf(extent.formula))
+      types.names[name] = pattern::ExprType::Integer;
+    return ExprOps(builder, location, builder.getIndexType(), types, leaf).integer(extent.formula);
+  }
   return tile::ScalarOp::create(builder, location, builder.getIndexType(), extent.name);
 }
 

@@ -2,7 +2,7 @@
 // that a form moves between the start of the kernel and the inside of its loops.
 #pragma once
 
-#include "compiler/forms/MixProblem.h"
+#include "compiler/forms/PatternProblem.h"
 #include "ir/tile/TileDialect.h"
 
 #include "mlir/IR/Builders.h"
@@ -28,7 +28,9 @@ public:
   mlir::Value divide(mlir::Value x, int64_t divisor); ///< of numbers >= 0
   /// A new value that is the extent; `tile.scalar` for a run-time one.
   mlir::Value extent(const Extent &extent);
-  mlir::Value real(double value); ///< f32
+  mlir::Value real(double value);                            ///< f32
+  mlir::Value remainder(mlir::Value x, mlir::Value divisor); ///< of numbers >= 0
+  mlir::Value quotient(mlir::Value x, mlir::Value divisor);  ///< of numbers >= 0
 
   tile::TileType tileType(llvm::ArrayRef<int64_t> shape, mlir::Type element);
   tile::TileType f32(llvm::ArrayRef<int64_t> shape);

@@ -3,6 +3,8 @@
 //   O r  ->  tile.map (%x = %O[i, e], %y = %r[i]) -> [i, e] { mulf %x, %y }
 #include "compiler/forms/TileSteps.h"
 
+#include "compiler/forms/ExprOps.h"
+
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 
@@ -14,6 +16,11 @@ using namespace mlir;
 
 Value real(OpBuilder &builder, Location at, double value) {
   return arith::ConstantOp::create(builder, at, builder.getF32FloatAttr(float(value)));
+}
+
+Value asReal(OpBuilder &builder, Location at, Value x) {
+  pattern::TypeScope none;
+  return ExprOps(builder, at, builder.getI64Type(), none, [](Expr) { return Value(); }).asReal(x);
 }
 
 Value combine(KernelWriter &w, ValueRange tiles, const Names &dims, Type element, Combine combine) {

@@ -9,6 +9,9 @@ namespace heddle::compiler::steps {
 /// An f32 constant inside a region.
 mlir::Value real(mlir::OpBuilder &builder, mlir::Location at, double value);
 
+/// Any scalar as f32: exact for integers up to 2^24, half formats and f32.
+mlir::Value asReal(mlir::OpBuilder &builder, mlir::Location at, mlir::Value x);
+
 using Combine =
     llvm::function_ref<mlir::Value(mlir::OpBuilder &, mlir::Location, mlir::ValueRange)>;
 /// A map over the extents of the first tile, whose dimensions are `dims`; vectors among matrices

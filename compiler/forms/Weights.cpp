@@ -10,15 +10,6 @@ using pattern::ExprKind;
 
 static Expr call(const char *name, Expr x) { return pattern::makeCall(x.getContext(), name, {x}); }
 
-/// The log-decay of a pair, g * (i - j) or -|g * (i - j)|.
-static Expr decayOf(const MixProblem &problem) {
-  Expr i = pattern::makeVar(problem.context, "i"), j = pattern::makeVar(problem.context, "j");
-  Expr distance = pattern::makeBinary(ExprKind::Sub, i, j);
-  Expr decay = pattern::makeBinary(ExprKind::Mul, problem.decay, distance);
-  bool symmetric = pattern::MixOp(problem.mix).getDecaySymmetric();
-  return symmetric ? pattern::makeUnary(ExprKind::Neg, call("abs", decay)) : decay;
-}
-
 Weights weightsOf(const MixProblem &problem) {
   pattern::MixOp mix = problem.mix;
   Weights weights;
@@ -26,8 +17,7 @@ Weights weightsOf(const MixProblem &problem) {
   weights.sums = weights.exponential || mix.getNorm() != pattern::NormKind::None;
   Expr score = problem.score;
   if (weights.exponential) {
-    weights.expr =
-        problem.decay ? pattern::makeBinary(ExprKind::Add, score, decayOf(problem)) : score;
+    weights.expr = problem.decay ? pattern::makeBinary(ExprKind::Add, score, problem.decay) : score;
     return weights;
   }
   if (mix.getWeight() == pattern::WeightKind::sigmoid)
@@ -39,9 +29,8 @@ Weights weightsOf(const MixProblem &problem) {
       score = pattern::makeCall(problem.context, "pow",
                                 {score, pattern::makeInteger(problem.context, power)});
   }
-  weights.expr = problem.decay
-                     ? pattern::makeBinary(ExprKind::Mul, score, call("exp", decayOf(problem)))
-                     : score;
+  weights.expr =
+      problem.decay ? pattern::makeBinary(ExprKind::Mul, score, call("exp", problem.decay)) : score;
   return weights;
 }
 

@@ -117,6 +117,12 @@ bool contiguousLoad(Value value, int64_t dim) {
   return value.getDefiningOp<tile::LoadOp>() && dim == tileType(value).getRank() - 1;
 }
 
+/// The same, or a tile that a map makes: in scratch with that dimension contiguous.
+bool contiguous(Value value, int64_t dim) {
+  return value.getDefiningOp<tile::MapOp>() ? dim == tileType(value).getRank() - 1
+                                            : contiguousLoad(value, dim);
+}
+
 LogicalResult LayoutAssigner::orient(Product &product) {
   tile::MmaOp op = product.op;
   SmallVector<StringRef> sums = op.getContracted();
@@ -129,21 +135,20 @@ LogicalResult LayoutAssigner::orient(Product &product) {
   StringRef nameA = cast<StringAttr>(op.getADims()[product.freeA]).getValue();
   int64_t fromA = position(op.getCDims(), nameA);
   int64_t rows = tileType(op.getA()).getDim(product.freeA);
-  int64_t columns = tileType(op.getB()).getDim(product.freeB);
   bool fewRows = rows * 2 < options.lanes;
-  if (fewRows && contiguousLoad(op.getA(), product.sumA) &&
-      contiguousLoad(op.getB(), product.sumB)) {
+  if (fewRows && contiguous(op.getA(), product.sumA) && contiguous(op.getB(), product.sumB)) {
     product.kind = Product::Dot;
     product.lanesFromA = false;
   } else {
-    product.lanesFromA = !fewRows || columns * 2 < options.lanes;
+    product.lanesFromA = !fewRows;
   }
   product.lanes = product.lanesFromA ? fromA : 1 - fromA;
   bool bf16 = tileType(op.getA()).getElementType().isBF16() &&
               tileType(op.getB()).getElementType().isBF16();
   bool even = tileType(op.getA()).getDim(product.sumA) % 2 == 0;
-  product.pairs =
-      options.bf16Dot && bf16 && even && (product.kind == Product::Dot || product.lanesFromA);
+  bool inMemory = op.getA().getDefiningOp<tile::LoadOp>() && op.getB().getDefiningOp<tile::LoadOp>();
+  product.pairs = options.bf16Dot && bf16 && even &&
+                  (product.kind == Product::Dot ? inMemory : product.lanesFromA);
   return success();
 }
 
@@ -207,9 +212,13 @@ void LayoutAssigner::spreadLanes() {
     if (auto map = dyn_cast<tile::MapOp>(op)) {
       for (Value result : map.getResults())
         joinAll(map.getResult(0), result);
-      for (auto [n, input] : llvm::enumerate(map.getInputs()))
+      for (auto [n, input] : llvm::enumerate(map.getInputs())) {
+        // Made anew for each reader, whatever its lanes.
+        if (isa_and_nonnull<tile::IndexOp, tile::FillOp>(input.getDefiningOp()))
+          continue;
         for (auto [dim, target] : llvm::enumerate(map.getInputPositions(n)))
           join(input, dim, map.getResult(0), target);
+      }
     } else if (auto reduce = dyn_cast<tile::ReduceOp>(op)) {
       joinAll(reduce.getInit(), reduce.getResult());
       for (int64_t dim = 0, out = 0; dim < tileType(reduce.getTile()).getRank(); ++dim)
@@ -225,6 +234,15 @@ void LayoutAssigner::spreadLanes() {
       }
     }
   });
+  // Without products vectors run along the memory that matrices go to.
+  if (products.empty())
+    kernel.walk([&](tile::StoreOp store) {
+      Value stored = store.getTile();
+      if (tileType(stored).getRank() != 2)
+        return;
+      lanesLeaders.insert(classes.getOrInsertLeaderValue(
+          {stored.getAsOpaquePointer(), tileType(stored).getRank() - 1}));
+    });
   for (Product &product : products)
     lanesLeaders.insert(classes.getOrInsertLeaderValue(
         {product.op.getResult().getAsOpaquePointer(), product.lanes}));

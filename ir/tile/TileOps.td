@@ -186,6 +186,19 @@ def Tile_ReadOp : Tile_Op<"read", [MemoryEffects<[MemRead]>]> {
   }];
 }
 
+def Tile_GatherOp : Tile_Op<"gather", [HasParent<"MapOp">, MemoryEffects<[MemRead]>]> {
+  let summary = "inside a map: one element of a view at indices computed there; 0 outside the view";
+  let description = [{
+    `%x = tile.gather %book[%code] : !tile.view<16xf32> -> f32`. Every kept dimension has an index; an
+    element with an index below 0 or past its extent reads as 0, so no operand of it need be masked.
+    Dense views only.
+  }];
+  let arguments = (ins Tile_ViewType:$view, Variadic<Index>:$indices);
+  let results = (outs AnyTypeOf<[AnyInteger, AnyFloat]>:$result);
+  let assemblyFormat = "$view `[` $indices `]` attr-dict `:` type($view) `->` type($result)";
+  let hasVerifier = 1;
+}
+
 //===------------------------------------------------------------------------------------------===//
 // Values
 //===------------------------------------------------------------------------------------------===//

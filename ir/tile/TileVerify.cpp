@@ -222,6 +222,19 @@ LogicalResult IndexOp::verify() {
   return emitOpError() << "gives " << getType() << ", expected a tile of rank 1 of i32";
 }
 
+LogicalResult GatherOp::verify() {
+  ViewType view = getView().getType();
+  if (view.getAccess() != Access::Dense)
+    return emitOpError() << "reads a view of " << view << ", expected a dense one";
+  if (static_cast<int64_t>(getIndices().size()) != view.getRank())
+    return emitOpError() << "has " << getIndices().size() << " indices for a view of rank "
+                         << view.getRank();
+  if (getType() != view.getElementType())
+    return emitOpError() << "gives " << getType() << ", expected the view's "
+                         << view.getElementType();
+  return success();
+}
+
 LogicalResult MapOp::verify() {
   if (getNumResults() == 0)
     return emitOpError() << "has no result";
@@ -266,9 +279,10 @@ LogicalResult MapOp::verifyRegions() {
                            << " for an operand of " << value.getType();
   for (Operation &op : block.without_terminator()) {
     StringRef dialect = op.getName().getDialectNamespace();
-    if (dialect != "arith" && dialect != "math")
+    bool gathers = isa<GatherOp>(op);
+    if (dialect != "arith" && dialect != "math" && !gathers)
       return op.emitOpError() << "is not allowed in tile.map, expected arith and math ops";
-    for (Value operand : op.getOperands())
+    for (Value operand : op.getOperands().drop_front(gathers))
       if (!operand.getType().isIntOrIndexOrFloat())
         return op.emitOpError() << "reads a " << operand.getType()
                                 << " in tile.map, expected scalars";

@@ -135,13 +135,43 @@ TEST_CASE("what attention refuses has a reason that names the obstacle") {
     return reasonOf(caseOf(patternText(arguments, clauses), 1, 2, 2, 8, 8, 4, 4));
   };
   using Catch::Contains;
-  CHECK_THAT(refused("", "features q [silu] features k [silu] weight exp norm sum"),
-             Contains("feature maps"));
-  CHECK_THAT(refused(", %g: seq<f32, Tk x Hq>", "decay scalar %g weight exp norm sum"),
-             Contains("decay"));
-  CHECK_THAT(refused(", %t: tensor<f32, Hq x 9>",
-                     "score { s + t[h, clamp(j - i, 0, 8)] } weight exp norm sum"),
-             Contains("computed index"));
-  CHECK_THAT(refused(", %t: seq<f32, Tk>", "score { s + t[i] } weight exp norm sum"),
-             Contains("position i"));
+  CHECK_THAT(refused("", "features q [taylor2(scale = 1.0), relu] features k [taylor2(scale = "
+                         "1.0)] score { s } weight exp norm sum"),
+             Contains("feature map taylor2"));
+  CHECK_THAT(refused("", "score { erf(s) } weight exp norm sum"), Contains("function erf"));
+  CHECK_THAT(refused(", %g: seq<f32, Tk x Hk x D>", "decay diag %g weight exp norm sum"),
+             Contains("decay diag"));
+}
+
+TEST_CASE("features, computed reads and scalar decays: walker equals interpreter") {
+  struct {
+    const char *arguments, *clauses, *results;
+  } mixes[] = {
+      {"", "features q [silu, l2norm] features k [elu1] weight exp norm sum", "%o, %lse"},
+      {"", "features q [rope(base = 100.0)] features k [rope(base = 100.0)] weight exp norm sum",
+       "%o, %lse"},
+      {"", "features q [rope(dims = 2, first = 1, pairing = interleaved)] weight exp norm sum",
+       "%o, %lse"},
+      {"",
+       "features q [spow(p = 2)] features k [spow(p = 2)] score { s } weight id norm sum gives o",
+       "%o"},
+      {", %t: tensor<f32, Hq x 9>", "score { s + t[h, clamp(j - i, 0, 8)] } weight exp norm sum",
+       "%o, %lse"},
+      {", %t: seq<f32, Tk>", "score { s + t[i] } weight exp norm sum", "%o, %lse"},
+      {", %t: seq<i32, 3>", "support { j in t[] or j < 2 } weight exp norm sum", "%o, %lse"},
+      {", %g: seq<f32, Tk x Hq>", "decay scalar %g weight exp norm sum", "%o, %lse"},
+      {", %g: seq<f32, Tk x Hk>", "decay scalar symmetric %g score { s } weight id gives o", "%o"},
+  };
+  for (auto &mix : mixes)
+    for (auto [Tq, Tk] : {std::pair(9, 21), std::pair(20, 11)}) {
+      std::string text = patternText(mix.arguments, mix.clauses, mix.results);
+      FormCase c = caseOf(text, 2, 4, 2, Tq, Tk, 4, 3);
+      if (std::string(mix.arguments).starts_with(", %g")) { // log-decays
+        std::vector<double> g;
+        for (int64_t n = 0; n < 2 * Tk * 4; ++n)
+          g.push_back(-0.01 * double(n % 7));
+        c.given["g"] = g;
+      }
+      checkAll(c);
+    }
 }

@@ -3,6 +3,8 @@
 // verifying, round trip, filling the tensors, both evaluators, comparing) is common.
 #pragma once
 
+#include "compiler/Interpreter.h"
+#include "ir/pattern/PatternDialect.h"
 #include "runtime/DType.h"
 
 #include <cmath>
@@ -11,6 +13,7 @@
 #include <initializer_list>
 #include <limits>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -62,6 +65,25 @@ struct Case {
   std::function<void(Problem &, int64_t length)> set;
   std::function<void(const Problem &, Expected &)> naive;
 };
+
+/// A problem of one length with its tensors made and bound.
+struct Bound {
+  Problem problem;
+  compiler::Bindings bindings;
+  std::map<std::string, std::vector<char>> bytes;
+};
+
+/// Fills `bound` as the case says; `change` may replace dims before tensors are made. Tensors whose
+/// element type the pattern leaves open are of `dtype`.
+void bindCase(Bound &bound, const Case &check, pattern::DefOp def, int64_t length,
+              DType dtype = DType::F64, const std::function<void(Problem &)> &change = {});
+
+/// The text of patterns/<pattern>.heddle, and the words of its `Forms:` line.
+std::string libraryText(const std::string &pattern);
+std::set<std::string> promisedForms(const std::string &text);
+
+/// The cases of all families.
+std::vector<Case> allCases();
 
 /// Runs one case: lengths 1, 7 and 13, on every evaluator that the file's `Forms:` promises.
 void checkCase(const Case &check);

@@ -24,26 +24,6 @@ using namespace heddle::test;
 
 namespace {
 
-std::string fileText(const std::string &pattern) {
-  std::ifstream file(std::string(kSourceDir) + "/patterns/" + pattern + ".heddle");
-  INFO("patterns/" << pattern << ".heddle");
-  REQUIRE(file);
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
-
-/// The words of the `Forms:` line.
-std::set<std::string> formsOf(const std::string &text) {
-  size_t at = text.find("// Forms:");
-  REQUIRE(at != std::string::npos);
-  std::istringstream line(text.substr(at + 9, text.find('\n', at) - at - 9));
-  std::set<std::string> forms;
-  for (std::string word; line >> word;)
-    forms.insert(word);
-  return forms;
-}
-
 int64_t flatOffset(const std::vector<int64_t> &shape, std::initializer_list<int64_t> index) {
   REQUIRE(index.size() == shape.size());
   int64_t flat = 0;
@@ -74,9 +54,9 @@ double noise(const std::string &name, int64_t index) {
   return double(int64_t(x >> 11)) / double(int64_t(1) << 52) - 1.0;
 }
 
-DType dtypeOf(pattern::ArrayType type) {
+DType dtypeOf(pattern::ArrayType type, DType open) {
   if (!type.getElement())
-    return DType::F64;
+    return open;
   Result<DType> parsed = parseDType(pattern::elementWord(type.getElement()).str());
   REQUIRE(parsed.ok());
   return *parsed;
@@ -133,31 +113,6 @@ TensorView viewOf(const Argument &argument, std::vector<char> &bytes) {
   return view;
 }
 
-/// A problem of one length with its tensors made and bound.
-struct Bound {
-  Problem problem;
-  compiler::Bindings bindings;
-  std::map<std::string, std::vector<char>> bytes;
-};
-
-void bind(Bound &bound, const Case &check, pattern::DefOp def, int64_t length) {
-  bound.problem.dims["B"] = 2;
-  check.set(bound.problem, length);
-  for (size_t a = 0; a < def.numArguments(); ++a) {
-    Argument &argument = bound.problem.arguments[def.argumentName(a).str()];
-    argument.name = def.argumentName(a).str();
-    argument.dtype = dtypeOf(def.argumentType(a));
-    shapeArgument(argument, def.argumentType(a), bound.problem);
-    fillArgument(argument, bound.problem);
-    bound.bytes[argument.name] = storeArgument(argument);
-    bound.bindings.tensors[argument.name] = viewOf(argument, bound.bytes[argument.name]);
-  }
-  for (const std::string &name : def.dimNames()) // a case may keep dims of its own
-    if (auto known = bound.problem.dims.find(name); known != bound.problem.dims.end())
-      bound.bindings.dims.insert(*known);
-  bound.bindings.params = bound.problem.params;
-}
-
 void compare(const compiler::Output &found, const Array &expected) {
   REQUIRE(found.shape == expected.shape);
   for (size_t n = 0; n < found.values.size(); ++n) {
@@ -173,7 +128,7 @@ void checkLength(const Case &check, pattern::DefOp def, const std::set<std::stri
                  int64_t length) {
   INFO("length " << length);
   Bound bound;
-  bind(bound, check, def, length);
+  bindCase(bound, check, def, length);
   Expected expected;
   check.naive(bound.problem, expected);
   for (compiler::Evaluator evaluator : {compiler::Evaluator::Pair, compiler::Evaluator::Scan}) {
@@ -204,7 +159,49 @@ void checkRoundTrip(mlir::MLIRContext &context, pattern::DefOp def) {
   CHECK(pattern::canonicalText(copy) == text);
 }
 
-std::vector<Case> allCases() {
+} // namespace
+
+std::string heddle::test::libraryText(const std::string &pattern) {
+  std::ifstream file(std::string(kSourceDir) + "/patterns/" + pattern + ".heddle");
+  INFO("patterns/" << pattern << ".heddle");
+  REQUIRE(file);
+  std::ostringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+std::set<std::string> heddle::test::promisedForms(const std::string &text) {
+  size_t at = text.find("// Forms:");
+  REQUIRE(at != std::string::npos);
+  std::istringstream line(text.substr(at + 9, text.find('\n', at) - at - 9));
+  std::set<std::string> forms;
+  for (std::string word; line >> word;)
+    forms.insert(word);
+  return forms;
+}
+
+void heddle::test::bindCase(Bound &bound, const Case &check, pattern::DefOp def, int64_t length,
+                            DType dtype, const std::function<void(Problem &)> &change) {
+  bound.problem.dims["B"] = 2;
+  check.set(bound.problem, length);
+  if (change)
+    change(bound.problem);
+  for (size_t a = 0; a < def.numArguments(); ++a) {
+    Argument &argument = bound.problem.arguments[def.argumentName(a).str()];
+    argument.name = def.argumentName(a).str();
+    argument.dtype = dtypeOf(def.argumentType(a), dtype);
+    shapeArgument(argument, def.argumentType(a), bound.problem);
+    fillArgument(argument, bound.problem);
+    bound.bytes[argument.name] = storeArgument(argument);
+    bound.bindings.tensors[argument.name] = viewOf(argument, bound.bytes[argument.name]);
+  }
+  for (const std::string &name : def.dimNames()) // a case may keep dims of its own
+    if (auto known = bound.problem.dims.find(name); known != bound.problem.dims.end())
+      bound.bindings.dims.insert(*known);
+  bound.bindings.params = bound.problem.params;
+}
+
+std::vector<Case> heddle::test::allCases() {
   std::vector<Case> all;
   for (auto *family : {softmaxCases, sparseCases, storageCases, selectionCases, gatedCases,
                        deltaCases, mamba3Cases, memoryCases, treeCases})
@@ -212,8 +209,6 @@ std::vector<Case> allCases() {
       all.push_back(std::move(check));
   return all;
 }
-
-} // namespace
 
 double Problem::at(const std::string &name, std::initializer_list<int64_t> index) const {
   const Argument &argument = arguments.at(name);
@@ -377,7 +372,7 @@ double heddle::test::silu(double x) { return x * sigmoid(x); }
 
 void heddle::test::checkCase(const Case &check) {
   INFO("pattern " << check.pattern);
-  std::string text = fileText(check.pattern);
+  std::string text = libraryText(check.pattern);
   std::unique_ptr<mlir::MLIRContext> context = pattern::makePatternContext();
   pattern::Parsed parsed =
       pattern::parsePatterns(*context, text, "patterns/" + check.pattern + ".heddle");
@@ -389,7 +384,7 @@ void heddle::test::checkCase(const Case &check) {
   REQUIRE(def);
   checkRoundTrip(*context, def);
   for (int64_t length : {1, 7, 13})
-    checkLength(check, def, formsOf(text), length);
+    checkLength(check, def, promisedForms(text), length);
 }
 
 TEST_CASE("every file of the library has a naive formula, and every formula a file") {

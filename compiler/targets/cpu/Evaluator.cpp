@@ -122,7 +122,10 @@ Value Evaluator::makeMap(tile::MapOp map, Value tile, ArrayRef<Coord> point) {
       inner.push_back(point[position]);
     operands.push_back(at(input, inner));
   }
-  Values results = lowerMapBody(e, map, operands, scalars);
+  auto gather = [&](tile::GatherOp op, ValueRange indices) {
+    return gatherLanes(e, views.lookup(op.getView()), indices);
+  };
+  Values results = lowerMapBody(e, map, operands, scalars, gather);
   if (results.empty()) {
     failed = true;
     return e.splat(0);

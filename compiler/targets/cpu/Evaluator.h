@@ -27,6 +27,7 @@ public:
 
   VectorBuilder &e;
   mlir::IRMapping scalars; ///< lowered scalars and indices
+  mlir::DenseMap<Value, ViewPlace> views;
   mlir::DenseMap<Value, GlobalPlace> globals;
   mlir::DenseMap<Value, LocalPlace> locals;
   mlir::DenseMap<Value, RowsPlace> rows;

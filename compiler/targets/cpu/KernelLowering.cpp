@@ -149,19 +149,22 @@ void KernelLowering::lowerView(tile::ViewOp op) {
   if (place.access == tile::Access::Wrap)
     place.wrapExtent = arguments.extent(name, kept[0]);
   if (op.getTable()) {
-    tables.push_back(std::make_unique<ViewPlace>(views.lookup(op.getTable())));
+    tables.push_back(std::make_unique<ViewPlace>(evaluator.views.lookup(op.getTable())));
     place.table = tables.back().get();
   }
   if (place.access == tile::Access::Paged) { // page and slot are one dimension of the view
     place.slotStride = place.strides[1];
     place.strides.erase(place.strides.begin() + 1);
   }
-  views[op.getResult()] = place;
+  if (llvm::any_of(op->getUsers(), llvm::IsaPred<tile::GatherOp>))
+    for (int64_t dim : kept)
+      place.extents.push_back(arguments.extent(name, dim));
+  evaluator.views[op.getResult()] = place;
 }
 
 GlobalPlace KernelLowering::placeOf(Value view, ArrayRef<OpFoldResult> offsets, ValueRange valid) {
   GlobalPlace place;
-  place.view = views.lookup(view);
+  place.view = evaluator.views.lookup(view);
   for (OpFoldResult offset : offsets)
     place.offsets.push_back(isa<Value>(offset)
                                 ? evaluator.scalars.lookup(cast<Value>(offset))

@@ -46,7 +46,6 @@ private:
   Evaluator evaluator;
   NestEmitter nests;
   NestGroup pending;
-  llvm::DenseMap<Value, ViewPlace> views;
   std::vector<std::unique_ptr<ViewPlace>> tables;
 };
 

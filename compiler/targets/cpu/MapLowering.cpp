@@ -10,6 +10,8 @@
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 
+#include <limits>
+
 using namespace mlir;
 
 namespace heddle::compiler::cpu {
@@ -48,6 +50,35 @@ Value widenBf16(VectorBuilder &e, Value x) {
   VectorType shorts = VectorType::get({e.lanes()}, e.builder.getI16Type());
   Value bits = arith::BitcastOp::create(e.builder, e.loc, shorts, x);
   return e.fromBits(e.shiftLeft(arith::ExtUIOp::create(e.builder, e.loc, e.ints, bits), 16));
+}
+
+/// 8-bit floats, as bytes -> f32, by way of f16, whose exponent is at least as wide:
+///   e5m2 is the upper byte of f16; e4m3 moved up by 7 bits is f16 but for a factor of 256, and the
+///   code of all ones is NaN.
+Value widenByte(VectorBuilder &e, Value x, bool e4m3) {
+  VectorType shorts = VectorType::get({e.lanes()}, e.builder.getI16Type());
+  VectorType halves = VectorType::get({e.lanes()}, e.builder.getF16Type());
+  Value bits = arith::ExtUIOp::create(e.builder, e.loc, shorts, x);
+  auto splat = [&](int64_t value) -> Value {
+    return arith::ConstantOp::create(
+        e.builder, e.loc,
+        DenseElementsAttr::get(shorts, e.builder.getI16IntegerAttr(int16_t(value))));
+  };
+  auto widen = [&](Value half) -> Value {
+    Value cast = arith::BitcastOp::create(e.builder, e.loc, halves, half);
+    return arith::ExtFOp::create(e.builder, e.loc, e.floats, cast);
+  };
+  if (!e4m3)
+    return widen(arith::ShLIOp::create(e.builder, e.loc, bits, splat(8)));
+  Value magnitude = arith::AndIOp::create(e.builder, e.loc, bits, splat(0x7f));
+  Value sign = arith::AndIOp::create(e.builder, e.loc, bits, splat(0x80));
+  Value half = arith::OrIOp::create(e.builder, e.loc,
+                                    arith::ShLIOp::create(e.builder, e.loc, magnitude, splat(7)),
+                                    arith::ShLIOp::create(e.builder, e.loc, sign, splat(8)));
+  Value isNan =
+      arith::CmpIOp::create(e.builder, e.loc, arith::CmpIPredicate::eq, magnitude, splat(0x7f));
+  Value nan = e.splat(std::numeric_limits<double>::quiet_NaN());
+  return e.select(isNan, nan, e.mul(widen(half), e.splat(256)));
 }
 
 /// The functions VectorMath has, on f32 vectors; null for other ops.
@@ -93,6 +124,9 @@ Value lowerOp(VectorBuilder &e, Operation *op, ValueRange operands) {
       return result;
   if (isa<arith::TruncFOp>(op) && element.isBF16() && spreadOut[0].getType() == e.floats)
     return roundToBf16(e, spreadOut[0]);
+  Type from = op->getNumOperands() ? op->getOperand(0).getType() : Type();
+  if (isa<arith::ExtFOp>(op) && isa<Float8E4M3FNType, Float8E5M2Type>(from))
+    return widenByte(e, spreadOut[0], isa<Float8E4M3FNType>(from));
   if (isa<arith::ExtFOp>(op) && element.isF32() &&
       getElementTypeOrSelf(spreadOut[0].getType()).isBF16())
     return widenBf16(e, spreadOut[0]);
@@ -117,7 +151,7 @@ Value lowerScalarFunction(VectorBuilder &e, Operation *op, ValueRange operands) 
 }
 
 Values lowerMapBody(VectorBuilder &e, tile::MapOp map, ValueRange operands,
-                    const IRMapping &scalars) {
+                    const IRMapping &scalars, EmitGather gather) {
   IRMapping values;
   Block &block = map.getBody().front();
   for (auto [argument, operand] : llvm::zip(block.getArguments(), operands))
@@ -126,8 +160,9 @@ Values lowerMapBody(VectorBuilder &e, tile::MapOp map, ValueRange operands,
     return values.contains(value) ? values.lookup(value) : scalars.lookupOrNull(value);
   };
   for (Operation &op : block.without_terminator()) {
+    auto gathered = dyn_cast<tile::GatherOp>(op);
     Values lowered;
-    for (Value operand : op.getOperands())
+    for (Value operand : op.getOperands().drop_front(gathered ? 1 : 0))
       lowered.push_back(lookup(operand));
     if (auto constant = dyn_cast<arith::ConstantOp>(op)) {
       values.map(op.getResult(0), e.builder.clone(op)->getResult(0));
@@ -137,7 +172,7 @@ Values lowerMapBody(VectorBuilder &e, tile::MapOp map, ValueRange operands,
       op.emitError("the CPU target cannot lower this op of a map");
       return {};
     }
-    Value result = lowerOp(e, &op, lowered);
+    Value result = gathered ? gather(gathered, lowered) : lowerOp(e, &op, lowered);
     if (!result)
       return {};
     values.map(op.getResult(0), result);

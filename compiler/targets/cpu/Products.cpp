@@ -152,8 +152,11 @@ void Evaluator::dotProduct(tile::MmaOp op) {
   // One vector of `step` elements along the sum.
   auto piece = [&](Value tile, int64_t free, const Coord &row, Value c, bool whole) -> Value {
     Point point = pointOf(free, row, lanesFrom(c, -1, whole));
-    if (!pairs)
-      return at(tile, point);
+    if (!pairs) {
+      Value vector = at(tile, point);
+      Value inside = whole || globals.count(tile) ? Value() : laneMask(e, c, e.integer(extent));
+      return inside ? e.select(inside, vector, e.splat(0)) : vector; // scratch is padded with junk
+    }
     const GlobalPlace &place = globals.find(tile)->second;
     VectorType type = VectorType::get({step}, e.builder.getBF16Type());
     point[1 - free].lanes = false; // the address of the first element

@@ -76,6 +76,13 @@ bool unitStride(const GlobalPlace &place, int64_t dim) {
          (dim > 0 || place.view.access == tile::Access::Dense);
 }
 
+/// Small floats move as integers: LLVM widens vectors of types that the machine cannot compute in.
+Type movedAs(Type element) {
+  unsigned width = element.getIntOrFloatBitWidth();
+  bool small = isa<FloatType>(element) && width <= 16;
+  return small ? Type(IntegerType::get(element.getContext(), width)) : element;
+}
+
 /// Pointers of the lanes of a tile that is not contiguous along them.
 Value lanePointers(VectorBuilder &e, const GlobalPlace &place, ArrayRef<Coord> point,
                    int64_t lanes) {
@@ -87,23 +94,22 @@ Value lanePointers(VectorBuilder &e, const GlobalPlace &place, ArrayRef<Coord> p
   Value offsets = arith::MulIOp::create(e.builder, e.loc, steps, strides);
   auto pointer = LLVM::LLVMPointerType::get(e.builder.getContext());
   return LLVM::GEPOp::create(e.builder, e.loc, VectorType::get({e.lanes()}, pointer),
-                             place.view.element, globalAddress(e, place, point),
+                             movedAs(place.view.element), globalAddress(e, place, point),
                              ValueRange{offsets});
 }
 
-/// 16-bit floats move as integers: LLVM widens vectors of types that the machine cannot compute in.
-Type movedAs(Type element) {
-  bool small = isa<FloatType>(element) && element.getIntOrFloatBitWidth() == 16;
-  return small ? Type(IntegerType::get(element.getContext(), 16)) : element;
-}
 Value asType(VectorBuilder &e, Value vector, Type element) {
   auto type = cast<VectorType>(vector.getType());
-  if (type.getElementType() == element)
+  // LLVM has no type of 8-bit floats: they stay bytes until a map widens them.
+  bool byte = isa<FloatType>(element) && element.getIntOrFloatBitWidth() == 8;
+  if (type.getElementType() == element || byte)
     return vector;
   return arith::BitcastOp::create(e.builder, e.loc, type.clone(element), vector);
 }
 
 Value fillVector(VectorBuilder &e, Type element, double fill) {
+  if (element.getIntOrFloatBitWidth() == 8) // of 8-bit floats only 0 is filled in
+    element = movedAs(element);
   VectorType type = VectorType::get({e.lanes()}, element);
   if (isa<FloatType>(element))
     return arith::ConstantOp::create(
@@ -186,6 +192,41 @@ Value globalAddress(VectorBuilder &e, const GlobalPlace &place, ArrayRef<Coord> 
                                      : e.times(index, place.view.strides[dim]));
   }
   return e.address(place.view.pointer, place.view.element, offset);
+}
+
+Value gatherLanes(VectorBuilder &e, const ViewPlace &view, ValueRange indices) {
+  VectorType wide = VectorType::get({e.lanes()}, e.builder.getI64Type());
+  auto spread = [&](Value value) -> Value {
+    if (isa<VectorType>(value.getType()))
+      return arith::IndexCastOp::create(e.builder, e.loc, wide, value);
+    value = arith::IndexCastOp::create(e.builder, e.loc, e.builder.getI64Type(), value);
+    return vector::BroadcastOp::create(e.builder, e.loc, wide, value);
+  };
+  Value mask = allLanes(e), offset;
+  for (auto [index, stride, extent] : llvm::zip(indices, view.strides, view.extents)) {
+    Value at = spread(index);
+    Value inside =
+        arith::CmpIOp::create(e.builder, e.loc, arith::CmpIPredicate::ult, at, spread(extent));
+    mask = arith::AndIOp::create(e.builder, e.loc, mask, inside);
+    Value part = at;
+    if (VectorBuilder::constantOf(stride) != 1)
+      part = arith::MulIOp::create(e.builder, e.loc, at, spread(stride));
+    offset = offset ? arith::AddIOp::create(e.builder, e.loc, offset, part).getResult() : part;
+  }
+  Type element = movedAs(view.element);
+  Value zero = asType(e, fillVector(e, view.element, 0), element);
+  Value result;
+  if (!offset) { // one element, known to be there
+    Value one = e.load(element, view.pointer);
+    result = vector::BroadcastOp::create(e.builder, e.loc, cast<VectorType>(zero.getType()), one);
+  } else {
+    auto pointer = VectorType::get({e.lanes()}, LLVM::LLVMPointerType::get(e.builder.getContext()));
+    Value pointers =
+        LLVM::GEPOp::create(e.builder, e.loc, pointer, element, view.pointer, ValueRange{offset});
+    result = LLVM::masked_gather::create(e.builder, e.loc, zero.getType(), pointers, mask,
+                                         ValueRange{zero}, alignment(element));
+  }
+  return asType(e, result, view.element);
 }
 
 static Value loadMoved(VectorBuilder &e, const GlobalPlace &place, ArrayRef<Coord> point,

@@ -26,6 +26,7 @@ struct ViewPlace {
   Value pointer; ///< element (0, 0, ..)
   mlir::Type element;
   Values strides; ///< of each kept dimension, in elements
+  Values extents; ///< of each kept dimension, where elements are gathered
   tile::Access access = tile::Access::Dense;
   int64_t block = 0;                ///< rows of a page or list entry
   Value slotStride;                 ///< paged: stride of a slot inside its page
@@ -88,6 +89,10 @@ void storePairWords(VectorBuilder &e, const LocalPlace &place, Value lane, Value
 /// Writes W (or fewer) elements along `point`'s lanes to memory, those that are `valid`.
 void storeGlobal(VectorBuilder &e, const GlobalPlace &place, mlir::ArrayRef<Coord> point,
                  mlir::ArrayRef<int64_t> shape, Value vector);
+
+/// An element for each lane at indices (a scalar or a vector of index each) of a view with extents;
+/// 0 where an index is outside.
+Value gatherLanes(VectorBuilder &e, const ViewPlace &view, ValueRange indices);
 
 /// Address of one element.
 Value globalAddress(VectorBuilder &e, const GlobalPlace &place, mlir::ArrayRef<Coord> point);

@@ -429,3 +429,21 @@ tile.program @p { tile.kernel @k grid(%i = 1) stage(concrete) {
     load(warps 4, regs 300) {}
   }
 } }
+// -----
+func.func @f(%a: !tile.tile<4xf32>, %v: !tile.view<8xf32>, %c: index) {
+  %t = tile.map (%x = %a[i]) -> [i] : (!tile.tile<4xf32>) -> !tile.tile<4xf32> {
+    // expected-error @+1 {{has 2 indices for a view of rank 1}}
+    %y = tile.gather %v[%c, %c] : !tile.view<8xf32> -> f32
+    tile.yield %y : f32
+  }
+  return
+}
+// -----
+func.func @f(%a: !tile.tile<4xf32>, %v: !tile.view<8xbf16>, %c: index) {
+  %t = tile.map (%x = %a[i]) -> [i] : (!tile.tile<4xf32>) -> !tile.tile<4xf32> {
+    // expected-error @+1 {{gives 'f32', expected the view's 'bf16'}}
+    %y = tile.gather %v[%c] : !tile.view<8xbf16> -> f32
+    tile.yield %y : f32
+  }
+  return
+}

@@ -51,6 +51,13 @@ tile.program @abstract {
     %element = tile.read %one[] : !tile.view<bf16> -> bf16
     // CHECK: tile.read %{{.*}}[%{{.*}}] : <?xi32> -> i32
     %page = tile.read %pages[%t] : !tile.view<?xi32> -> i32
+    // CHECK: tile.gather %{{.*}}[%{{.*}}] : <?xi32> -> i32
+    %coordinates = tile.index %t : !tile.tile<4xi32>
+    %picked = tile.map (%x = %coordinates[i]) -> [i] : (!tile.tile<4xi32>) -> !tile.tile<4xi32> {
+      %at = arith.index_cast %x : i32 to index
+      %y = tile.gather %pages[%at] : !tile.view<?xi32> -> i32
+      tile.yield %y : i32
+    }
     %row0 = arith.muli %t, %c16 : index
     %rows = arith.subi %T, %row0 : index
     // CHECK: tile.load %{{.*}}[%{{.*}}, 0] valid(%{{.*}}) fill 0.0 : <?x64xbf16> -> <16x64xbf16>

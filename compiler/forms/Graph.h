@@ -1,0 +1,39 @@
+// A pattern as an ordered list of stages: maps and mixes over arguments, results and workspace.
+// What the language has beside them is rewritten on the way:
+//
+//   features, codecs    expressions of an operand, or a map before the mix
+//   merge               maps over the parts
+//   decay scalar        a prefix sum before the mix, a difference of two of its rows inside
+#pragma once
+
+#include "compiler/forms/MixProblem.h"
+
+#include <variant>
+
+namespace heddle::compiler {
+
+/// %y = map (t, h, d) in (T, H, D) { expr }: every element of tensor `name`.
+struct MapStage {
+  std::string name;
+  std::vector<std::string> vars; ///< as many as the tensor has dims, the batch not counted
+  Expr expr;
+  std::string why; ///< why it is a launch of its own, for `explain`
+};
+
+/// Inclusive prefix sums of `from` [B, T, H] along T, each as two numbers whose sum is exact to
+/// about 48 bits: differences of neighbours lose nothing, however long the sequence.
+struct PrefixStage {
+  std::string from, high, low;
+};
+
+using Stage = std::variant<MapStage, PrefixStage, MixProblem>;
+
+struct Graph : PatternProblem {
+  std::vector<Stage> stages;
+};
+
+/// Reads the pattern. Unsupported, with the clause that is the obstacle; InvalidArgument where the
+/// request does not fix a width or a constant.
+Result<Graph> readGraph(const FormRequest &request);
+
+} // namespace heddle::compiler

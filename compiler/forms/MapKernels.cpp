@@ -1,0 +1,181 @@
+// Kernels of maps and of prefix sums. A map's tile runs along the first dim (rows) and the last one
+// (columns, the lanes), everything else is fixed by the grid point:
+//
+//   y[b, t, h, e]  ->  grid (tiles of t x tiles of e, h, b), y' = tile of the expression, store
+#include "compiler/forms/MapKernels.h"
+
+#include "compiler/forms/Elementwise.h"
+#include "compiler/forms/TileSteps.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+
+#include <fmt/format.h>
+
+namespace heddle::compiler {
+
+using namespace mlir;
+
+namespace {
+
+constexpr int64_t kWidest = 128; ///< columns of a tile
+
+bool isReal(Type type) { return isa<FloatType>(type); }
+
+/// A tile of f32 in the element type of the tensor it is stored to.
+Value narrowed(KernelWriter &w, Value tile, const Names &dims, Type element) {
+  if (element.isF32())
+    return tile;
+  if (isReal(element))
+    return steps::rounded(w, tile, dims, element);
+  return steps::combine(w, {tile}, dims, storedElement(element),
+                        [&](OpBuilder &builder, Location at, ValueRange x) {
+                          return arith::FPToSIOp::create(builder, at, storedElement(element), x[0]);
+                        });
+}
+
+class MapWriter {
+public:
+  MapWriter(ProgramWriter &program, const PatternProblem &problem, const MapStage &stage)
+      : program(program), problem(problem), stage(stage), tensor(*problem.find(stage.name)) {}
+
+  void run() {
+    size_t rank = tensor.rank();
+    const Extent &last = tensor.dim(rank - 1);
+    bool hasRows = rank > 1;
+    int64_t columns = last.fixed ? std::min(*last.fixed, kWidest) : 16;
+    columns = std::max<int64_t>(columns, 1);
+    int64_t rows = hasRows ? 4 : 1;
+    Extent one{1, "", {}};
+    tile::FormulaAttr columnTiles = program.ratio(last, columns), middle = program.formula(one);
+    tile::FormulaAttr tiles = columnTiles;
+    if (hasRows)
+      tiles = program.product(program.ratio(tensor.dim(0), rows), columnTiles);
+    for (size_t n = 1; n + 1 < rank; ++n)
+      middle = program.product(middle, program.formula(tensor.dim(n)));
+    tile::FormulaAttr batch = program.formula(tensor.batched ? tensor.shape[0] : one);
+    tile::KernelOp kernel =
+        program.kernel("map_" + stage.name, {tiles, middle, batch}, {false, false, false});
+
+    KernelWriter w(kernel);
+    TileScope scope(w, problem);
+    Value tileIndex = kernel.getGridIndex(0), rest = kernel.getGridIndex(1);
+    Value count = w.quotient(w.add(w.extent(last), w.constant(columns - 1)), w.constant(columns));
+    bool oneColumn = last.fixed && *last.fixed <= columns;
+    Value column = oneColumn ? w.constant(0) : w.mul(w.remainder(tileIndex, count), columns);
+    Value row = w.mul(oneColumn ? tileIndex : w.quotient(tileIndex, count), rows);
+    llvm::SmallVector<Value> indices;
+    if (tensor.batched) {
+      scope.uniform("b", kernel.getGridIndex(2), tensor.shape[0]);
+      indices.push_back(kernel.getGridIndex(2));
+    }
+    if (hasRows) {
+      scope.axis(stage.vars[0], {"i", rows, row, tensor.dim(0)});
+      indices.push_back({});
+    }
+    for (size_t n = 1; n + 1 < rank; ++n) {
+      Value extent = w.extent(tensor.dim(n));
+      bool lastMiddle = n + 2 == rank;
+      Value index = lastMiddle ? rest : w.remainder(rest, extent);
+      if (!lastMiddle)
+        rest = w.quotient(rest, extent);
+      scope.uniform(stage.vars[n], index, tensor.dim(n));
+      indices.push_back(index);
+    }
+    scope.axis(stage.vars[rank - 1], {"j", columns, column, last});
+    indices.push_back({});
+    scope.start = w.builder.saveInsertionPoint();
+    // Everything is computed where it stands: nothing here is inside a loop.
+    Value columnsLeft = w.sub(w.extent(last), column);
+    llvm::SmallVector<OpFoldResult> offsets;
+    llvm::SmallVector<Value> valid;
+    Names dims;
+    llvm::SmallVector<int64_t> extents;
+    if (hasRows) {
+      offsets.push_back(row);
+      valid.push_back(w.sub(w.extent(tensor.dim(0)), row));
+      dims.push_back("i"), extents.push_back(rows);
+    }
+    offsets.push_back(column), valid.push_back(columnsLeft);
+    dims.push_back("j"), extents.push_back(columns);
+    scope.start = w.builder.saveInsertionPoint();
+    Value tile = scope.tile(stage.expr, dims, extents);
+    tile = narrowed(w, tile, dims, tensor.element);
+    Value view = w.view(tensor.name, tensor.element, tensor.shape, indices);
+    w.store(tile, view, offsets, valid);
+  }
+
+private:
+  ProgramWriter &program;
+  const PatternProblem &problem;
+  const MapStage &stage;
+  const ProblemTensor &tensor;
+};
+
+} // namespace
+
+std::string refuseMap(const PatternProblem &problem, const MapStage &stage) {
+  const ProblemTensor &tensor = *problem.find(stage.name);
+  if (tensor.rank() == 0)
+    return fmt::format("map {} has no dims of its own", stage.name);
+  return TileScope::refuse(stage.expr, problem);
+}
+
+void writeMap(ProgramWriter &program, const PatternProblem &problem, const MapStage &stage) {
+  MapWriter(program, problem, stage).run();
+}
+
+void writePrefix(ProgramWriter &program, const PatternProblem &problem, const PrefixStage &stage) {
+  constexpr int64_t kHeads = 16;
+  const ProblemTensor &g = *problem.find(stage.from);
+  const ProblemTensor &high = *problem.find(stage.high), &low = *problem.find(stage.low);
+  Extent one{1, "", {}};
+  tile::KernelOp kernel = program.kernel(
+      "sum_" + stage.from,
+      {program.ratio(g.dim(1), kHeads), program.formula(g.batched ? g.shape[0] : one)},
+      {false, false});
+  KernelWriter w(kernel);
+  Value head = w.mul(kernel.getGridIndex(0), kHeads);
+  llvm::SmallVector<Value> indices(g.shape.size());
+  if (g.batched)
+    indices[0] = kernel.getGridIndex(1);
+  Value from = w.view(g.name, g.element, g.shape, indices);
+  Value toHigh = w.view(high.name, high.element, high.shape, indices);
+  Value toLow = w.view(low.name, low.element, low.shape, indices);
+  Names dims{"i", "j"};
+  Type f32 = w.builder.getF32Type();
+  Value zero = w.fill(w.f32({1, kHeads}), 0);
+  auto loop =
+      tile::ForOp::create(w.builder, w.location, ValueRange{w.constant(0), w.extent(g.dim(0))}, 1,
+                          ValueRange{zero, zero});
+  OpBuilder::InsertionGuard guard(w.builder);
+  Block &body = loop.getBody().front();
+  if (body.mightHaveTerminator())
+    body.getTerminator()->erase();
+  w.builder.setInsertionPointToEnd(&body);
+  Value t = loop.getIndex(), h = loop.getIterArgs()[0], l = loop.getIterArgs()[1];
+  llvm::SmallVector<Value> valid{w.constant(1), w.sub(w.extent(g.dim(1)), head)};
+  llvm::SmallVector<OpFoldResult> at{OpFoldResult(t), OpFoldResult(head)};
+  Value x = w.load(w.tileType({1, kHeads}, g.element), from, at, valid);
+  // h + l + x as two numbers: s = h + x with its exact error, then the error and l once more.
+  auto sums = w.map(
+      {Type(w.f32({1, kHeads})), Type(w.f32({1, kHeads}))}, {h, l, x}, {dims, dims, dims}, dims,
+      [&](OpBuilder &b, Location loc, ValueRange v) {
+        auto add = [&](Value p, Value q) -> Value { return arith::AddFOp::create(b, loc, p, q); };
+        auto sub = [&](Value p, Value q) -> Value { return arith::SubFOp::create(b, loc, p, q); };
+        Value y = v[2];
+        if (!y.getType().isF32())
+          y = arith::ExtFOp::create(b, loc, f32, y);
+        auto exactly = [&](Value p, Value q) {
+          Value s = add(p, q), q1 = sub(s, p);
+          return std::pair(s, add(sub(p, sub(s, q1)), sub(q, q1)));
+        };
+        auto [s, error] = exactly(v[0], y);
+        auto [top, rest] = exactly(s, add(error, v[1]));
+        tile::YieldOp::create(b, loc, ValueRange{top, rest});
+      });
+  w.store(sums.getResult(0), toHigh, at, valid);
+  w.store(sums.getResult(1), toLow, at, valid);
+  tile::YieldOp::create(w.builder, w.location, sums.getResults());
+}
+
+} // namespace heddle::compiler

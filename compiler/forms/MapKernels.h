@@ -1,0 +1,18 @@
+// Kernels of the stages beside a mix: maps, and prefix sums of decays.
+#pragma once
+
+#include "compiler/forms/Graph.h"
+#include "compiler/forms/Program.h"
+
+namespace heddle::compiler {
+
+/// Why the stage has no kernel; empty if it has one.
+std::string refuseMap(const PatternProblem &problem, const MapStage &stage);
+
+/// One kernel: grid (tiles of the first and the last dim, the dims between, batch).
+void writeMap(ProgramWriter &program, const PatternProblem &problem, const MapStage &stage);
+
+/// One kernel that walks the sequence: grid (tiles of heads, batch).
+void writePrefix(ProgramWriter &program, const PatternProblem &problem, const PrefixStage &stage);
+
+} // namespace heddle::compiler

@@ -1,0 +1,228 @@
+// Every file of the library that a form lowers runs as native code and equals the interpreter: odd
+// head sizes, lengths 1, 7 and 777, one query row on a long cache, both element types. A new file
+// is tested by itself; a file that nothing lowers stands in kInterpreterOnly.
+#include "compiler/Compiler.h"
+#include "compiler/Oracle.h"
+#include "compiler/PluginSignature.h"
+#include "ir/pattern/Parse.h"
+#include "runtime/Jit.h"
+#include "tests/patterns/Library.h"
+#include "tests/support/Test.h"
+
+#include <algorithm>
+
+using namespace heddle;
+using namespace heddle::test;
+using heddle::test::Problem;
+
+namespace {
+
+/// Files without native code, so that one that loses it is noticed.
+const std::set<std::string> kInterpreterOnly = {"csa_hca",
+                                                "deltanet",
+                                                "deltaproduct",
+                                                "dsa",
+                                                "gated_deltanet",
+                                                "gated_deltanet2",
+                                                "gla",
+                                                "hgrn2",
+                                                "kda",
+                                                "lightning",
+                                                "linear_attention",
+                                                "log_linear",
+                                                "log_linear_delta",
+                                                "lsel",
+                                                "lsel_tree",
+                                                "mamba1",
+                                                "mamba2",
+                                                "mamba3",
+                                                "mamba3_mimo",
+                                                "mc_grm",
+                                                "mc_residual",
+                                                "mc_soup",
+                                                "mc_ssc",
+                                                "minimax",
+                                                "moba",
+                                                "nsa",
+                                                "paged_kv",
+                                                "retnet",
+                                                "rwkv6",
+                                                "rwkv7",
+                                                "tree_decoding",
+                                                "tree_retention",
+                                                "ttt_linear",
+                                                "varlen"};
+
+struct Variant {
+  const char *what;
+  int64_t length;
+  DType dtype;
+  bool oneQuery = false;
+};
+const Variant kVariants[] = {{"one token", 1, DType::F32},
+                             {"few tokens", 7, DType::F32},
+                             {"many tokens", 777, DType::F32},
+                             {"many tokens in bf16", 77, DType::BF16},
+                             {"one query row", 777, DType::F32, true}};
+
+/// A pattern of the library, parsed.
+struct File {
+  explicit File(const std::string &name)
+      : text(libraryText(name)), context(pattern::makePatternContext()),
+        parsed(pattern::parsePatterns(*context, text, name)) {
+    std::string why;
+    REQUIRE(parsed.ok());
+    def = pattern::findPattern(*parsed.module, name, why);
+    REQUIRE(def);
+    Result<Signature> read = compiler::signatureOf(def);
+    INFO((read ? "" : read.error().toString()));
+    REQUIRE(read.ok());
+    signature = *read;
+  }
+  std::string text;
+  std::unique_ptr<mlir::MLIRContext> context;
+  pattern::Parsed parsed;
+  pattern::DefOp def;
+  Signature signature;
+};
+
+std::shared_ptr<Device> cpu() {
+  Result<std::unique_ptr<Device>> device = openDevice("cpu", 1);
+  REQUIRE(device.ok());
+  return std::move(*device);
+}
+
+Request requestOf(const File &file, const Bound &bound, DType dtype, const Device &device) {
+  Extents extents(bound.bindings.dims.begin(), bound.bindings.dims.end());
+  extents["B"] = bound.problem.dim("B");
+  Result<Request> request = file.signature.request(file.text, extents, dtype, bound.problem.params);
+  INFO((request ? "" : request.error().toString()));
+  REQUIRE(request.ok());
+  request->target = "cpu";
+  request->machine = "host";
+  request->deviceFacts = device.facts();
+  request->alignedPointers = false;
+  return *request;
+}
+
+/// Memory of the results, filled with NaN, by name.
+std::map<std::string, std::vector<double>>
+resultMemory(const File &file, const Bound &bound, std::vector<TensorView> &views, DType dtype) {
+  std::map<std::string, std::vector<double>> memory;
+  Extents extents(bound.problem.dims.begin(), bound.problem.dims.end());
+  for (const Signature::Tensor &tensor : file.signature.tensors) {
+    if (!tensor.isResult) {
+      views.push_back(bound.bindings.tensors.at(tensor.name));
+      continue;
+    }
+    auto shape = file.signature.shapeOf(tensor, extents, bound.problem.params);
+    REQUIRE(shape.ok());
+    TensorView view;
+    view.dtype = file.signature.dtypeOf(tensor, dtype);
+    view.rank = int(shape->size());
+    int64_t elements = 1;
+    for (int d = view.rank; d-- > 0;) {
+      view.shape[d] = (*shape)[d];
+      view.strides[d] = elements;
+      elements *= (*shape)[d];
+    }
+    std::vector<double> &bytes = memory[tensor.name];
+    bytes.assign(size_t(elements) + 1, std::nan(""));
+    view.data = bytes.data();
+    for (int64_t n = 0; n < elements; ++n)
+      storeElement(view.dtype, view.data, n, std::nan(""));
+    views.push_back(view);
+  }
+  return memory;
+}
+
+void runVariant(const File &file, const Case &check, const Variant &variant,
+                const std::shared_ptr<Device> &device) {
+  INFO(variant.what << ", length " << variant.length);
+  Bound bound;
+  bindCase(bound, check, file.def, variant.length, variant.dtype, [&](Problem &problem) {
+    if (variant.oneQuery)
+      problem.dims["Tq"] = 1;
+  });
+  Request request = requestOf(file, bound, variant.dtype, *device);
+  Result<Artifact> artifact = compiler::compile(request);
+  INFO((artifact ? "" : artifact.error().toString()));
+  REQUIRE(artifact.ok());
+  auto kernel = Kernel::load(*artifact, {}, device);
+  INFO((kernel ? "" : kernel.error().toString()));
+  REQUIRE(kernel.ok());
+  std::vector<TensorView> views;
+  auto memory = resultMemory(file, bound, views, variant.dtype);
+  std::vector<ParameterValue> parameters;
+  for (const Signature::Parameter &parameter : file.signature.parameters)
+    if (auto value = bound.problem.params.find(parameter.name);
+        value != bound.problem.params.end() && !parameter.isConstant)
+      parameters.push_back({parameter.name, value->second});
+  Result<int64_t> bytes = (*kernel)->workspaceBytes(views, parameters);
+  INFO((bytes ? "" : bytes.error().toString()));
+  REQUIRE(bytes.ok());
+  Result<AlignedBuffer> workspace = AlignedBuffer::allocate(*bytes);
+  REQUIRE(workspace.ok());
+  Status status = (*kernel)->launch(views, parameters, workspace->workspace());
+  INFO((status ? "" : status.error().toString()));
+  REQUIRE(status.ok());
+
+  compiler::OracleJob job;
+  job.patternText = file.text;
+  job.bindings = bound.bindings;
+  job.dtype = variant.dtype;
+  job.budget = 1e9; // results of maps cannot be sampled
+  job.mostRows = 48;
+  Result<compiler::Oracle> oracle = compiler::Oracle::make(job);
+  INFO((oracle ? "" : oracle.error().toString()));
+  REQUIRE(oracle.ok());
+  std::map<std::string, TensorView> found;
+  for (size_t n = 0; n < views.size(); ++n)
+    if (file.signature.tensors[n].isResult)
+      found[file.signature.tensors[n].name] = views[n];
+  Result<compiler::OracleReport> report = oracle->compare(found);
+  INFO((report ? report->toString() : report.error().toString()));
+  REQUIRE(report.ok());
+  CHECK(report->passed);
+}
+
+/// Whether some form lowers the file at all.
+bool isLowered(const File &file, const Case &check, const std::shared_ptr<Device> &device,
+               std::string &why) {
+  Bound bound;
+  bindCase(bound, check, file.def, 7, DType::F32);
+  Result<compiler::Choice> choice = compiler::choose(requestOf(file, bound, DType::F32, *device));
+  if (!choice) {
+    why = choice.error().toString();
+    return false;
+  }
+  for (const std::string &refused : choice->refused)
+    why += refused + "\n";
+  return !choice->form.empty();
+}
+
+} // namespace
+
+TEST_CASE("compiled library files equal the interpreter") {
+  std::shared_ptr<Device> device = cpu();
+  const char *only = std::getenv("HEDDLE_TEST_PATTERN"); // one file, while it is being written
+  for (const Case &check : allCases()) {
+    if (only && check.pattern != only)
+      continue;
+    DYNAMIC_SECTION(check.pattern) {
+      File file(check.pattern);
+      std::string why;
+      bool lowered = isLowered(file, check, device, why);
+      INFO(why);
+      CHECK(lowered == !kInterpreterOnly.count(check.pattern));
+      if (!lowered)
+        continue;
+      std::vector<std::string> dims = file.signature.dims();
+      bool hasQueries =
+          std::count(dims.begin(), dims.end(), "Tq") && !std::count(dims.begin(), dims.end(), "NQ");
+      for (const Variant &variant : kVariants)
+        if (!variant.oneQuery || hasQueries)
+          runVariant(file, check, variant, device);
+    }
+  }
+}
