@@ -146,7 +146,8 @@ LogicalResult LayoutAssigner::orient(Product &product) {
   bool bf16 = tileType(op.getA()).getElementType().isBF16() &&
               tileType(op.getB()).getElementType().isBF16();
   bool even = tileType(op.getA()).getDim(product.sumA) % 2 == 0;
-  bool inMemory = op.getA().getDefiningOp<tile::LoadOp>() && op.getB().getDefiningOp<tile::LoadOp>();
+  bool inMemory =
+      op.getA().getDefiningOp<tile::LoadOp>() && op.getB().getDefiningOp<tile::LoadOp>();
   product.pairs = options.bf16Dot && bf16 && even &&
                   (product.kind == Product::Dot ? inMemory : product.lanesFromA);
   return success();

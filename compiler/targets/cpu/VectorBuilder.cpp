@@ -127,7 +127,8 @@ Value VectorBuilder::maxIndex(Value a, Value b) {
 }
 
 Value VectorBuilder::address(Value pointer, Type element, Value index) {
-  if (llvm::isa<mlir::FloatType>(element) && element.getIntOrFloatBitWidth() == 8) // LLVM has no such type
+  if (llvm::isa<mlir::FloatType>(element) &&
+      element.getIntOrFloatBitWidth() == 8) // LLVM has no such type
     element = builder.getI8Type();
   return LLVM::GEPOp::create(
       builder, loc, LLVM::LLVMPointerType::get(builder.getContext()), element, pointer,
