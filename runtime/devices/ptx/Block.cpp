@@ -1,0 +1,188 @@
+// Runs the warps of a block in turn, parks them on barriers, and finds deadlock: a round in which
+// no warp can do anything.
+#include "runtime/devices/ptx/Block.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+
+namespace heddle::ptx {
+
+namespace {
+
+constexpr int64_t kQuantum = 1 << 16; // instructions of a warp before the next one runs
+constexpr int kBarriers = 16;
+
+std::unique_ptr<std::byte[]> alignedBytes(uint64_t bytes, std::byte *&at) {
+  auto owned = std::make_unique<std::byte[]>(bytes + 1024);
+  const uint64_t misfit = reinterpret_cast<uint64_t>(owned.get()) % 1024;
+  at = owned.get() + (1024 - misfit) % 1024;
+  return owned;
+}
+
+} // namespace
+
+Block::Block(Launch &launch) : launch(launch), program(*launch.program) {
+  const int64_t *shape = launch.config.block;
+  const int64_t threads = shape[0] * shape[1] * shape[2];
+  sharedBytes = static_cast<uint64_t>(program.dynamicOffset - static_cast<int64_t>(kSharedBase) +
+                                      launch.config.sharedBytes);
+  localBytes = static_cast<uint64_t>(program.localBytes);
+  sharedOwned = alignedBytes(sharedBytes, shared);
+  localOwned = alignedBytes(localBytes * static_cast<uint64_t>(threads), local);
+  constants = reinterpret_cast<const std::byte *>(program.constants.data());
+  for (int64_t first = 0; first < threads; first += kLanes)
+    warps.push_back(std::make_unique<Warp>());
+  barriers.resize(kBarriers);
+  if (launch.options.counts)
+    counts.assign(program.functions[0]->code.size(), 0);
+}
+
+Block::~Block() = default;
+
+uint64_t Block::random() { // xorshift64*
+  randomState ^= randomState >> 12;
+  randomState ^= randomState << 25;
+  randomState ^= randomState >> 27;
+  return (randomState * 0x2545f4914f6cdd1d) >> 32;
+}
+
+void Block::run(int64_t x, int64_t y, int64_t z) {
+  id[0] = x, id[1] = y, id[2] = z;
+  const uint64_t number = static_cast<uint64_t>((z << 40) ^ (y << 20) ^ x);
+  randomState = (launch.options.seed + number + 1) * 0x9e3779b97f4a7c15 | 1;
+  const int64_t *shape = launch.config.block;
+  const int64_t threads = shape[0] * shape[1] * shape[2];
+  for (Barrier &barrier : barriers) {
+    barrier = Barrier();
+    barrier.arrived.assign(warps.size(), 0);
+  }
+  for (size_t w = 0; w < warps.size(); ++w) {
+    const int64_t lanes = std::min<int64_t>(threads - static_cast<int64_t>(w) * kLanes, kLanes);
+    warps[w]->start(*this, static_cast<int>(w),
+                    lanes == kLanes ? kAllLanes : (uint32_t{1} << lanes) - 1);
+  }
+  while (!launch.stopped) {
+    bool progress = false, finished = true;
+    for (const auto &warp : warps) {
+      if (warp->finished())
+        continue;
+      finished = false;
+      progress = warp->run(kQuantum) || progress;
+      if (launch.stopped)
+        return;
+    }
+    if (finished)
+      return;
+    if (!progress) {
+      reportDeadlock();
+      return;
+    }
+  }
+}
+
+void Block::reportDeadlock() {
+  std::string where;
+  Warp *first = nullptr;
+  for (const auto &warp : warps) {
+    for (const Path &path : warp->paths) {
+      if (path.state == Path::State::Ready)
+        continue;
+      first = first ? first : warp.get();
+      where += fmt::format("{}warp {} lanes {:#010x} in line {} ({})", where.empty() ? "" : ", ",
+                           warp->index, path.mask, path.at->line,
+                           path.state == Path::State::AtBarrier
+                               ? fmt::format("barrier {}", path.members)
+                               : std::string("lanes of a member mask that do not come"));
+    }
+  }
+  if (first)
+    first->fail(*first->paths[0].at, first->paths[0].mask, "deadlock: all wait: " + where);
+}
+
+/// ops: result of bar.red (if variant >= 2), number, count (0: all threads), predicate.
+bool Block::arriveAtBarrier(Warp &warp, const Inst &inst, uint32_t mask) {
+  const int lane = std::countr_zero(mask);
+  const uint64_t number = warp.lane(inst.ops[inst.results], lane);
+  const int64_t count = static_cast<int64_t>(warp.lane(inst.ops[inst.results + 1], lane));
+  if (number >= barriers.size() || count % kLanes != 0) {
+    warp.fail(inst, mask,
+              fmt::format("barrier {} with {} threads: barriers 0 to 15 exist, and the threads are "
+                          "a multiple of 32",
+                          number, count));
+    return true;
+  }
+  Barrier &barrier = barriers[number];
+  if (barrier.active && barrier.expected != count) {
+    warp.fail(inst, mask,
+              fmt::format("barrier {} is entered with {} threads, and by others with {}", number,
+                          count, barrier.expected));
+    return true;
+  }
+  uint32_t &arrived = barrier.arrived[static_cast<size_t>(warp.index)];
+  if (arrived & mask) {
+    warp.fail(inst, mask, fmt::format("barrier {} is entered twice before it completes", number));
+    return true;
+  }
+  barrier.active = true;
+  barrier.expected = count;
+  arrived |= mask;
+  if (inst.variant >= 2) {
+    const uint32_t vote = warp.predicate(inst.ops[inst.results + 2]) & mask;
+    barrier.sum += static_cast<uint32_t>(std::popcount(vote));
+    barrier.voters += static_cast<uint32_t>(std::popcount(mask));
+  }
+  Path &path = warp.paths[warp.current];
+  if (inst.variant == 1) { // bar.arrive: the path goes on, whatever happens to the barrier
+    releaseIfComplete(static_cast<int>(number));
+    return false;
+  }
+  path.state = Path::State::AtBarrier;
+  path.members = static_cast<uint32_t>(number);
+  releaseIfComplete(static_cast<int>(number));
+  return true;
+}
+
+void Block::exited(Warp &) {
+  for (int number = 0; number < kBarriers; ++number)
+    if (barriers[static_cast<size_t>(number)].active)
+      releaseIfComplete(number);
+}
+
+void Block::releaseIfComplete(int number) {
+  Barrier &barrier = barriers[static_cast<size_t>(number)];
+  int64_t present = 0;
+  bool all = true;
+  for (const auto &warp : warps) {
+    const uint32_t arrived = barrier.arrived[static_cast<size_t>(warp->index)];
+    const bool whole = (warp->live & ~arrived) == 0;
+    all = all && whole;
+    present += arrived == 0 ? 0 : whole ? kLanes : std::popcount(arrived);
+  }
+  if (barrier.expected ? present < barrier.expected : !all)
+    return;
+  for (const auto &warp : warps) {
+    for (Path &path : warp->paths) {
+      if (path.state != Path::State::AtBarrier || path.members != static_cast<uint32_t>(number))
+        continue;
+      const Inst &inst = *path.at;
+      if (inst.variant >= 2) {
+        warp->enter(path);
+        const Operand &result = inst.ops[0];
+        if (inst.variant == 2)
+          forLanes(path.mask, [&](int l) { warp->dst<uint32_t>(result)[l] = barrier.sum; });
+        else
+          warp->setPredicate(result, path.mask,
+                             (inst.variant == 3 ? barrier.sum == barrier.voters : barrier.sum > 0)
+                                 ? kAllLanes
+                                 : 0);
+      }
+      warp->release(path);
+    }
+  }
+  barrier = Barrier();
+  barrier.arrived.assign(warps.size(), 0);
+}
+
+} // namespace heddle::ptx

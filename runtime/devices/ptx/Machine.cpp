@@ -1,0 +1,223 @@
+// Loads modules, checks launches and runs their blocks, on several threads where asked.
+#include "runtime/devices/ptx/Machine.h"
+
+#include "runtime/devices/ptx/Block.h"
+#include "runtime/devices/ptx/Decoder.h"
+
+#include <fmt/format.h>
+
+#include <cstring>
+#include <thread>
+
+namespace heddle::ptx {
+
+ParamBlock::ParamBlock(const Program &program)
+    : program(program), block(static_cast<size_t>(program.paramBytes)) {}
+
+Status ParamBlock::setBytes(size_t index, std::span<const std::byte> value) {
+  if (index >= program.params.size())
+    return Error{ErrorCode::InvalidArgument,
+                 fmt::format("argument {} of kernel '{}', which takes {}", index, program.name,
+                             program.params.size())};
+  const KernelParam &param = program.params[index];
+  if (value.size() != static_cast<size_t>(param.bytes))
+    return Error{ErrorCode::InvalidArgument,
+                 fmt::format("argument {} ('{}') of kernel '{}' has {} bytes, given are {}", index,
+                             param.name, program.name, param.bytes, value.size())};
+  std::memcpy(block.data() + param.offset, value.data(), value.size());
+  return {};
+}
+
+Buffer *Module::variable(const std::string &name) const {
+  const auto found = globals.find(name);
+  return found == globals.end() ? nullptr : found->second;
+}
+
+std::vector<std::string> Module::kernels() const {
+  std::vector<std::string> names;
+  for (const FunctionSyntax &f : text.functions)
+    if (f.entry && f.defined)
+      names.push_back(f.name);
+  return names;
+}
+
+Result<Program *> Module::decoded(const std::string &name) {
+  if (const auto found = programs.find(name); found != programs.end())
+    return found->second.get();
+  const auto found = functionIndex.find(name);
+  if (found == functionIndex.end() || !text.functions[static_cast<size_t>(found->second)].entry)
+    return Error{ErrorCode::NotFound, fmt::format("no kernel '{}' in {}; it has: {}", name,
+                                                  text.file, fmt::join(kernels(), ", "))};
+  HEDDLE_TRY(program, decodeKernel(*this, found->second));
+  return (programs[name] = std::move(program)).get();
+}
+
+Result<const Program *> Module::kernel(const std::string &name) {
+  HEDDLE_TRY(program, decoded(name));
+  if (program->refusals.empty())
+    return program;
+  const Refusal &first = program->refusals.front();
+  Error error{ErrorCode::Unsupported, fmt::format("{}: {}", first.spelling, first.reason),
+              fmt::format("{}:{}", text.file, first.line)};
+  for (size_t i = 1; i < std::min<size_t>(program->refusals.size(), 10); ++i)
+    error.notes.push_back(fmt::format("line {}: {}: {}", program->refusals[i].line,
+                                      program->refusals[i].spelling, program->refusals[i].reason));
+  return error;
+}
+
+Result<std::vector<Refusal>> Module::refusals(const std::string &name) {
+  HEDDLE_TRY(program, decoded(name));
+  return program->refusals;
+}
+
+Result<std::unique_ptr<Module>> Machine::load(std::string_view text, const std::string &file) {
+  auto module = std::make_unique<Module>();
+  HEDDLE_TRY(syntax, parseModule(text, file));
+  module->text = std::move(syntax);
+  for (size_t i = 0; i < module->text.functions.size(); ++i) {
+    const FunctionSyntax &f = module->text.functions[i];
+    if (f.defined || !module->functionIndex.contains(f.name))
+      module->functionIndex[f.name] = static_cast<int>(i);
+  }
+  std::vector<VariableSyntax *> all;
+  for (VariableSyntax &v : module->text.variables)
+    all.push_back(&v);
+  for (FunctionSyntax &f : module->text.functions)
+    for (VariableSyntax &v : f.variables)
+      if (v.space == Space::Global || v.space == Space::Const)
+        all.push_back(&v);
+  const auto undo = [&](Error error) {
+    (void)unload(*module);
+    return error;
+  };
+  for (const VariableSyntax *v : all) {
+    if (v->space == Space::Shared || v->bytes == 0 || module->globals.contains(v->name))
+      continue;
+    auto buffer = memory.allocate(static_cast<uint64_t>(v->bytes), v->name);
+    if (!buffer.ok())
+      return undo(buffer.error());
+    std::vector<std::byte> initial = v->initial;
+    initial.resize(static_cast<size_t>(v->bytes));
+    (void)memory.write((*buffer)->address, initial);
+    module->globals[v->name] = *buffer;
+  }
+  for (const VariableSyntax *v : all) {
+    Buffer *buffer = module->variable(v->name);
+    for (const VariableSyntax::Relocation &r : v->relocations) {
+      uint64_t address = 0;
+      if (const Buffer *target = module->variable(r.symbol))
+        address = target->address + static_cast<uint64_t>(r.addend);
+      else if (const auto f = module->functionIndex.find(r.symbol);
+               f != module->functionIndex.end())
+        address = codeAddress(f->second);
+      else
+        return undo({ErrorCode::InvalidArgument,
+                     fmt::format("'{}' is initialised with the address of '{}', which is not "
+                                 "declared",
+                                 v->name, r.symbol),
+                     fmt::format("{}:{}", file, v->line)});
+      (void)memory.write(buffer->address + static_cast<uint64_t>(r.offset),
+                         std::as_bytes(std::span(&address, 1)));
+    }
+    if (buffer && v->space == Space::Const)
+      buffer->readOnly = true;
+  }
+  return module;
+}
+
+Status Machine::unload(Module &module) {
+  for (const auto &[name, buffer] : module.globals)
+    HEDDLE_CHECK(memory.release(buffer->address));
+  module.globals.clear();
+  return {};
+}
+
+namespace {
+
+Status checkLaunch(const Program &program, const LaunchConfig &config,
+                   const LaunchOptions &options) {
+  const auto refuse = [&](std::string message) {
+    return Error{ErrorCode::InvalidArgument, fmt::format("kernel '{}': {}", program.name, message)};
+  };
+  constexpr int64_t kGrid[] = {INT32_MAX, 65535, 65535}, kBlock[] = {1024, 1024, 64};
+  for (int i = 0; i < 3; ++i) {
+    if (config.grid[i] < 1 || config.grid[i] > kGrid[i])
+      return refuse(fmt::format("a grid of {} x {} x {} blocks: 1 to {} x {} x {} can be had",
+                                config.grid[0], config.grid[1], config.grid[2], kGrid[0], kGrid[1],
+                                kGrid[2]));
+    if (config.block[i] < 1 || config.block[i] > kBlock[i])
+      return refuse(fmt::format("a block of {} x {} x {} threads: 1 to {} x {} x {} can be had",
+                                config.block[0], config.block[1], config.block[2], kBlock[0],
+                                kBlock[1], kBlock[2]));
+    if (program.requiredThreads[0] > 0 && config.block[i] != program.requiredThreads[i])
+      return refuse(fmt::format("it is compiled for blocks of {} x {} x {} threads",
+                                program.requiredThreads[0], program.requiredThreads[1],
+                                program.requiredThreads[2]));
+  }
+  const int64_t threads = config.block[0] * config.block[1] * config.block[2];
+  const int64_t *most = program.maxThreads;
+  if (threads > 1024 || (most[0] > 0 && threads > most[0] * most[1] * most[2]))
+    return refuse(fmt::format("{} threads a block, and it may have {}", threads,
+                              most[0] > 0 ? most[0] * most[1] * most[2] : 1024));
+  if (config.sharedBytes < 0 ||
+      program.dynamicOffset - static_cast<int64_t>(kSharedBase) + config.sharedBytes >
+          options.sharedLimit)
+    return refuse(fmt::format("{} bytes of shared memory of its own and {} of the launch: {} can "
+                              "be had",
+                              program.sharedBytes, config.sharedBytes, options.sharedLimit));
+  if (config.params.size() != static_cast<size_t>(program.paramBytes))
+    return refuse(fmt::format("{} bytes of arguments are given, and it takes {}",
+                              config.params.size(), program.paramBytes));
+  if (program.cluster[0] * program.cluster[1] * program.cluster[2] > 1)
+    return Error{ErrorCode::Unsupported,
+                 fmt::format("kernel '{}': clusters of blocks are not modelled", program.name)};
+  return {};
+}
+
+void runBlocks(Launch &launch) {
+  Block block(launch);
+  const int64_t *grid = launch.config.grid;
+  const int64_t blocks = grid[0] * grid[1] * grid[2];
+  uint64_t steps = 0;
+  while (!launch.stopped) {
+    const int64_t next = launch.nextBlock++;
+    if (next >= blocks)
+      break;
+    block.run(next % grid[0], next / grid[0] % grid[1], next / grid[0] / grid[1]);
+    for (const auto &warp : block.warps)
+      steps += warp->steps;
+  }
+  std::lock_guard lock(launch.mutex);
+  launch.report.warpInstructions += steps;
+  launch.report.counts.resize(block.counts.size());
+  for (size_t i = 0; i < block.counts.size(); ++i)
+    launch.report.counts[i] += block.counts[i];
+}
+
+} // namespace
+
+Result<Report> Machine::launch(const Program &program, const LaunchConfig &config,
+                               const LaunchOptions &options) {
+  HEDDLE_CHECK(checkLaunch(program, config, options));
+  Launch launch;
+  launch.program = &program;
+  launch.memory = &memory;
+  launch.config = config;
+  launch.options = options;
+  const int64_t blocks = config.grid[0] * config.grid[1] * config.grid[2];
+  const int64_t wanted = options.threads > 0
+                             ? options.threads
+                             : std::max<int64_t>(1, std::thread::hardware_concurrency());
+  std::vector<std::thread> helpers;
+  for (int64_t i = 1; i < std::min(wanted, blocks); ++i)
+    helpers.emplace_back(runBlocks, std::ref(launch));
+  runBlocks(launch);
+  for (std::thread &helper : helpers)
+    helper.join();
+  if (launch.error)
+    return *launch.error;
+  launch.report.printed = std::move(launch.printed);
+  return std::move(launch.report);
+}
+
+} // namespace heddle::ptx
