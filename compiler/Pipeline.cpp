@@ -12,9 +12,14 @@
 #include "compiler/machine/Isa.h"
 #include "compiler/passes/CpuPasses.h"
 #include "compiler/passes/Passes.h"
+#include "compiler/passes/cuda/CudaPasses.h"
 #include "ir/tile/TileDialect.h"
 
 #include "mlir/Pass/PassManager.h"
+#include "mlir/Transforms/Passes.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
 
 namespace heddle::compiler {
 
@@ -33,6 +38,40 @@ Status addCpuLayoutPasses(mlir::OpPassManager &passes, const TargetJob &job) {
   kernels.addPass(createAssignLayoutsPass(options)); // layout and space of every tile
   kernels.addPass(createPlaceMemoryPass());          // offsets in a worker's scratch
   kernels.addPass(createVerifyBudgetPass(options));  // does it fit the machine
+  return {};
+}
+
+static Status checkArchitecture(const Request &request) {
+  constexpr std::string_view kKnown[] = {"sm_80",  "sm_86",   "sm_89",  "sm_90",  "sm_90a",
+                                         "sm_100", "sm_100a", "sm_120", "sm_120a"};
+  for (std::string_view known : kKnown)
+    if (request.target == known)
+      return {};
+  return Error{ErrorCode::Unsupported, fmt::format("found architecture {}, expected one of {}",
+                                                   request.target, fmt::join(kKnown, ", "))};
+}
+
+Status addCudaLayoutPasses(mlir::OpPassManager &passes, const TargetJob &job) {
+  HEDDLE_CHECK(checkArchitecture(job.request));
+  const Schedule &schedule = job.schedule;
+  cuda::LayoutOptions options{schedule.at("WARPS"),
+                              schedule.at("STAGES"),
+                              schedule.at("QREG") == 1,
+                              job.machine.gpu.sharedBytesPerBlock,
+                              255,
+                              job.machine.name};
+  mlir::OpPassManager &kernels = passes.nest<tile::ProgramOp>().nest<tile::KernelOp>();
+  kernels.addPass(cuda::createPadTilesPass(options)); // whole instructions
+  kernels.addPass(cuda::createFoldScalePass());       // one multiply-add a score
+  kernels.addPass(cuda::createDeferSumsPass());       // row sums in shares, one a thread
+  kernels.addPass(mlir::createCSEPass());
+  kernels.addPass(cuda::createAssignLayoutsPass(options)); // layout and space of every tile
+  kernels.addPass(cuda::createStageLoadsPass(options));    // rings, filled ahead
+  kernels.addPass(mlir::createCanonicalizerPass());
+  kernels.addPass(mlir::createCSEPass());
+  kernels.addPass(cuda::createPlaceMemoryPass());           // offsets in shared memory
+  kernels.addPass(cuda::createInsertBarriersPass(options)); // groups, waits, barriers
+  kernels.addPass(cuda::createVerifyBudgetPass(options));   // does it fit the machine
   return {};
 }
 

@@ -15,5 +15,7 @@ void addTilePasses(mlir::OpPassManager &passes);
 
 /// Station tile -> station layouts, for the CPU; see Target::addLayoutPasses.
 Status addCpuLayoutPasses(mlir::OpPassManager &passes, const TargetJob &job);
+/// The same for GPUs by mma.sync: sm_80, 86, 89, 90, 100, 120. Unsupported for others, and for f32.
+Status addCudaLayoutPasses(mlir::OpPassManager &passes, const TargetJob &job);
 
 } // namespace heddle::compiler

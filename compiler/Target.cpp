@@ -3,6 +3,7 @@
 
 #include "compiler/Pipeline.h"
 #include "compiler/targets/cpu/CpuTarget.h"
+#include "compiler/targets/cuda/CudaTarget.h"
 
 #include <fmt/format.h>
 
@@ -10,6 +11,7 @@ namespace heddle::compiler {
 
 static constexpr Target kTargets[] = {
     {"cpu", addCpuLayoutPasses, cpu::emit, cpu::show, cpu::stations},
+    {"sm_", addCudaLayoutPasses, cuda::emit, cuda::show, cuda::stations},
 };
 
 Result<const Target *> findTarget(std::string_view name) {

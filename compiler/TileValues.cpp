@@ -83,10 +83,16 @@ HostTile reduce(const HostTile &tile, int64_t dim, const HostTile &init,
                 const std::function<double(double, double)> &combine) {
   Lines lines(tile.extents, dim);
   HostTile result = init;
+  // Shares of a kept dimension are dealt out in turn.
+  bool shares = init.extents.size() == tile.extents.size();
+  std::vector<int64_t> kept = tile.extents;
+  kept[dim] = shares ? init.extents[dim] : 1;
+  Lines places(kept, dim);
   for (int64_t line = 0; line < lines.count(); ++line)
-    for (int64_t n = 0; n < lines.length; ++n)
-      result.elements[line] =
-          combine(result.elements[line], tile.elements[lines.start(line) + n * lines.inner]);
+    for (int64_t n = 0; n < lines.length; ++n) {
+      double &place = result.elements[places.start(line) + n % kept[dim] * places.inner];
+      place = combine(place, tile.elements[lines.start(line) + n * lines.inner]);
+    }
   return result;
 }
 

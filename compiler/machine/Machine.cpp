@@ -236,11 +236,35 @@ Result<Machine> loadMachine(std::string_view name) {
                                                 name, fmt::join(machineNames(), ", "))};
 }
 
+/// sm_90a and sm_90 are code for one chip.
+static std::string_view withoutVariant(std::string_view target) {
+  return target.starts_with("sm_") && (target.ends_with('a') || target.ends_with('f'))
+             ? target.substr(0, target.size() - 1)
+             : target;
+}
+
+/// The first machine whose chip runs code for a GPU target.
+static Result<Machine> machineForGpu(std::string_view target) {
+  std::string known;
+  for (const std::string &name : machineNames()) {
+    HEDDLE_TRY(machine, loadMachine(name));
+    if (withoutVariant(machine.target) == withoutVariant(target))
+      return machine;
+    if (machine.target.starts_with("sm_"))
+      known += fmt::format("{}{} ({})", known.empty() ? "" : ", ", machine.target, name);
+  }
+  return Error{ErrorCode::NotFound,
+               fmt::format("found target {}, expected that of a known machine: {}", target, known)};
+}
+
 Result<Machine> machineOf(const Request &request) {
-  if (request.machine.empty() || request.machine == "host")
+  const bool unnamed = request.machine.empty() || request.machine == "host";
+  if (unnamed && request.target.starts_with("sm_"))
+    return machineForGpu(request.target);
+  if (unnamed)
     return hostMachine(request.deviceFacts);
   HEDDLE_TRY(machine, loadMachine(request.machine));
-  const bool fits = machine.target == request.target;
+  const bool fits = withoutVariant(machine.target) == withoutVariant(request.target);
   if (!fits)
     return Error{ErrorCode::InvalidArgument,
                  fmt::format("found machine {} for target {}, expected one for {}", machine.name,

@@ -2,6 +2,7 @@
 //   {BM=128} on x86-avx512, D=128  ->  ISA=5,MQ=4,MK=4,BM=128,BN=128,SPLIT=0
 #include "compiler/schedule/Schedule.h"
 
+#include "compiler/schedule/CudaRules.h"
 #include "compiler/schedule/Rules.h"
 
 #include <fmt/format.h>

@@ -283,7 +283,12 @@ def Tile_MmaOp : Tile_Op<"mma", [Pure]> {
 
 def Tile_ReduceOp : Tile_Op<"reduce", [Pure, AllTypesMatch<["init", "result"]>]> {
   let summary = "init combined with all elements along one dimension; the order is fixed by layout";
-  let description = "`tile.reduce max %s dim(1) init %m : !tile.tile<64x32xf32>, !tile.tile<64xf32>`.";
+  let description = [{
+    `tile.reduce max %s dim(1) init %m : !tile.tile<64x32xf32>, !tile.tile<64xf32>`. An init of the tile's
+    rank keeps the dimension in shares: `.. dim(1) init %l : !tile.tile<64x32xf32>, !tile.tile<64x4xf32>` adds
+    each element to one of 4 shares of its row; which one is the layout's, so only all shares
+    together mean something.
+  }];
   let arguments = (ins Tile_ReductionAttr:$kind, Tile_TileType:$tile, I64Attr:$dim,
                        Tile_TileType:$init);
   let results = (outs Tile_TileType:$result);
@@ -499,6 +504,29 @@ def Tile_WaitOp : Tile_Op<"wait", [MemoryEffects<[MemRead, MemWrite]>]> {
   let summary = "the result of an async mma may be read, its operands reused";
   let arguments = (ins Tile_TokenType:$token);
   let assemblyFormat = "$token attr-dict";
+}
+
+def Tile_CommitOp : Tile_Op<"commit", [MemoryEffects<[MemRead, MemWrite]>]> {
+  let summary = "ends a group of asynchronous copies of this thread; only InsertBarriers makes it";
+  let assemblyFormat = "attr-dict";
+}
+
+def Tile_WaitCopiesOp : Tile_Op<"wait_copies", [MemoryEffects<[MemRead, MemWrite]>]> {
+  let summary = "all groups of copies but the newest `pending` ones have landed; as commit";
+  let arguments = (ins ConfinedAttr<I64Attr, [IntNonNegative]>:$pending);
+  let assemblyFormat = "$pending attr-dict";
+}
+
+def Tile_VoteOp : Tile_Op<"vote", [Pure]> {
+  let summary = "concrete: whether any element that the executing warp holds is true";
+  let description = [{
+    `%any = tile.vote %grew : !tile.tile<128xi1, ..>`: uniform in a warp, so an scf.if on it may hold
+    maps of registers, nothing that other warps wait for.
+  }];
+  let arguments = (ins Tile_TileType:$tile);
+  let results = (outs I1:$result);
+  let assemblyFormat = "$tile attr-dict `:` type($tile)";
+  let hasVerifier = 1;
 }
 
 def Tile_BarrierOp : Tile_Op<"barrier", [MemoryEffects<[MemRead, MemWrite]>]> {

@@ -109,6 +109,10 @@ Padding mmaPadding(MmaOp mma, int64_t dim) {
 }
 
 Padding takePadding(TakeOp take, int64_t dim) {
+  // Tiles of a full loop lie inside, though the ring also carries those of edge loops.
+  ForOp loop = take->getParentOfType<ForOp>();
+  if (loop && loop.getKind() == LoopKind::Full)
+    return {};
   Padding padding;
   for (Operation *user : take.getRing().getUsers()) {
     PutOp put = dyn_cast<PutOp>(user);
@@ -173,8 +177,12 @@ Padding paddingOf(Value value, int64_t dim) {
     Padding padding = paddingOf(scan.getTile(), dim);
     return dim == static_cast<int64_t>(scan.getDim()) ? filled(padding) : padding;
   }
-  if (ReduceOp reduce = dyn_cast_or_null<ReduceOp>(op))
+  if (ReduceOp reduce = dyn_cast_or_null<ReduceOp>(op)) {
+    if (reduce.getInit().getType().getRank() == reduce.getTile().getType().getRank())
+      return dim == static_cast<int64_t>(reduce.getDim()) ? Padding()
+                                                          : paddingOf(reduce.getTile(), dim);
     return paddingOf(reduce.getTile(), dim < static_cast<int64_t>(reduce.getDim()) ? dim : dim + 1);
+  }
   return {};
 }
 

@@ -371,7 +371,14 @@ LogicalResult ReduceOp::verify() {
   if (failed(verifyDim(*this, tile, getDim())))
     return failure();
   SmallVector<int64_t> left(tile.getShape());
-  left.erase(left.begin() + getDim());
+  bool shares = init.getRank() == tile.getRank();
+  if (shares)
+    left[getDim()] = init.getDim(getDim());
+  else
+    left.erase(left.begin() + getDim());
+  if (shares && (tile.getDim(getDim()) % left[getDim()] != 0 || left[getDim()] == 1))
+    return emitOpError() << "keeps " << left[getDim()] << " shares of " << tile.getDim(getDim())
+                         << " elements, expected a divisor above 1";
   if (ArrayRef<int64_t>(left) != init.getShape())
     return emitOpError() << "has init of " << init << ", expected extents " << shapeText(left);
   if (tile.getElementType() != init.getElementType())
@@ -573,6 +580,13 @@ LogicalResult RolesOp::verify() {
   if (registers > 65536)
     return emitOpError() << "has " << registers << " registers, a block has at most 65536";
   return success();
+}
+
+LogicalResult VoteOp::verify() {
+  TileType tile = getTile().getType();
+  if (tile.getSpace() == Space::Reg && tile.getElementType().isInteger(1))
+    return success();
+  return emitOpError() << "votes on " << tile << ", expected a tile of i1 in registers";
 }
 
 LogicalResult BarrierOp::verify() {

@@ -12,7 +12,8 @@ namespace heddle::tile {
 namespace {
 
 LogicalResult verifyStageOf(Operation *op, bool concrete) {
-  if (!concrete && isa<RingOp, PutOp, TakeOp, ReleaseOp, RolesOp, WaitOp, BarrierOp, ConvertOp>(op))
+  if (!concrete && isa<RingOp, PutOp, TakeOp, ReleaseOp, RolesOp, WaitOp, BarrierOp, CommitOp,
+                       WaitCopiesOp, VoteOp, ConvertOp>(op))
     return op->emitOpError()
            << "is not allowed in an abstract kernel: no ring, role, token, barrier "
               "or convert before layouts";

@@ -54,14 +54,15 @@ LogicalResult verifyPutBefore(Operation *take, ArrayRef<Operation *> puts) {
   for (Operation *put : puts) {
     if (roleOf(put) != roleOf(take))
       return success();
-    Operation *ancestor = put->getBlock()->findAncestorOpInBlock(*take);
-    if (ancestor && put->isBeforeInBlock(ancestor))
-      return success();
-    // A loop that always runs earlier may hold it as well.
-    ForOp loop = put->getParentOfType<ForOp>();
-    ancestor = loop ? loop->getBlock()->findAncestorOpInBlock(*take) : nullptr;
-    if (ancestor && loop->isBeforeInBlock(ancestor))
-      return success();
+    // A loop that runs earlier may hold it, and a branch that is taken whenever the take is
+    // reached: a tile is put ahead only if there is one.
+    for (Operation *op = put; op && !isa<KernelOp>(op); op = op->getParentOp()) {
+      Operation *ancestor = op->getBlock()->findAncestorOpInBlock(*take);
+      if (ancestor && op->isBeforeInBlock(ancestor))
+        return success();
+      if (!isa<ForOp, scf::IfOp>(op->getParentOp()))
+        break;
+    }
   }
   return take->emitOpError() << "waits for a slot that no put before it fills";
 }

@@ -97,7 +97,10 @@ LogicalResult verifyDisjoint(KernelOp kernel, StoreOp store, unsigned dim) {
       return success();
     if (found.kind == Dependence::Linear) {
       // valid(..) may restrict a tile that is larger than the step.
-      if (found.step >= store.getTile().getType().getDim(axis))
+      int64_t extent = store.getTile().getType().getDim(axis);
+      if (axis < store.getValid().size())
+        extent = std::min(extent, constantOf(store.getValid()[axis]).value_or(extent));
+      if (found.step >= extent)
         return success();
       overlaps = true;
     }

@@ -1,0 +1,67 @@
+// Passes that make tile IR concrete for NVIDIA GPUs with mma.sync. In order:
+//
+//   PadTiles        extents rounded up to whole instructions; loads and stores clipped accordingly
+//   FoldScale       a positive factor of the scores moves past the row maximum
+//   DeferSums       row sums stay in shares, one a thread, until after the loops
+//   LazyRescale     (knob RESCALE) the running base moves only when the maximum grew by much
+//   AssignLayouts   layout and space of every tile
+//   StageLoads      tiles read from shared memory come through rings of the schedule's depth
+//   PlaceMemory     offsets in shared memory
+//   InsertBarriers  commit groups, waits and barriers
+//   VerifyBudget    refuses what does not fit the machine, naming the tile and the excess
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+namespace mlir {
+class Pass;
+} // namespace mlir
+
+namespace heddle::compiler::cuda {
+
+struct LayoutOptions {
+  int64_t warps = 4;              ///< of a block; they share the rows of a tile
+  int64_t stages = 2;             ///< slots of the rings that loops read
+  bool queriesInRegisters = true; ///< operand a of a loop's product is kept in registers
+  int64_t sharedBytes = 49152;    ///< a block may take no more
+  int64_t registers = 255;        ///< a thread may take no more
+  std::string machine = "the machine";
+};
+
+/// Every dimension that a product runs along becomes a multiple of the instruction's, rows of all
+/// warps'. What is added is zero where it is summed and is not stored.
+std::unique_ptr<mlir::Pass> createPadTilesPass(const LayoutOptions &options);
+
+/// max(s c) = c max(s) for a constant c > 0: the factor is applied once a row, and in the
+/// exponential's argument, where it is one multiply-add.
+std::unique_ptr<mlir::Pass> createFoldScalePass();
+
+/// A row sum that a loop carries becomes 4 shares a row, so that threads exchange them only after
+/// the last loop.
+std::unique_ptr<mlir::Pass> createDeferSumsPass();
+
+/// The base of the exponentials follows the row maximum only when that grew by more than 8 (in
+/// log2); otherwise the accumulators need no scaling. Exact: all of a row share one base.
+std::unique_ptr<mlir::Pass> createLazyRescalePass();
+
+/// Abstract kernels become concrete: operands of products that views hold go to shared memory
+/// (swizzled or padded), all else to registers in the layouts of mma.sync.
+std::unique_ptr<mlir::Pass> createAssignLayoutsPass(const LayoutOptions &options);
+
+/// Loads into shared memory become rings: puts run `stages` - 1 tiles ahead, across the loops over
+/// edge and full tiles.
+std::unique_ptr<mlir::Pass> createStageLoadsPass(const LayoutOptions &options);
+
+/// Sets `tile.offset` (bytes) on rings and on tiles converted to shared memory, and `tile.shared`
+/// (bytes in all) on the kernel.
+std::unique_ptr<mlir::Pass> createPlaceMemoryPass();
+
+std::unique_ptr<mlir::Pass> createInsertBarriersPass(const LayoutOptions &options);
+std::unique_ptr<mlir::Pass> createVerifyBudgetPass(const LayoutOptions &options);
+
+/// Registers the passes for heddle-opt, with default options: cuda-pad-tiles, ...
+void registerPasses();
+
+} // namespace heddle::compiler::cuda

@@ -1,0 +1,40 @@
+// Which dimensions of which tiles are the same, as far as the ops of a kernel say: those joined by
+// maps, reductions, products and loops form one class.
+#pragma once
+
+#include "ir/tile/TileDialect.h"
+
+#include "llvm/ADT/EquivalenceClasses.h"
+
+namespace heddle::compiler::cuda {
+
+inline tile::TileType tileType(mlir::Value value) {
+  return mlir::dyn_cast<tile::TileType>(value.getType());
+}
+
+/// Where a name stands in a list of dimension names; -1 if it does not.
+int64_t positionOf(mlir::ArrayAttr names, llvm::StringRef name);
+
+/// How a product of two 2-d tiles runs: positions of the rows, columns and contracted dimension.
+struct ProductDims {
+  int64_t rowsA, sumA, columnsB, sumB;
+};
+/// Nothing if the product is not of that kind, or its result is not rows x columns.
+std::optional<ProductDims> dimsOf(tile::MmaOp op);
+
+class Dimensions {
+public:
+  explicit Dimensions(tile::KernelOp kernel);
+
+  /// A key of the class of dimension `dim` of `value`.
+  const void *classOf(mlir::Value value, int64_t dim);
+
+private:
+  using Key = std::pair<void *, int64_t>;
+  void join(mlir::Value a, int64_t dimA, mlir::Value b, int64_t dimB);
+  void joinAll(mlir::Value a, mlir::Value b);
+
+  llvm::EquivalenceClasses<Key> classes;
+};
+
+} // namespace heddle::compiler::cuda

@@ -1,0 +1,30 @@
+// Layouts of tiles in registers and shared memory, and how they carry over from one tile to
+// another.
+#pragma once
+
+#include "ir/tile/TileDialect.h"
+
+namespace heddle::compiler::cuda {
+
+/// The layout of a tile whose dimension d is dimension positions[d] of a tile of `shape` laid out
+/// as `from`: values along other dimensions are dropped, threads along them hold copies.
+///   ((4,8),(2,2)):((32,1),(16,8)) of 16x8, rows only   ->   ((4,8),(2)):((0,1),(8))
+layout::Layout project(const layout::Layout &from, llvm::ArrayRef<int64_t> shape,
+                       llvm::ArrayRef<int64_t> positions);
+
+/// The layout of the shares that threads make of dimension `dim`: its values are dropped, its
+/// threads become the elements.
+layout::Layout sharesOf(const layout::Layout &from, llvm::ArrayRef<int64_t> shape, int64_t dim);
+
+/// Equal as functions of (thread, value).
+bool sameDistribution(const layout::Layout &a, const layout::Layout &b);
+
+/// For tiles that no product touches: up to 128 threads along the last dimension, every other
+/// element in values; threads beyond hold copies.
+layout::Layout elementwise(llvm::ArrayRef<int64_t> shape, int64_t threads);
+
+/// Rows x columns in shared memory, free of bank conflicts for 8 rows' 16-byte chunks: swizzled
+/// where a row is a power of two of chunks, else with rows padded to an odd number of them.
+layout::SwizzledLayout sharedLayout(llvm::ArrayRef<int64_t> shape, int64_t elementBytes);
+
+} // namespace heddle::compiler::cuda

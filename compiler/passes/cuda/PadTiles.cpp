@@ -1,0 +1,129 @@
+// PadTiles: whole instructions along every dimension of a product. For decode with 8 heads a key
+// head, and for heads of 72 features:
+//
+//   %Q = tile.load %q[%h0, 0] : -> 8x72    ->   %Q = tile.load %q[%h0, 0] valid(8, 72) fill 0.0 :
+//   -> 16x80 tile.store %O, .. : 8x72               ->   tile.store %O, .. valid(8) : 16x72
+//
+// Columns of a product need multiples of 8 only, so a result of 72 columns stays.
+#include "compiler/passes/cuda/CudaPasses.h"
+#include "compiler/passes/cuda/Dimensions.h"
+
+#include "llvm/Support/MathExtras.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Pass/Pass.h"
+
+using namespace mlir;
+
+namespace heddle::compiler::cuda {
+namespace {
+
+class TilePadder {
+public:
+  TilePadder(tile::KernelOp kernel, int64_t warps)
+      : kernel(kernel), rowsMultiple(16 * warps), dimensions(kernel) {}
+
+  void run() {
+    kernel.walk([&](tile::MmaOp op) { require(op); });
+    if (multiples.empty())
+      return;
+    SmallVector<std::pair<Value, tile::TileType>> changes;
+    forEachTile([&](Value value) {
+      tile::TileType type = tileType(value), wide = padded(value);
+      if (type != wide)
+        changes.push_back({value, wide});
+    });
+    kernel.walk([&](Operation *op) {
+      if (auto load = dyn_cast<tile::LoadOp>(op))
+        clip(load, load.getResult(), load.getValidMutable());
+      else if (auto store = dyn_cast<tile::StoreOp>(op))
+        clip(store, store.getTile(), store.getValidMutable());
+    });
+    for (auto [value, type] : changes)
+      value.setType(type);
+  }
+
+private:
+  void require(tile::MmaOp op) {
+    std::optional<ProductDims> dims = dimsOf(op);
+    if (!dims)
+      return; // AssignLayouts refuses it
+    require(op.getA(), dims->rowsA, rowsMultiple);
+    require(op.getA(), dims->sumA, 16);
+    require(op.getB(), dims->columnsB, 8);
+  }
+
+  void require(Value value, int64_t dim, int64_t multiple) {
+    int64_t &known = multiples[dimensions.classOf(value, dim)];
+    known = std::max(known, multiple); // 8, 16, or rows, which are a multiple of both
+  }
+
+  void forEachTile(llvm::function_ref<void(Value)> visit) {
+    kernel.walk([&](Operation *op) {
+      for (Value result : op->getResults())
+        if (tileType(result))
+          visit(result);
+      if (auto loop = dyn_cast<tile::ForOp>(op))
+        for (Value argument : loop.getIterArgs())
+          if (tileType(argument))
+            visit(argument);
+    });
+  }
+
+  tile::TileType padded(Value value) {
+    SmallVector<int64_t> shape(tileType(value).getShape());
+    for (auto [dim, extent] : llvm::enumerate(shape))
+      if (int64_t multiple = multiples.lookup(dimensions.classOf(value, dim)))
+        extent = llvm::alignTo(extent, multiple);
+    return tileType(value).withShape(shape);
+  }
+
+  /// Counts along each dimension up to the last padded one: no more than there were elements.
+  void clip(Operation *op, Value tile, MutableOperandRange valid) {
+    tile::TileType type = tileType(tile), wide = padded(tile);
+    int64_t last = -1;
+    for (int64_t dim = 0; dim < type.getRank(); ++dim)
+      if (type.getDim(dim) != wide.getDim(dim))
+        last = dim;
+    if (last < 0)
+      return;
+    OpBuilder builder(op);
+    SmallVector<Value> counts;
+    for (Value count : OperandRange(valid))
+      counts.push_back(count);
+    for (int64_t dim = 0; dim <= last; ++dim) {
+      Value extent = arith::ConstantIndexOp::create(builder, op->getLoc(), type.getDim(dim));
+      if (dim >= int64_t(counts.size()))
+        counts.push_back(extent);
+      else if (type.getDim(dim) != wide.getDim(dim))
+        counts[dim] = builder.createOrFold<arith::MinSIOp>(op->getLoc(), counts[dim], extent);
+    }
+    valid.assign(counts);
+    if (auto load = dyn_cast<tile::LoadOp>(op); load && !load.getFill())
+      load.setFillAttr(builder.getF64FloatAttr(0.0));
+  }
+
+  tile::KernelOp kernel;
+  int64_t rowsMultiple;
+  Dimensions dimensions;
+  llvm::DenseMap<const void *, int64_t> multiples;
+};
+
+class PadTilesPass : public PassWrapper<PadTilesPass, OperationPass<tile::KernelOp>> {
+public:
+  MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(PadTilesPass)
+  explicit PadTilesPass(const LayoutOptions &options) : warps(options.warps) {}
+  StringRef getArgument() const override { return "cuda-pad-tiles"; }
+  StringRef getDescription() const override { return "extents of whole mma instructions"; }
+  void runOnOperation() override { TilePadder(getOperation(), warps).run(); }
+
+private:
+  int64_t warps;
+};
+
+} // namespace
+
+std::unique_ptr<Pass> createPadTilesPass(const LayoutOptions &options) {
+  return std::make_unique<PadTilesPass>(options);
+}
+
+} // namespace heddle::compiler::cuda

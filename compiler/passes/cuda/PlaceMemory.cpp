@@ -1,0 +1,182 @@
+// Offsets in a block's shared memory, by liveness, first fit:
+//
+//   q    |####|                 ring of one slot, read before the loops (or through them)
+//   k, v |  ##############|     rings
+//   o                     |##|  results on their way out take the place of what was read
+//
+// Time is the position of an op, or of the loop it stands in, in the kernel's body. Places are
+// multiples of 1024 bytes, so that every swizzle pattern starts anew.
+#include "compiler/passes/cuda/CudaPasses.h"
+#include "compiler/passes/cuda/Dimensions.h"
+
+#include "llvm/Support/MathExtras.h"
+#include "mlir/Pass/Pass.h"
+
+using namespace mlir;
+
+namespace heddle::compiler::cuda {
+namespace {
+
+constexpr int64_t kAlignment = 1024;
+
+/// Bytes of a tile in shared memory.
+int64_t bytesOf(tile::TileType type) {
+  layout::SwizzledLayout layout = cast<tile::MemAttr>(type.getLayout()).getLayout();
+  int64_t elements = std::max(*layout.span(), layout.layout.cosize());
+  return elements * type.getElementType().getIntOrFloatBitWidth() / 8;
+}
+
+/// The op that makes something in shared memory, and its bytes.
+int64_t sharedBytes(Operation *op) {
+  if (auto ring = dyn_cast<tile::RingOp>(op))
+    return ring.getType().getSlots() * llvm::alignTo(bytesOf(ring.getType().getSlot()), 128);
+  auto convert = dyn_cast<tile::ConvertOp>(op);
+  bool made = convert && convert.getType().getSpace() == tile::Space::Smem;
+  return made ? bytesOf(convert.getType()) : 0;
+}
+
+struct Place {
+  Operation *op;
+  int64_t first, last, bytes, offset = 0;
+};
+
+std::vector<Place> placesOf(tile::KernelOp kernel) {
+  Block &body = kernel.getBody().front();
+  llvm::DenseMap<Operation *, int64_t> time;
+  for (Operation &op : body)
+    time[&op] = time.size();
+  std::vector<Place> places;
+  kernel.walk([&](Operation *op) {
+    int64_t bytes = sharedBytes(op);
+    if (bytes == 0)
+      return;
+    Place place{op, INT64_MAX, time[body.findAncestorOpInBlock(*op)], bytes};
+    // A ring is there from its first put on, a tile from the op that makes it.
+    if (isa<tile::ConvertOp>(op))
+      place.first = place.last;
+    for (Operation *user : op->getUsers()) {
+      int64_t now = time[body.findAncestorOpInBlock(*user)];
+      place.first = std::min(place.first, now);
+      place.last = std::max(place.last, now);
+      for (Value tile : user->getResults())
+        for (Operation *reader : tile.getUsers())
+          place.last = std::max(place.last, time[body.findAncestorOpInBlock(*reader)]);
+    }
+    places.push_back(place);
+  });
+  return places;
+}
+
+/// Moves `place` up until it overlaps none of those before.
+void fit(Place &place, llvm::ArrayRef<Place> placed) {
+  bool moved = true;
+  while (moved) {
+    moved = false;
+    for (const Place &other : placed) {
+      bool together = place.first <= other.last && other.first <= place.last;
+      if (together && place.offset < other.offset + other.bytes &&
+          other.offset < place.offset + place.bytes) {
+        place.offset = llvm::alignTo(other.offset + other.bytes, kAlignment);
+        moved = true;
+      }
+    }
+  }
+}
+
+class PlaceMemoryPass : public PassWrapper<PlaceMemoryPass, OperationPass<tile::KernelOp>> {
+public:
+  MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(PlaceMemoryPass)
+  StringRef getArgument() const override { return "cuda-place-memory"; }
+  StringRef getDescription() const override { return "offsets in shared memory by liveness"; }
+
+  void runOnOperation() override {
+    Builder builder(&getContext());
+    std::vector<Place> places = placesOf(getOperation());
+    int64_t total = 0;
+    for (size_t n = 0; n < places.size(); ++n) {
+      fit(places[n], llvm::ArrayRef<Place>(places).take_front(n));
+      total = std::max(total, places[n].offset + places[n].bytes);
+      places[n].op->setAttr("tile.offset", builder.getI64IntegerAttr(places[n].offset));
+    }
+    getOperation()->setAttr("tile.shared", builder.getI64IntegerAttr(total));
+  }
+};
+
+/// Registers that the tiles of a thread take where most live at once: carried ones, and the largest
+/// result of a product besides.
+class VerifyBudgetPass : public PassWrapper<VerifyBudgetPass, OperationPass<tile::KernelOp>> {
+public:
+  MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(VerifyBudgetPass)
+  explicit VerifyBudgetPass(const LayoutOptions &options) : options(options) {}
+  StringRef getArgument() const override { return "cuda-verify-budget"; }
+  StringRef getDescription() const override { return "refuses what does not fit the machine"; }
+
+  void runOnOperation() override {
+    if (failed(checkShared()) || failed(checkRegisters()))
+      signalPassFailure();
+  }
+
+private:
+  LogicalResult checkShared() {
+    auto shared = getOperation()->getAttrOfType<IntegerAttr>("tile.shared");
+    if (!shared || shared.getInt() <= options.sharedBytes)
+      return success();
+    Operation *largest = nullptr;
+    getOperation().walk([&](Operation *op) {
+      if (!largest || sharedBytes(op) > sharedBytes(largest))
+        largest = op;
+    });
+    return getOperation().emitError("needs ")
+           << shared.getInt() << " bytes of shared memory, "
+           << shared.getInt() - options.sharedBytes << " more than the " << options.sharedBytes
+           << " a block of " << options.machine << " has; the largest part is "
+           << largest->getResult(0).getType() << " with " << sharedBytes(largest)
+           << " bytes; take smaller BM, BN or STAGES";
+  }
+
+  /// 32-bit registers of a thread for a tile in registers.
+  static int64_t registersOf(Value value) {
+    tile::TileType type = tileType(value);
+    if (!type || type.getSpace() != tile::Space::Reg)
+      return 0;
+    int64_t values = cast<tile::DistAttr>(type.getLayout()).getLayout().mode(1).size();
+    return llvm::divideCeil(values * type.getElementType().getIntOrFloatBitWidth(), 32);
+  }
+
+  LogicalResult checkRegisters() {
+    LogicalResult result = success();
+    getOperation().walk([&](tile::ForOp loop) {
+      int64_t carried = 0, products = 0;
+      Value largest;
+      for (Value argument : loop.getIterArgs()) {
+        carried += registersOf(argument);
+        if (!largest || registersOf(argument) > registersOf(largest))
+          largest = argument;
+      }
+      loop.walk([&](tile::MmaOp op) {
+        bool isCarried = llvm::is_contained(loop.getYield().getValues(), op.getResult());
+        products = std::max(products, isCarried ? 0 : registersOf(op.getResult()));
+      });
+      int64_t needed = carried + products;
+      if (needed <= options.registers || failed(result))
+        return;
+      result = loop.emitError("needs at least ")
+               << needed << " registers a thread, " << needed - options.registers
+               << " more than the " << options.registers << " there are; the largest tile is "
+               << largest.getType() << "; take more WARPS, or smaller BM or BN";
+    });
+    return result;
+  }
+
+  LayoutOptions options;
+};
+
+} // namespace
+
+std::unique_ptr<Pass> createPlaceMemoryPass() { return std::make_unique<PlaceMemoryPass>(); }
+
+std::unique_ptr<Pass> createVerifyBudgetPass(const LayoutOptions &options) {
+  return std::make_unique<VerifyBudgetPass>(options);
+}
+
+} // namespace heddle::compiler::cuda

@@ -1,0 +1,396 @@
+// StageLoads: tiles that products read from shared memory are copied there ahead of time. Loads of
+// loops become rings of `stages` slots, filled stages - 1 tiles ahead; the tiles of all loops of a
+// kernel are numbered through, so that the pipeline does not run dry between edge and full tiles:
+//
+//   n = 0 ..         tile n begins at j(n) and ends with the interval it lies in
+//   before the loops put j(0) .. j(stages - 2)
+//   in the loops     K = take k ; if n + stages - 1 < total: put k j(n + stages - 1) ; S = Q K
+//                    V = take v ; if ..                    : put v ..              ; O += P V
+//
+// One slot a ring (stages = 1): v is put while S is computed and k while P V is, each for the next
+// use. Each take carries `tile.pending`: the groups of copies that may still be in flight then.
+#include "compiler/passes/cuda/CudaPasses.h"
+#include "compiler/passes/cuda/Dimensions.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/IR/Dominance.h"
+#include "mlir/IR/Matchers.h"
+#include "mlir/Pass/Pass.h"
+
+using namespace mlir;
+
+namespace heddle::compiler::cuda {
+namespace {
+
+using tile::Space;
+
+bool isShared(tile::LoadOp load) { return load.getType().getSpace() == Space::Smem; }
+
+/// What one ring carries: tiles of one view, the same in every loop.
+struct Stream {
+  explicit Stream(tile::LoadOp load)
+      : view(load.getView()), type(load.getType()), offsets(load.getStaticOffsetsAttr()),
+        location(load.getLoc()) {
+    for (Value count : llvm::drop_begin(load.getValid(), load.getValid().empty() ? 0 : 1)) {
+      APInt value;
+      constantCounts &= matchPattern(count, m_ConstantInt(&value));
+      counts.push_back(constantCounts ? value.getSExtValue() : 0);
+    }
+  }
+  bool operator==(const Stream &other) const {
+    return view == other.view && type == other.type && offsets == other.offsets &&
+           counts == other.counts;
+  }
+
+  Value view;
+  tile::TileType type;
+  DenseI64ArrayAttr offsets;
+  SmallVector<int64_t> counts; ///< valid along the dimensions after the first
+  bool constantCounts = true;
+  Location location;
+  Value ring;
+};
+
+class LoadStager {
+public:
+  LoadStager(tile::KernelOp kernel, int64_t stages)
+      : kernel(kernel), stages(stages), builder(kernel.getContext()) {}
+
+  LogicalResult run() {
+    findLoops();
+    if (failed(findStreams()))
+      return failure();
+    Operation *start = loops.empty() ? nullptr : loops.front().getOperation();
+    SmallVector<tile::LoadOp> once;
+    for (auto load : kernel.getBody().front().getOps<tile::LoadOp>())
+      if (isShared(load))
+        once.push_back(load);
+    SmallVector<tile::TakeOp> takes;
+    for (tile::LoadOp load : once)
+      takes.push_back(stageOnce(load));
+    if (loops.empty())
+      return success();
+    builder.setInsertionPoint(start);
+    numberTiles();
+    fillRings();
+    for (auto [n, take] : llvm::enumerate(takes)) {
+      // Copies of before the loops may stay in flight, and those of what is loaded once besides.
+      int64_t later = stages == 1 ? 1 : (stages - 1) * int64_t(streams.size());
+      moveBefore(take, start);
+      setPending(take, later + int64_t(takes.size() - 1 - n));
+    }
+    for (size_t n = 0; n < loops.size(); ++n)
+      rebuild(n);
+    return success();
+  }
+
+private:
+  // ---- what is there ----
+
+  void findLoops() {
+    for (auto loop : kernel.getBody().front().getOps<tile::ForOp>())
+      if (llvm::any_of(loop.getBody().front().getOps<tile::LoadOp>(), isShared))
+        loops.push_back(loop);
+  }
+
+  /// The loads of a loop in the order in which their tiles are first read.
+  SmallVector<tile::LoadOp> loadsOf(tile::ForOp loop) {
+    SmallVector<std::pair<Operation *, tile::LoadOp>> readers;
+    Block &body = loop.getBody().front();
+    for (auto load : body.getOps<tile::LoadOp>()) {
+      if (!isShared(load))
+        continue;
+      Operation *first = nullptr;
+      for (Operation *user : load->getUsers()) {
+        Operation *here = body.findAncestorOpInBlock(*user);
+        if (!first || here->isBeforeInBlock(first))
+          first = here;
+      }
+      readers.push_back({first, load});
+    }
+    llvm::sort(readers, [](auto &x, auto &y) {
+      return x.first != y.first ? x.first->isBeforeInBlock(y.first)
+                                : x.second->isBeforeInBlock(y.second);
+    });
+    SmallVector<tile::LoadOp> loads;
+    for (auto &[reader, load] : readers)
+      loads.push_back(load);
+    return loads;
+  }
+
+  LogicalResult findStreams() {
+    WalkResult nested = kernel.walk([&](tile::LoadOp load) {
+      Operation *parent = load->getParentOp();
+      bool found = !isShared(load) || parent == kernel || llvm::is_contained(loops, parent);
+      if (found)
+        return WalkResult::advance();
+      load.emitError("a load inside nested loops or branches is not staged yet");
+      return WalkResult::interrupt();
+    });
+    if (nested.wasInterrupted())
+      return failure();
+    for (tile::ForOp loop : loops) {
+      SmallVector<tile::LoadOp> loads = loadsOf(loop);
+      SmallVector<Stream> found;
+      for (tile::LoadOp load : loads)
+        found.push_back(Stream(load));
+      if (loop == loops.front())
+        streams = found;
+      if (!llvm::equal(found, streams) || loop.getStep() != loops.front().getStep())
+        return loop.emitError("loops of a kernel that read different tiles are not staged yet");
+      for (tile::LoadOp load : loads)
+        if (failed(check(loop, load)))
+          return failure();
+    }
+    if (stages == 1 && streams.size() != 2 && !loops.empty())
+      return loops.front().emitError("one stage needs two tiles a step that can alternate, found ")
+             << streams.size() << "; take STAGES=2";
+    DominanceInfo dominance(kernel);
+    for (tile::ForOp loop : loops)
+      for (Value bound : loop.getBounds())
+        if (!dominance.properlyDominates(bound, loops.front()))
+          return loop.emitError("bounds that depend on an earlier loop are not staged yet");
+    return success();
+  }
+
+  LogicalResult check(tile::ForOp loop, tile::LoadOp load) {
+    auto view = cast<tile::ViewType>(load.getView().getType());
+    if (view.getAccess() != tile::Access::Dense)
+      return load.emitError("rows of a ")
+             << tile::stringifyAccess(view.getAccess()) << " view are not staged yet";
+    bool byRows = load.getOffsets().size() == 1 && load.getOffsets()[0] == loop.getIndex() &&
+                  ShapedType::isDynamic(load.getStaticOffsets()[0]);
+    if (!byRows)
+      return load.emitError("a tile that does not begin at the loop's index is not staged yet");
+    if (!Stream(load).constantCounts)
+      return load.emitError("columns of which a run-time number is valid are not staged yet");
+    if (load.getValid().empty() || matchPattern(load.getValid()[0], m_Constant()))
+      return success();
+    auto count = load.getValid()[0].getDefiningOp<arith::SubIOp>();
+    if (!count || count.getRhs() != loop.getIndex())
+      return load.emitError("a count that is not the loop's end less its index is not staged yet");
+    return success();
+  }
+
+  // ---- numbers of tiles ----
+
+  Value constant(int64_t value) {
+    return arith::ConstantIndexOp::create(builder, kernel.getLoc(), value);
+  }
+  template <typename Op> Value make(Value a, Value b) {
+    return builder.createOrFold<Op>(kernel.getLoc(), a, b);
+  }
+  Value choose(Value condition, Value a, Value b) {
+    return builder.createOrFold<arith::SelectOp>(kernel.getLoc(), condition, a, b);
+  }
+  Value less(Value a, Value b) {
+    return builder.createOrFold<arith::CmpIOp>(kernel.getLoc(), arith::CmpIPredicate::slt, a, b);
+  }
+
+  /// An interval of tiles: those with numbers below `count` (and in no earlier interval) begin at
+  /// base + n * step and end at `end`.
+  struct Interval {
+    Value base, end, count;
+  };
+
+  static bool isEmpty(Value begin, Value end) {
+    APInt a, b;
+    return begin == end || (matchPattern(begin, m_ConstantInt(&a)) &&
+                            matchPattern(end, m_ConstantInt(&b)) && a.sge(b));
+  }
+
+  void numberTiles() {
+    int64_t step = loops.front().getStep();
+    total = constant(0);
+    for (tile::ForOp loop : loops) {
+      OperandRange bounds = loop.getBounds();
+      for (size_t n = 0; n < bounds.size(); n += 2) {
+        Value begin = bounds[n], end = bounds[n + 1];
+        if (isEmpty(begin, end))
+          continue;
+        Value length = make<arith::AddIOp>(make<arith::SubIOp>(end, begin), constant(step - 1));
+        Value tiles =
+            make<arith::MaxSIOp>(make<arith::DivSIOp>(length, constant(step)), constant(0));
+        Value base = make<arith::SubIOp>(begin, make<arith::MulIOp>(total, constant(step)));
+        total = make<arith::AddIOp>(total, tiles);
+        intervals.push_back({base, end, total});
+      }
+    }
+  }
+
+  /// Puts tile `n` into the ring of a stream.
+  void put(const Stream &stream, Value n) {
+    Value base = intervals.back().base, end = intervals.back().end;
+    for (const Interval &interval : llvm::drop_begin(llvm::reverse(intervals))) {
+      Value here = less(n, interval.count);
+      base = choose(here, interval.base, base);
+      end = choose(here, interval.end, end);
+    }
+    Value j = make<arith::AddIOp>(make<arith::MulIOp>(n, constant(loops.front().getStep())), base);
+    SmallVector<Value> valid{make<arith::SubIOp>(end, j)};
+    for (int64_t count : stream.counts)
+      valid.push_back(constant(count));
+    tile::PutOp::create(builder, stream.location, stream.view, ValueRange{j}, stream.offsets, valid,
+                        builder.getF64FloatAttr(0.0), stream.ring);
+  }
+
+  void putIfThere(const Stream &stream, Value n) {
+    auto branch = scf::IfOp::create(builder, kernel.getLoc(), less(n, total), false);
+    OpBuilder::InsertionGuard guard(builder);
+    builder.setInsertionPointToStart(&branch.getThenRegion().front());
+    put(stream, n);
+  }
+
+  // ---- writing ----
+
+  Value ringFor(const Stream &stream, int64_t slots) {
+    StringRef name = stream.view.getDefiningOp<tile::ViewOp>().getName();
+    auto type = tile::RingType::get(kernel.getContext(), slots, stream.type);
+    return tile::RingOp::create(builder, stream.location, type, name);
+  }
+
+  tile::TakeOp take(tile::LoadOp load, Value ring) {
+    return tile::TakeOp::create(builder, load.getLoc(), load.getType(), ring);
+  }
+
+  void setPending(tile::TakeOp take, int64_t groups) {
+    take->setAttr("tile.pending", builder.getI64IntegerAttr(groups));
+  }
+
+  /// A tile that is loaded before the loops, or in a kernel without loops.
+  tile::TakeOp stageOnce(tile::LoadOp load) {
+    builder.setInsertionPoint(load);
+    Value ring = ringFor(Stream(load), 1);
+    SmallVector<Value> valid(load.getValid());
+    tile::PutOp::create(builder, load.getLoc(), load.getView(), load.getOffsets(),
+                        load.getStaticOffsetsAttr(), valid, load.getFillAttr(), ring);
+    tile::TakeOp taken = take(load, ring);
+    setPending(taken, 0);
+    load.replaceAllUsesWith(taken.getResult());
+    load.erase();
+    releaseAtEnd(taken, ring);
+    return taken;
+  }
+
+  void releaseAtEnd(tile::TakeOp taken, Value ring) {
+    Operation *last = taken;
+    Block *block = taken->getBlock();
+    for (Operation *user : taken->getUsers()) {
+      Operation *here = block->findAncestorOpInBlock(*user);
+      if (last->isBeforeInBlock(here))
+        last = here;
+    }
+    builder.setInsertionPointAfter(last);
+    tile::ReleaseOp::create(builder, taken.getLoc(), ring);
+  }
+
+  /// The take, and what converts the tile right after it, go in front of `op`.
+  void moveBefore(tile::TakeOp taken, Operation *op) {
+    SmallVector<Operation *> group{taken};
+    for (Operation *user : taken->getUsers())
+      if (isa<tile::ConvertOp>(user) && user->getBlock() == op->getBlock())
+        group.push_back(user);
+    for (Operation *user : taken->getOperand(0).getUsers())
+      if (isa<tile::ReleaseOp>(user) && user->isBeforeInBlock(op))
+        group.push_back(user);
+    for (Operation *member : group)
+      member->moveBefore(op);
+  }
+
+  void fillRings() {
+    for (Stream &stream : streams)
+      stream.ring = ringFor(stream, stages);
+    if (stages == 1)
+      putIfThere(streams[0], constant(0));
+    for (int64_t n = 0; n + 1 < stages; ++n)
+      for (Stream &stream : streams)
+        putIfThere(stream, constant(n));
+  }
+
+  /// The loop with the tile's number carried besides, takes in place of loads, and puts.
+  void rebuild(size_t which) {
+    tile::ForOp loop = loops[which];
+    builder.setInsertionPoint(loop);
+    SmallVector<Value> inits(loop.getInits());
+    inits.push_back(number ? number : constant(0));
+    auto staged = tile::ForOp::create(builder, loop.getLoc(), loop.getBounds(), loop.getStep(),
+                                      inits, loop.getKind());
+    staged->setDiscardableAttrs(loop->getDiscardableAttrDictionary());
+    Block &body = staged.getBody().front(), &old = loop.getBody().front();
+    if (body.mightHaveTerminator())
+      body.getTerminator()->erase();
+    for (auto [from, to] : llvm::zip(old.getArguments(), body.getArguments()))
+      from.replaceAllUsesWith(to);
+    body.getOperations().splice(body.end(), old.getOperations());
+    Value n = body.getArguments().back();
+    // The next tile's number comes first: every put of this step shares it.
+    builder.setInsertionPointToStart(&body);
+    Value next = make<arith::AddIOp>(n, constant(1));
+    Value ahead = stages == 1 ? next : make<arith::AddIOp>(n, constant(stages - 1));
+    SmallVector<tile::LoadOp> loads = loadsOf(staged);
+    for (auto [at, load] : llvm::enumerate(loads))
+      stage(load, at, n, ahead);
+    auto yield = cast<tile::YieldOp>(body.back());
+    yield.getValuesMutable().append(next);
+    for (auto [from, to] : llvm::zip(loop.getResults(), staged.getResults()))
+      from.replaceAllUsesWith(to);
+    number = staged.getResults().back();
+    loop.erase();
+  }
+
+  void stage(tile::LoadOp load, size_t at, Value n, Value ahead) {
+    Operation *reader = nullptr;
+    for (Operation *user : load->getUsers()) {
+      Operation *here = load->getBlock()->findAncestorOpInBlock(*user);
+      if (!reader || here->isBeforeInBlock(reader))
+        reader = here;
+    }
+    builder.setInsertionPoint(reader);
+    Stream &stream = streams[at];
+    tile::TakeOp taken = take(load, stream.ring);
+    setPending(taken, stages == 1 ? 0 : (stages - 1) * int64_t(streams.size()) - 1);
+    if (stages > 1)
+      putIfThere(stream, ahead);
+    else if (at + 1 < streams.size())
+      put(streams[at + 1], n);
+    else
+      putIfThere(streams[0], ahead);
+    load.replaceAllUsesWith(taken.getResult());
+    releaseAtEnd(taken, stream.ring);
+    load.erase();
+  }
+
+private:
+  tile::KernelOp kernel;
+  int64_t stages;
+  OpBuilder builder;
+  SmallVector<tile::ForOp> loops;
+  SmallVector<Stream> streams;
+  SmallVector<Interval> intervals;
+  Value total, number;
+};
+
+class StageLoadsPass : public PassWrapper<StageLoadsPass, OperationPass<tile::KernelOp>> {
+public:
+  MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(StageLoadsPass)
+  explicit StageLoadsPass(const LayoutOptions &options) : stages(options.stages) {}
+  StringRef getArgument() const override { return "cuda-stage-loads"; }
+  StringRef getDescription() const override { return "loads into shared memory become rings"; }
+
+  void runOnOperation() override {
+    if (failed(LoadStager(getOperation(), stages).run()))
+      signalPassFailure();
+  }
+
+private:
+  int64_t stages;
+};
+
+} // namespace
+
+std::unique_ptr<Pass> createStageLoadsPass(const LayoutOptions &options) {
+  return std::make_unique<StageLoadsPass>(options);
+}
+
+} // namespace heddle::compiler::cuda

@@ -1,0 +1,148 @@
+// Defaults and legality of the CUDA knobs, for kernels of mma.sync: 16 rows of a warp by BN keys by
+// D features.
+//   sm_80, D = 128: 4 warps, BM 64, BN 128: 160 registers, 80 KiB of 163
+#include "compiler/schedule/CudaRules.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace heddle::compiler::rules::cuda {
+namespace {
+
+constexpr int64_t kRegisters = 255; ///< a thread has at most
+
+bool isDecode(const Problem &problem) { return problem.rows.bound == ExtentClass::One; }
+bool hasFewRows(const Problem &problem) {
+  return isDecode(problem) || problem.rows.bound == ExtentClass::UpTo16;
+}
+
+int64_t roundUp(int64_t x, int64_t multiple) { return (x + multiple - 1) / multiple * multiple; }
+
+/// Bytes between rows of `columns` elements of 2 bytes.
+int64_t pitchOf(int64_t columns) {
+  int64_t bytes = roundUp(2 * columns, 16), chunks = bytes / 16;
+  bool swizzled = (chunks & (chunks - 1)) == 0;
+  return swizzled || chunks % 2 == 1 ? bytes : bytes + 16;
+}
+
+Schedule defaultsBut(const Machine &machine, const Problem &problem, int64_t keys, int64_t stages) {
+  return {{"WARPS", defaultWarps(machine, problem)},
+          {"BM", defaultRows(machine, problem)},
+          {"BN", keys},
+          {"STAGES", stages},
+          {"QREG", 0}};
+}
+
+bool fits(const Schedule &schedule, const Machine &machine, const Problem &problem) {
+  return sharedBytes(schedule, problem) <= machine.gpu.sharedBytesPerBlock &&
+         registersOf(schedule, problem) <= kRegisters;
+}
+
+} // namespace
+
+int64_t defaultWarps(const Machine &machine, const Problem &problem) {
+  return hasFewRows(problem) ? 1 : 4;
+}
+
+int64_t defaultRows(const Machine &machine, const Problem &problem) {
+  return 16 * defaultWarps(machine, problem);
+}
+
+int64_t defaultKeys(const Machine &machine, const Problem &problem) {
+  for (int64_t keys : {128, 64, 32})
+    if (fits(defaultsBut(machine, problem, keys, 1), machine, problem))
+      return keys;
+  return 16;
+}
+
+int64_t defaultStages(const Machine &machine, const Problem &problem) {
+  const int64_t keys = defaultKeys(machine, problem);
+  return fits(defaultsBut(machine, problem, keys, 2), machine, problem) ? 2 : 1;
+}
+
+int64_t defaultQreg(const Machine &machine, const Problem &problem) {
+  Schedule schedule = defaultsBut(machine, problem, defaultKeys(machine, problem), 1);
+  schedule["QREG"] = 1;
+  return registersOf(schedule, problem) <= 200;
+}
+
+int64_t defaultSplit(const Problem &problem) { return isDecode(problem) ? 512 : 0; }
+
+int64_t sharedBytes(const Schedule &schedule, const Problem &problem) {
+  const int64_t features = roundUp(problem.d, 16);
+  return schedule.at("BM") * pitchOf(features) +
+         schedule.at("STAGES") * schedule.at("BN") * (pitchOf(features) + pitchOf(problem.dv));
+}
+
+int64_t registersOf(const Schedule &schedule, const Problem &problem) {
+  const int64_t rows = schedule.at("BM") / std::max<int64_t>(schedule.at("WARPS"), 1);
+  int64_t registers = rows * (problem.dv + schedule.at("BN")) / 32 + 40;
+  if (schedule.at("QREG") == 1)
+    registers += rows * roundUp(problem.d, 16) / 64;
+  return registers;
+}
+
+std::string warpsDoNotFit(const Schedule &schedule, const Machine &machine) {
+  const int64_t warps = schedule.at("WARPS");
+  if (warps >= 1 && warps <= 16)
+    return "";
+  return fmt::format("WARPS={} is not in 1 to 16", warps);
+}
+
+std::string rowsDoNotFit(const Schedule &schedule, const Machine &machine, const Problem &problem) {
+  const int64_t rows = schedule.at("BM"), step = 16 * std::max<int64_t>(schedule.at("WARPS"), 1);
+  if (rows < 1 || rows > 1024 || rows % step != 0)
+    return fmt::format("BM={} is no multiple of 16 rows for each of {} warps, or not in 1 to 1024",
+                       rows, schedule.at("WARPS"));
+  // One query row: the rows are the heads of a group, filled up to 16.
+  if (isDecode(problem) && schedule.at("WARPS") != 1 && problem.group <= 16)
+    return fmt::format("WARPS={} but {} heads of a group fill one warp's 16 rows",
+                       schedule.at("WARPS"), problem.group);
+  return "";
+}
+
+std::string keysDoNotFit(const Schedule &schedule, const Machine &machine, const Problem &problem) {
+  const int64_t keys = schedule.at("BN");
+  if (problem.d % 8 != 0 || problem.dv % 8 != 0)
+    return fmt::format("head sizes D={}, Dv={} are no multiples of 8, as copies of 16 bytes need",
+                       problem.d, problem.dv);
+  if (keys >= 16 && keys <= 1024 && keys % 16 == 0)
+    return "";
+  return fmt::format("BN={} is no multiple of 16, or not in 16 to 1024", keys);
+}
+
+std::string sharedExceeded(const Schedule &schedule, const Machine &machine,
+                           const Problem &problem) {
+  const int64_t stages = schedule.at("STAGES");
+  if (stages < 1 || stages > 8)
+    return fmt::format("STAGES={} is not in 1 to 8", stages);
+  const int64_t bytes = sharedBytes(schedule, problem), limit = machine.gpu.sharedBytesPerBlock;
+  if (bytes <= limit)
+    return "";
+  return fmt::format("BM={}, BN={}, STAGES={} take {} bytes of shared memory for D={}, Dv={}, {} "
+                     "more than the {} a block of {} has",
+                     schedule.at("BM"), schedule.at("BN"), stages, bytes, problem.d, problem.dv,
+                     bytes - limit, limit, machine.name);
+}
+
+std::string registersExceeded(const Schedule &schedule, const Machine &machine,
+                              const Problem &problem) {
+  if (std::string reason = isFlag(schedule, "QREG"); !reason.empty())
+    return reason;
+  const int64_t registers = registersOf(schedule, problem);
+  if (registers <= kRegisters)
+    return "";
+  return fmt::format("BM={}, WARPS={}, BN={}, QREG={} take about {} registers a thread for D={}, "
+                     "Dv={}, {} more than {}",
+                     schedule.at("BM"), schedule.at("WARPS"), schedule.at("BN"),
+                     schedule.at("QREG"), registers, problem.d, problem.dv, registers - kRegisters,
+                     kRegisters);
+}
+
+std::string isFlag(const Schedule &schedule, const char *name) {
+  const int64_t value = schedule.at(name);
+  return value == 0 || value == 1 ? "" : fmt::format("{}={} is neither 0 nor 1", name, value);
+}
+
+} // namespace heddle::compiler::rules::cuda

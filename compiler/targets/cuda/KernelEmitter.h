@@ -1,0 +1,146 @@
+// One concrete kernel as the body of a CUDA function. Values of the tile IR get C++ names; scalars
+// that are read once are written where they are read.
+//
+//   KernelEmitter.cpp   scalars, views, loops, branches, waits
+//   Tiles.cpp           maps, reductions, loads to and stores from registers
+//   Products.cpp        mma, ldmatrix, results turned in shared memory
+//   Copies.cpp          rings: cp.async, takes; stores of rows from shared memory
+#pragma once
+
+#include "compiler/targets/cuda/Fragment.h"
+#include "compiler/targets/cuda/Shared.h"
+#include "compiler/targets/cuda/Source.h"
+#include "ir/tile/TileDialect.h"
+#include "runtime/Artifact.h"
+#include "runtime/Result.h"
+
+#include "mlir/Dialect/SCF/IR/SCF.h"
+
+#include <map>
+#include <set>
+
+namespace heddle::compiler::cuda {
+
+/// Fields of the parameter block by what they hold.
+struct Parameters {
+  std::string scalar(llvm::StringRef name) const { return "p." + name.str(); }
+  std::string pointer(llvm::StringRef name) const { return "p." + name.str(); }
+  std::string stride(llvm::StringRef name, int64_t dim) const {
+    return fmt::format("p.{}_stride{}", name.str(), dim);
+  }
+};
+
+class KernelEmitter {
+public:
+  KernelEmitter(tile::ProgramOp program, tile::KernelOp kernel);
+
+  /// The body, indented by one level. Unsupported with the op that has no CUDA spelling.
+  Result<std::string> run();
+
+  int64_t warps() const { return warpCount; }
+  int64_t sharedBytes() const { return shared; }
+
+private:
+  struct ViewText {
+    std::string pointer;
+    std::vector<std::string> strides; ///< in elements, of the kept dimensions
+  };
+  struct RingText {
+    std::string name, filled, taken; ///< variables with the next slot to fill and to take
+    std::string source, target, row; ///< where this thread copies from and to, and its row
+  };
+
+  // ---- names and scalars ----
+  std::string fresh(const std::string &wish);
+  std::string nameFor(mlir::Value value, const std::string &otherwise);
+  std::string scalar(mlir::Value value); ///< an operand: a name, a literal, or in parentheses
+  std::string rawScalar(mlir::Value value);
+  std::string offset(mlir::OpFoldResult value);
+  bool isInlined(mlir::Operation *op);
+  void declare(mlir::Value value, const std::string &expression);
+  std::string formula(tile::FormulaAttr formula);
+  Status unsupported(mlir::Operation *op, const std::string &why);
+
+  // ---- control ----
+  Status block(mlir::Block &block);
+  Status emit(mlir::Operation *op);
+  Status emitScalar(mlir::Operation *op);
+  Status emitFor(tile::ForOp loop);
+  Status emitIf(mlir::scf::IfOp branch);
+  void emitYield(tile::ForOp loop);
+  void view(tile::ViewOp op);
+  Status read(tile::ReadOp op);
+  /// pointer[(row + ..) * stride + ..]; `inside`: coordinates within the tile, may be empty.
+  std::string access(mlir::Value view, llvm::ArrayRef<mlir::OpFoldResult> offsets,
+                     llvm::ArrayRef<std::string> inside);
+
+  // ---- tiles in registers ----
+  /// A tile that is computed where it is read, not stored: fills and indices.
+  bool isLazy(mlir::Value value);
+  void declareTile(mlir::Value value, const std::string &name);
+  /// The variable of a result: that of `operand` where it dies here, else a new one.
+  bool takePlace(mlir::Value result, mlir::Value operand);
+  bool diesAt(mlir::Value value, mlir::Operation *op);
+  std::string variable(mlir::Value value);
+  /// The element of `tile` for the result's loop variables; positions: dims of the result.
+  std::string element(mlir::Value tile, llvm::ArrayRef<int64_t> positions, const Fragment &result,
+                      const Indices &indices);
+  std::string coordinate(const Fragment &fragment, int64_t dim, const Indices &indices);
+  std::string threadOffset(const Fragment &fragment, int64_t dim);
+  std::string replicaCondition(const Fragment &fragment);
+  int openLoops(const Fragment &fragment, int inner = 0);
+  bool isPacked(mlir::Value value);
+  void copyTile(mlir::Value from, const std::string &to, const Fragment &fragment, bool packed);
+  void zero(const Fragment &fragment, const std::string &name);
+  Status map(tile::MapOp op);
+  Result<std::vector<std::string>> mapBody(tile::MapOp op, const Fragment &result,
+                                           const Indices &indices);
+  Status reduce(tile::ReduceOp op);
+  Status loadTile(tile::LoadOp op);
+  Status storeTile(tile::StoreOp op);
+  void vote(tile::VoteOp op);
+
+  // ---- products ----
+  struct Matrix { ///< a tile in shared memory as ldmatrix reads it
+    SharedRows rows;
+    std::string name, slot, base; ///< slot: offset in its ring, empty for none
+  };
+  Matrix matrix(mlir::Value value);
+  std::string laneAddress(const std::string &suffix, const Matrix &matrix, const std::string &row,
+                          const std::string &chunk);
+  std::string tileAddress(const std::string &lane, const Matrix &matrix);
+  Status mma(tile::MmaOp op);
+  Status loadFragments(tile::ConvertOp op);
+  Status turn(tile::ConvertOp op);
+
+  // ---- copies ----
+  struct Walk; ///< how the threads of a block share rows of 16-byte chunks
+  Walk walkOver(tile::TileType type);
+  void walkRows(const Walk &walk,
+                llvm::function_ref<void(const std::string &pass, const std::string &shared,
+                                        const std::string &rows, const std::string &columns)>
+                    each,
+                const std::string &to);
+  Status put(tile::PutOp op);
+  void take(tile::TakeOp op);
+  Status ring(tile::RingOp op);
+  std::string advance(const std::string &counter, tile::RingType type);
+  Status storeRows(tile::StoreOp op);
+
+  /// Declares what holds for the whole kernel before the body, once.
+  std::string once(const std::string &name, const std::string &type, const std::string &expression);
+
+  tile::ProgramOp program;
+  tile::KernelOp kernel;
+  Parameters parameters;
+  int64_t warpCount = 1, shared = 0, unnamed = 0;
+  Source top{1}, out{1};
+  std::set<std::string> taken;
+  std::map<std::string, std::string> declaredOnce; ///< by expression
+  llvm::DenseMap<mlir::Value, std::string> names;  ///< scalars and tiles in registers
+  llvm::DenseMap<mlir::Value, ViewText> views;
+  llvm::DenseMap<mlir::Value, RingText> rings;
+  llvm::DenseMap<mlir::Value, std::string> slots; ///< offset of a taken tile's slot in its ring
+};
+
+} // namespace heddle::compiler::cuda

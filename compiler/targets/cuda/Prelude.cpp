@@ -1,0 +1,216 @@
+// Wrappers by name. Each is the shortest spelling of its instruction; sources: PTX ISA.
+#include "compiler/targets/cuda/Prelude.h"
+
+#include <cctype>
+#include <cstddef>
+#include <vector>
+
+namespace heddle::compiler::cuda {
+namespace {
+
+struct Definition {
+  std::string_view name, text;
+};
+
+#define HEDDLE_INLINE "__device__ __forceinline__ "
+
+constexpr Definition kDefinitions[] = {
+    {"u16", "typedef unsigned short u16;\n"},
+    {"u32", "typedef unsigned int u32;\n"},
+    {"i64", "typedef long long i64;\n"},
+    {"infinity", HEDDLE_INLINE "float infinity() { return __int_as_float(0x7f800000); }\n"},
+
+    // Numbers.
+    {"exp2_approx", HEDDLE_INLINE R"(float exp2_approx(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+)"},
+    {"log2_approx", HEDDLE_INLINE R"(float log2_approx(float x) {
+  float y;
+  asm("lg2.approx.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+)"},
+    {"reciprocal", HEDDLE_INLINE R"(float reciprocal(float x) {
+  float y;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+)"},
+    {"sqrt_approx", HEDDLE_INLINE R"(float sqrt_approx(float x) {
+  float y;
+  asm("sqrt.approx.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+)"},
+    {"rsqrt_approx", HEDDLE_INLINE R"(float rsqrt_approx(float x) {
+  float y;
+  asm("rsqrt.approx.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+)"},
+    {"divide", HEDDLE_INLINE R"(float divide(float x, float y) {
+  float z;
+  asm("div.full.f32 %0, %1, %2;" : "=f"(z) : "f"(x), "f"(y));
+  return z;
+}
+)"},
+    // tanh.approx is good to 2^-11 only, which a cap of 50 would turn into 0.02 in an exponent.
+    {"tanh_exp2", HEDDLE_INLINE R"(float tanh_exp2(float x) {
+  return 1.0f - 2.0f * reciprocal(1.0f + exp2_approx(x * 2.88539008f));
+}
+)"},
+    {"max_nan", HEDDLE_INLINE R"(float max_nan(float x, float y) {
+  float z;
+  asm("max.NaN.f32 %0, %1, %2;" : "=f"(z) : "f"(x), "f"(y));
+  return z;
+}
+)"},
+    {"min_nan", HEDDLE_INLINE R"(float min_nan(float x, float y) {
+  float z;
+  asm("min.NaN.f32 %0, %1, %2;" : "=f"(z) : "f"(x), "f"(y));
+  return z;
+}
+)"},
+    {"from_bf16", HEDDLE_INLINE R"(float from_bf16(u16 x) { return __uint_as_float((u32)x << 16); }
+)"},
+    {"from_f16", HEDDLE_INLINE R"(float from_f16(u16 x) {
+  float y;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(y) : "h"(x));
+  return y;
+}
+)"},
+    {"to_bf16", HEDDLE_INLINE R"(u16 to_bf16(float x) {
+  u16 y;
+  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(y) : "f"(x));
+  return y;
+}
+)"},
+    {"to_f16", HEDDLE_INLINE R"(u16 to_f16(float x) {
+  u16 y;
+  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(y) : "f"(x));
+  return y;
+}
+)"},
+    {"pack_bf16", "// Two numbers in a register, the first in the low half.\n" HEDDLE_INLINE
+                  R"(u32 pack_bf16(float low, float high) {
+  u32 pair;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+  return pair;
+}
+)"},
+    {"pack_f16", "// Two numbers in a register, the first in the low half.\n" HEDDLE_INLINE
+                 R"(u32 pack_f16(float low, float high) {
+  u32 pair;
+  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+  return pair;
+}
+)"},
+
+    // Copies.
+    {"copy_16",
+     "// 16 bytes from global to shared memory in the background; zeros where not `valid`."
+     "\n" HEDDLE_INLINE R"(void copy_16(u32 to, const void *from, bool valid) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
+               : : "r"(to), "l"(from), "r"(valid ? 16 : 0) : "memory");
+}
+)"},
+    {"commit_copies", HEDDLE_INLINE
+     R"(void commit_copies() { asm volatile("cp.async.commit_group;" : : : "memory"); }
+)"},
+    {"wait_copies", "// Until all groups of copies but the newest N have landed.\n"
+                    "template <int N> " HEDDLE_INLINE R"(void wait_copies() {
+  asm volatile("cp.async.wait_group %0;" : : "n"(N) : "memory");
+}
+)"},
+    {"store_shared", HEDDLE_INLINE R"(void store_shared(u32 to, u32 x) {
+  asm volatile("st.shared.b32 [%0], %1;" : : "r"(to), "r"(x) : "memory");
+}
+)"},
+    {"load_shared_16", HEDDLE_INLINE R"(uint4 load_shared_16(u32 from) {
+  uint4 x;
+  asm volatile("ld.shared.v4.b32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(x.x), "=r"(x.y), "=r"(x.z), "=r"(x.w) : "r"(from) : "memory");
+  return x;
+}
+)"},
+
+    // Matrix fragments.
+    {"load_matrix_x4",
+     "// Four 8x8 matrices; lane 8 i + r gives the address of row r of matrix i.\n" HEDDLE_INLINE
+     R"(void load_matrix_x4(u32 (&x)[4], u32 from) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(x[0]), "=r"(x[1]), "=r"(x[2]), "=r"(x[3]) : "r"(from) : "memory");
+}
+)"},
+    {"load_matrix_x2", HEDDLE_INLINE R"(void load_matrix_x2(u32 (&x)[2], u32 from) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0, %1}, [%2];"
+               : "=r"(x[0]), "=r"(x[1]) : "r"(from) : "memory");
+}
+)"},
+    {"load_matrix_x4_trans", "// As load_matrix_x4, each matrix transposed.\n" HEDDLE_INLINE
+                             R"(void load_matrix_x4_trans(u32 (&x)[4], u32 from) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(x[0]), "=r"(x[1]), "=r"(x[2]), "=r"(x[3]) : "r"(from) : "memory");
+}
+)"},
+    {"load_matrix_x2_trans", HEDDLE_INLINE
+     R"(void load_matrix_x2_trans(u32 (&x)[2], u32 from) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0, %1}, [%2];"
+               : "=r"(x[0]), "=r"(x[1]) : "r"(from) : "memory");
+}
+)"},
+    {"mma_bf16",
+     "// d += a b for 16x16 and 16x8 fragments of a warp: mma.m16n8k16.\n" HEDDLE_INLINE
+     R"(void mma_bf16(float (&d)[2][2], u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1) {
+  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
+               "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+               : "+f"(d[0][0]), "+f"(d[0][1]), "+f"(d[1][0]), "+f"(d[1][1])
+               : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+}
+)"},
+    {"mma_f16", "// d += a b for 16x16 and 16x8 fragments of a warp: mma.m16n8k16.\n" HEDDLE_INLINE
+                R"(void mma_f16(float (&d)[2][2], u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1) {
+  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 "
+               "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+               : "+f"(d[0][0]), "+f"(d[0][1]), "+f"(d[1][0]), "+f"(d[1][1])
+               : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+}
+)"},
+};
+
+/// Whether `text` has `name` as a word.
+bool uses(std::string_view text, std::string_view name) {
+  const auto isWord = [](char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) || c == '_';
+  };
+  for (size_t at = text.find(name); at != text.npos; at = text.find(name, at + 1)) {
+    size_t end = at + name.size();
+    if ((at == 0 || !isWord(text[at - 1])) && (end == text.size() || !isWord(text[end])))
+      return true;
+  }
+  return false;
+}
+
+} // namespace
+
+std::string preludeFor(std::string_view body) {
+  constexpr size_t count = sizeof(kDefinitions) / sizeof(kDefinitions[0]);
+  std::vector<bool> needed(count, false);
+  // Definitions use earlier ones only, so one pass from the last to the first finds all.
+  for (size_t n = count; n > 0; --n) {
+    const Definition &definition = kDefinitions[n - 1];
+    needed[n - 1] = uses(body, definition.name);
+    for (size_t later = n; later < count && !needed[n - 1]; ++later)
+      needed[n - 1] = needed[later] && uses(kDefinitions[later].text, definition.name);
+  }
+  std::string text;
+  for (size_t n = 0; n < count; ++n)
+    if (needed[n])
+      text += kDefinitions[n].text;
+  return text;
+}
+
+} // namespace heddle::compiler::cuda

@@ -1,0 +1,209 @@
+// A table from arith and math ops to C++: operators where there is one, wrappers of the prelude for
+// what should be one or two instructions (exp2, log2, tanh, division, maxima that keep NaN).
+#include "compiler/targets/cuda/Scalars.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+
+#include <fmt/args.h>
+#include <fmt/format.h>
+
+#include <cmath>
+
+namespace heddle::compiler::cuda {
+
+using namespace mlir;
+
+namespace {
+
+/// {0}, {1}, {2}: operands.
+struct Spelling {
+  std::string_view op, format;
+};
+
+constexpr Spelling kSpellings[] = {
+    {"arith.addi", "{0} + {1}"},
+    {"arith.subi", "{0} - {1}"},
+    {"arith.muli", "{0} * {1}"},
+    {"arith.divsi", "{0} / {1}"},
+    {"arith.divui", "{0} / {1}"}, // of numbers >= 0
+    {"arith.remsi", "{0} % {1}"},
+    {"arith.remui", "{0} % {1}"},
+    {"arith.minsi", "min({0}, {1})"},
+    {"arith.maxsi", "max({0}, {1})"},
+    {"arith.xori", "{0} ^ {1}"},
+    {"arith.addf", "{0} + {1}"},
+    {"arith.subf", "{0} - {1}"},
+    {"arith.mulf", "{0} * {1}"},
+    {"arith.divf", "divide({0}, {1})"},
+    {"arith.negf", "-{0}"},
+    {"arith.maximumf", "max_nan({0}, {1})"},
+    {"arith.minimumf", "min_nan({0}, {1})"},
+    {"arith.maxnumf", "fmaxf({0}, {1})"},
+    {"arith.minnumf", "fminf({0}, {1})"},
+    {"arith.select", "{0} ? {1} : {2}"},
+    {"math.exp2", "exp2_approx({0})"},
+    {"math.log2", "log2_approx({0})"},
+    {"math.tanh", "tanh_exp2({0})"},
+    {"math.sqrt", "sqrt_approx({0})"},
+    {"math.rsqrt", "rsqrt_approx({0})"},
+    {"math.absf", "fabsf({0})"},
+    {"math.absi", "abs({0})"},
+    {"math.floor", "floorf({0})"},
+    {"math.ceil", "ceilf({0})"},
+    {"math.roundeven", "rintf({0})"},
+    {"math.fma", "fmaf({0}, {1}, {2})"},
+};
+
+std::string_view relation(arith::CmpIPredicate predicate) {
+  switch (predicate) {
+  case arith::CmpIPredicate::eq:
+    return "==";
+  case arith::CmpIPredicate::ne:
+    return "!=";
+  case arith::CmpIPredicate::slt:
+  case arith::CmpIPredicate::ult:
+    return "<";
+  case arith::CmpIPredicate::sle:
+  case arith::CmpIPredicate::ule:
+    return "<=";
+  case arith::CmpIPredicate::sgt:
+  case arith::CmpIPredicate::ugt:
+    return ">";
+  default:
+    return ">=";
+  }
+}
+
+/// C++ comparisons are ordered but for !=, which is true for NaN.
+std::optional<std::string_view> relation(arith::CmpFPredicate predicate) {
+  switch (predicate) {
+  case arith::CmpFPredicate::OEQ:
+    return "==";
+  case arith::CmpFPredicate::UNE:
+    return "!=";
+  case arith::CmpFPredicate::OLT:
+    return "<";
+  case arith::CmpFPredicate::OLE:
+    return "<=";
+  case arith::CmpFPredicate::OGT:
+    return ">";
+  case arith::CmpFPredicate::OGE:
+    return ">=";
+  default:
+    return std::nullopt;
+  }
+}
+
+/// Without parentheses around the whole, as an argument of a call.
+std::string bare(const std::string &text) {
+  return text.starts_with('(') && isClosedBy(text, 0) ? text.substr(1, text.size() - 2) : text;
+}
+
+std::optional<std::string> conversion(Operation *op, const std::string &x) {
+  Type from = op->getOperand(0).getType(), to = op->getResult(0).getType();
+  if (isa<arith::IndexCastOp, arith::SIToFPOp, arith::ExtSIOp, arith::TruncIOp, arith::FPToSIOp>(
+          op))
+    return typeText(from) == typeText(to) ? x : fmt::format("({}){}", typeText(to), x);
+  if (isa<arith::ExtUIOp>(op)) // a truth value or an unsigned byte
+    return fmt::format("({}){}{}", typeText(to), from.isInteger(1) ? "" : "(unsigned char)", x);
+  if (isa<arith::UIToFPOp>(op))
+    return fmt::format("({})(unsigned){}", typeText(to), x);
+  if (isa<arith::ExtFOp>(op)) {
+    if (to.isF64() || from.isF32())
+      return fmt::format("({}){}", typeText(to), x);
+    if (from.isBF16() || from.isF16())
+      return fmt::format("{}({})", from.isBF16() ? "from_bf16" : "from_f16", x);
+  }
+  if (isa<arith::TruncFOp>(op)) {
+    if (from.isF64() && to.isF32())
+      return fmt::format("(float){}", x);
+    if (to.isBF16() || to.isF16())
+      return fmt::format("{}({})", to.isBF16() ? "to_bf16" : "to_f16", x);
+  }
+  return std::nullopt;
+}
+
+} // namespace
+
+std::string typeText(Type type) {
+  if (type.isIndex() || type.isInteger(32))
+    return "int";
+  if (type.isInteger(1))
+    return "bool";
+  if (type.isInteger(64))
+    return "long long";
+  if (type.isInteger(8))
+    return "signed char";
+  if (type.isF64())
+    return "double";
+  if (type.isF32())
+    return "float";
+  return "u16"; // bf16 and f16 as their bits
+}
+
+std::string literal(double value) {
+  if (std::isinf(value))
+    return value < 0 ? "-infinity()" : "infinity()";
+  std::string text = fmt::format("{:.9g}", float(value));
+  if (text.find_first_of(".en") == std::string::npos)
+    text += ".0";
+  return text + "f";
+}
+
+std::string literal(Attribute value) {
+  if (auto number = dyn_cast<FloatAttr>(value)) {
+    if (number.getType().isF64())
+      return fmt::format("{:.17g}", number.getValueAsDouble());
+    return literal(number.getValueAsDouble());
+  }
+  auto integer = cast<IntegerAttr>(value);
+  if (integer.getType().isInteger(1))
+    return integer.getValue().isZero() ? "false" : "true";
+  if (integer.getType().isInteger(64))
+    return fmt::format("{}ll", integer.getInt());
+  return fmt::format("{}", integer.getInt());
+}
+
+bool isClosedBy(std::string_view text, size_t open) {
+  int depth = 0;
+  for (size_t n = open; n < text.size(); ++n) {
+    depth += text[n] == '(' ? 1 : text[n] == ')' ? -1 : 0;
+    if (depth == 0)
+      return n + 1 == text.size();
+  }
+  return false;
+}
+
+std::optional<std::string> expression(Operation *op, const std::vector<std::string> &operands) {
+  llvm::StringRef name = op->getName().getStringRef();
+  for (const Spelling &spelling : kSpellings) {
+    if (std::string_view(name.data(), name.size()) != spelling.op)
+      continue;
+    bool call = spelling.format.find("({0}") != std::string_view::npos;
+    fmt::dynamic_format_arg_store<fmt::format_context> store;
+    for (const std::string &operand : operands)
+      store.push_back(call ? bare(operand) : operand);
+    return fmt::vformat(spelling.format, store);
+  }
+  if (auto constant = dyn_cast<arith::ConstantOp>(op))
+    return literal(constant.getValue());
+  if (auto compare = dyn_cast<arith::CmpIOp>(op))
+    return fmt::format("{} {} {}", operands[0], relation(compare.getPredicate()), operands[1]);
+  if (auto compare = dyn_cast<arith::CmpFOp>(op)) {
+    std::optional<std::string_view> text = relation(compare.getPredicate());
+    return text ? std::optional(fmt::format("{} {} {}", operands[0], *text, operands[1]))
+                : std::nullopt;
+  }
+  bool truth = op->getNumResults() == 1 && op->getResult(0).getType().isInteger(1);
+  if (isa<arith::AndIOp>(op))
+    return fmt::format("{} {} {}", operands[0], truth ? "&&" : "&", operands[1]);
+  if (isa<arith::OrIOp>(op))
+    return fmt::format("{} {} {}", operands[0], truth ? "||" : "|", operands[1]);
+  if (isa<math::CountLeadingZerosOp>(op))
+    return fmt::format("{}({})", op->getResult(0).getType().isInteger(64) ? "__clzll" : "__clz",
+                       operands[0]);
+  return operands.size() == 1 ? conversion(op, operands[0]) : std::nullopt;
+}
+
+} // namespace heddle::compiler::cuda

@@ -1,0 +1,56 @@
+// Address expressions of rows in shared memory. The swizzle xors bits of the chunk with bits of the
+// row, so a step along a row whose bits the swizzle touches is an xor, and the rest is added.
+#include "compiler/targets/cuda/Shared.h"
+
+#include "llvm/Support/MathExtras.h"
+
+#include <fmt/format.h>
+
+namespace heddle::compiler::cuda {
+
+SharedRows::SharedRows(tile::TileType type) : rows(type.getDim(0)) {
+  layout::SwizzledLayout layout = mlir::cast<tile::MemAttr>(type.getLayout()).getLayout();
+  int64_t bytes = type.getElementType().getIntOrFloatBitWidth() / 8;
+  int64_t elements = layout.layout.mode(0).leaves()[0].stride;
+  if (rows == 1)
+    elements = type.getDim(1);
+  pitch = elements * bytes;
+  chunks = type.getDim(1) * bytes / 16;
+  if (layout.swizzle.bits() == 0)
+    return;
+  mask = (int64_t(1) << layout.swizzle.bits()) - 1;
+  shift = layout.swizzle.base() + layout.swizzle.shift() - llvm::Log2_64(elements);
+}
+
+std::string SharedRows::address(const std::string &row, const std::string &chunk) const {
+  std::string at = fmt::format("({}) * {}", row, pitch);
+  if (mask == 0)
+    return chunk == "0" ? at : fmt::format("{} + ({}) * 16", at, chunk);
+  std::string bits = shift == 0 ? fmt::format("({}) % {}", row, mask + 1)
+                                : fmt::format("({}) / {} % {}", row, 1 << shift, mask + 1);
+  return chunk == "0" ? fmt::format("{} + {} * 16", at, bits)
+                      : fmt::format("{} + ({} ^ {}) * 16", at, chunk, bits);
+}
+
+std::string SharedRows::step(const std::string &at, const std::string &row, int64_t rowFactor,
+                             const std::string &chunk, int64_t chunkFactor) const {
+  std::string text = at;
+  int64_t bytes = 16 * chunkFactor;
+  if (chunk == "0") {
+  } else if (mask == 0) {
+    text += fmt::format(" + {} * {}", chunk, bytes);
+  } else if (mask < chunkFactor) {
+    text += fmt::format(" + {} * {}", chunk, bytes);
+  } else if (chunks * 16 <= (mask + 1) * 16) {
+    text = fmt::format("({} ^ {} * {})", at, chunk, bytes);
+  } else {
+    int64_t period = (mask + 1) / chunkFactor;
+    text = fmt::format("({} ^ {} % {} * {}) + {} / {} * {}", at, chunk, period, bytes, chunk,
+                       period, (mask + 1) * 16);
+  }
+  if (row != "0")
+    text += fmt::format(" + {} * {}", row, rowFactor * pitch);
+  return text;
+}
+
+} // namespace heddle::compiler::cuda

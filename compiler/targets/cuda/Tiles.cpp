@@ -1,0 +1,417 @@
+// Tiles in registers: loops over the values a thread holds, unrolled.
+//
+//   P = map(S, m) { exp2(S - m) }   ->   for n, half, c: S[n][half][c] = exp2_approx(S[n][half][c]
+//   - m[half]);
+//
+// A result takes the array of an operand that dies in the op.
+#include "compiler/targets/cuda/KernelEmitter.h"
+#include "compiler/targets/cuda/Scalars.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+
+#include <limits>
+
+namespace heddle::compiler::cuda {
+
+using namespace mlir;
+using tile::TileType;
+
+namespace {
+
+TileType typeOf(Value value) { return cast<TileType>(value.getType()); }
+
+bool isIdentity(ArrayRef<int64_t> positions, size_t rank) {
+  return positions.size() == rank && llvm::equal(positions, llvm::seq<int64_t>(0, rank));
+}
+
+SmallVector<int64_t> identityOf(int64_t rank) {
+  return llvm::to_vector(llvm::seq<int64_t>(0, rank));
+}
+
+std::string threadCoordinate(const Step &step) {
+  if (step.lane == 1 && step.extent == 4)
+    return "quad";
+  if (step.lane == 4 && step.extent == 8)
+    return "group";
+  if (step.lane == 32)
+    return "warp";
+  if (step.lane == 1 && step.extent == 32)
+    return "lane";
+  return step.lane == 1 ? fmt::format("(int)(threadIdx.x % {})", step.extent)
+                        : fmt::format("(int)(threadIdx.x / {} % {})", step.lane, step.extent);
+}
+
+std::string times(const std::string &x, int64_t factor) {
+  return factor == 1 ? x : fmt::format("{} * {}", factor, x);
+}
+
+} // namespace
+
+bool KernelEmitter::isLazy(Value value) {
+  return isa_and_nonnull<tile::FillOp, tile::IndexOp>(value.getDefiningOp());
+}
+
+bool KernelEmitter::isPacked(Value value) {
+  TileType type = typeOf(value);
+  if (type.getElementType().getIntOrFloatBitWidth() != 16 || type.getSpace() != tile::Space::Reg ||
+      !isa_and_nonnull<tile::MapOp, tile::ConvertOp>(value.getDefiningOp()))
+    return false;
+  return Fragment(type).pairs();
+}
+
+void KernelEmitter::declareTile(Value value, const std::string &name) {
+  Fragment fragment(typeOf(value));
+  bool packed = isPacked(value);
+  out.line("{} {}{};", packed ? "u32" : typeText(fragment.type.getElementType()), name,
+           extents(fragment, packed));
+  names[value] = name;
+}
+
+bool KernelEmitter::diesAt(Value value, Operation *op) {
+  if (isLazy(value) || value.getParentBlock() != op->getBlock())
+    return false;
+  for (Operation *user : value.getUsers()) {
+    if (user == op)
+      continue;
+    Operation *here = op->getBlock()->findAncestorOpInBlock(*user);
+    if (!here || here == op || !here->isBeforeInBlock(op))
+      return false;
+  }
+  return true;
+}
+
+bool KernelEmitter::takePlace(Value result, Value operand) {
+  Operation *op = result.getDefiningOp();
+  if (!op)
+    op = result.getParentBlock()->getParentOp();
+  if (result.getType() != operand.getType() || !diesAt(operand, op) ||
+      isPacked(result) != isPacked(operand))
+    return false;
+  std::string variable = names[operand]; // a copy: the map may grow
+  names[result] = variable;
+  return true;
+}
+
+// ---- coordinates and elements ----
+
+std::string KernelEmitter::threadOffset(const Fragment &fragment, int64_t dim) {
+  std::string sum;
+  for (size_t n = fragment.threads.size(); n > 0; --n) {
+    const Step &step = fragment.threads[n - 1];
+    if (step.dim == dim)
+      sum += (sum.empty() ? "" : " + ") + times(threadCoordinate(step), step.step);
+  }
+  if (sum.empty())
+    return "";
+  bool columns = fragment.type.getRank() == 1 ? sum.find("quad") != sum.npos
+                                              : dim + 1 == fragment.type.getRank();
+  return once(columns ? "column" : "row", "int", sum);
+}
+
+std::string KernelEmitter::coordinate(const Fragment &fragment, int64_t dim,
+                                      const Indices &indices) {
+  std::string sum = threadOffset(fragment, dim);
+  for (size_t n = fragment.values.size(); n > 0; --n) {
+    const Step &step = fragment.values[n - 1];
+    if (step.dim != dim)
+      continue;
+    std::string index = step.variable;
+    for (const auto &[name, expression] : indices)
+      if (name == step.variable)
+        index = expression;
+    if (index == "0")
+      continue;
+    sum += (sum.empty() ? "" : " + ") + times(index, step.step);
+  }
+  return sum.empty() ? "0" : sum;
+}
+
+std::string KernelEmitter::element(Value tile, ArrayRef<int64_t> positions, const Fragment &result,
+                                   const Indices &indices) {
+  TileType type = typeOf(tile);
+  if (auto fill = tile.getDefiningOp<tile::FillOp>()) {
+    double value = fill.getValue().convertToDouble();
+    return isa<FloatType>(type.getElementType()) ? literal(value)
+                                                 : fmt::format("{}", int64_t(value));
+  }
+  if (auto index = tile.getDefiningOp<tile::IndexOp>()) {
+    std::string base = scalar(index.getBase()), at = coordinate(result, positions[0], indices);
+    return base == "0" ? at : fmt::format("{} + {}", base, at);
+  }
+  Fragment fragment(type);
+  Indices own;
+  std::string column = "0";
+  for (const Step &step : fragment.values) {
+    const Step *same = result.value(positions[step.dim], step.step);
+    assert(same && same->extent == step.extent && "AssignLayouts gave operands matching layouts");
+    std::string index = same->variable;
+    for (const auto &[name, expression] : indices)
+      if (name == same->variable)
+        index = expression;
+    own.push_back({step.variable, index});
+    if (step.variable == "c")
+      column = index;
+  }
+  bool packed = isPacked(tile);
+  std::string text = names[tile] + subscript(fragment, own, packed);
+  return packed ? fmt::format("(u16)({} >> (16 * {}))", text, column) : text;
+}
+
+std::string KernelEmitter::replicaCondition(const Fragment &fragment) {
+  std::string condition;
+  for (const Step &step : fragment.threads)
+    if (step.dim < 0)
+      condition +=
+          fmt::format("{}{} == 0", condition.empty() ? "" : " && ", threadCoordinate(step));
+  return condition;
+}
+
+int KernelEmitter::openLoops(const Fragment &fragment, int inner) {
+  int opened = 0;
+  for (size_t n = fragment.values.size(); n > size_t(inner); --n, ++opened)
+    out.unrolled(fragment.values[n - 1].variable, fragment.values[n - 1].extent);
+  return opened;
+}
+
+void KernelEmitter::copyTile(Value from, const std::string &to, const Fragment &fragment,
+                             bool packed) {
+  int loops = openLoops(fragment, packed);
+  SmallVector<int64_t> positions = identityOf(fragment.type.getRank());
+  std::string value = packed ? names[from] + subscript(fragment, {}, packed)
+                             : element(from, positions, fragment, {});
+  out.line("{}{} = {};", to, subscript(fragment, {}, packed), value);
+  out.close(loops);
+}
+
+void KernelEmitter::zero(const Fragment &fragment, const std::string &name) {
+  int loops = openLoops(fragment);
+  out.line("{}{} = 0.0f;", name, subscript(fragment, {}));
+  out.close(loops);
+}
+
+// ---- maps ----
+
+Result<std::vector<std::string>> KernelEmitter::mapBody(tile::MapOp op, const Fragment &result,
+                                                        const Indices &indices) {
+  Block &body = op.getBody().front();
+  for (auto [n, input] : llvm::enumerate(op.getInputs())) {
+    if (body.getArgument(n).use_empty())
+      continue;
+    names[body.getArgument(n)] = element(input, op.getInputPositions(n), result, indices);
+  }
+  for (Operation &inner : body.without_terminator()) {
+    names.erase(inner.getResult(0));
+    HEDDLE_CHECK(emitScalar(&inner));
+  }
+  std::vector<std::string> values;
+  for (Value value : op.getYield().getValues())
+    values.push_back(rawScalar(value));
+  return values;
+}
+
+Status KernelEmitter::map(tile::MapOp op) {
+  Fragment fragment(typeOf(op.getResult(0)));
+  bool packed = isPacked(op.getResult(0));
+  for (Value result : op.getResults()) {
+    bool placed = false;
+    for (auto [n, input] : llvm::enumerate(op.getInputs()))
+      if (!placed && op.getNumResults() == 1 &&
+          isIdentity(op.getInputPositions(n), op.getExtents().size()))
+        placed = takePlace(result, input);
+    if (!placed)
+      declareTile(result, nameFor(result, fragment.type.getRank() == 2 ? "t" : "r"));
+  }
+  if (!packed) {
+    int loops = openLoops(fragment);
+    HEDDLE_TRY(values, mapBody(op, fragment, {}));
+    for (auto [result, value] : llvm::zip(op.getResults(), values))
+      out.line("{}{} = {};", names[result], subscript(fragment, {}), value);
+    out.close(loops);
+    return {};
+  }
+  Type element = fragment.type.getElementType();
+  auto rounded = op.getYield().getValues()[0].getDefiningOp<arith::TruncFOp>();
+  if (op.getNumResults() != 1 || !rounded || !rounded.getOperand().getType().isF32())
+    return unsupported(op, "16-bit results that are not rounded from f32");
+  const char *pack = element.isBF16() ? "pack_bf16" : "pack_f16";
+  std::string target = names[op.getResult(0)] + subscript(fragment, {}, 1);
+  int loops = openLoops(fragment, 1);
+  // Both columns in one line where nothing but the rounding is computed.
+  if (isa<BlockArgument>(rounded.getOperand())) {
+    std::string halves[2];
+    for (int c : {0, 1}) {
+      HEDDLE_TRY(unused, mapBody(op, fragment, {{"c", std::to_string(c)}}));
+      (void)unused;
+      halves[c] = rawScalar(rounded.getOperand());
+    }
+    out.line("{} = {}({}, {});", target, pack, halves[0], halves[1]);
+  } else {
+    std::string pair = fresh("pair");
+    out.line("float {}[2];", pair);
+    out.unrolled("c", 2);
+    HEDDLE_TRY(unused, mapBody(op, fragment, {}));
+    (void)unused;
+    out.line("{}[c] = {};", pair, rawScalar(rounded.getOperand()));
+    out.close();
+    out.line("{0} = {1}({2}[0], {2}[1]);", target, pack, pair);
+  }
+  out.close(loops);
+  return {};
+}
+
+// ---- reductions ----
+
+namespace {
+struct Combiner {
+  std::string neutral, format;
+  std::string operator()(const std::string &x, const std::string &y) const {
+    return fmt::format(fmt::runtime(format), x, y);
+  }
+};
+Combiner combinerOf(tile::Reduction kind, Type element) {
+  bool real = isa<FloatType>(element);
+  switch (kind) {
+  case tile::Reduction::Max:
+    return real ? Combiner{"-infinity()", "fmaxf({}, {})"}
+                : Combiner{"(int)0x80000000", "max({}, {})"};
+  case tile::Reduction::Min:
+    return real ? Combiner{"infinity()", "fminf({}, {})"} : Combiner{"0x7fffffff", "min({}, {})"};
+  case tile::Reduction::Or:
+    return {element.isInteger(1) ? "false" : "0", "{} | {}"};
+  default:
+    return {real ? "0.0f" : "0", "{} + {}"};
+  }
+}
+} // namespace
+
+Status KernelEmitter::reduce(tile::ReduceOp op) {
+  Fragment fragment(typeOf(op.getTile())), result(typeOf(op.getResult()));
+  int64_t dim = op.getDim(), rank = fragment.type.getRank();
+  bool shares = result.type.getRank() == rank;
+  Combiner combine = combinerOf(op.getKind(), fragment.type.getElementType());
+  for (const Step &step : fragment.threads)
+    if (step.dim == dim && step.lane * step.extent > 32 && !shares)
+      return unsupported(op, "a reduction across warps");
+  bool fromFill = false;
+  if (auto fill = op.getInit().getDefiningOp<tile::FillOp>()) {
+    double value = fill.getValue().convertToDouble();
+    fromFill = op.getKind() == tile::Reduction::Sum
+                   ? value == 0
+                   : value == -std::numeric_limits<double>::infinity() &&
+                         op.getKind() == tile::Reduction::Max;
+  }
+  if (!takePlace(op.getResult(), op.getInit()))
+    declareTile(
+        op.getResult(),
+        nameFor(op.getResult(), op.getKind() == tile::Reduction::Max ? "row_max" : "row_sum"));
+  // What is kept outside, what is reduced inside.
+  Fragment kept = fragment, inner = fragment;
+  llvm::erase_if(kept.values, [&](const Step &step) { return step.dim == dim; });
+  llvm::erase_if(inner.values, [&](const Step &step) { return step.dim != dim; });
+  SmallVector<int64_t> positions; // of the result's dimensions in the tile
+  for (int64_t d = 0; d < rank; ++d)
+    if (d != dim || shares)
+      positions.push_back(d);
+  int outside = openLoops(kept);
+  std::string start = element(op.getInit(), positions, fragment, {});
+  // A maximum may begin with the start value in every thread; a sum across threads may not.
+  bool crossing = llvm::any_of(fragment.threads, [&](const Step &s) { return s.dim == dim; });
+  bool first = !fromFill && (shares || !crossing || op.getKind() != tile::Reduction::Sum);
+  std::string type = typeText(fragment.type.getElementType());
+  std::string sum = fresh(op.getKind() == tile::Reduction::Max ? "largest" : "sum");
+  out.line("{} {} = {};", type, sum, first ? start : combine.neutral);
+  SmallVector<int64_t> identity = identityOf(rank);
+  bool pairs = inner.pairs();
+  int inside = openLoops(inner, pairs);
+  if (pairs) {
+    std::string a = element(op.getTile(), identity, fragment, {{"c", "0"}});
+    std::string b = element(op.getTile(), identity, fragment, {{"c", "1"}});
+    out.line("{} = {};", sum, combine(sum, fmt::format("({})", combine(a, b))));
+  } else {
+    out.line("{} = {};", sum, combine(sum, element(op.getTile(), identity, fragment, {})));
+  }
+  out.close(inside);
+  for (const Step &step : fragment.threads)
+    for (int64_t far = step.lane; step.dim == dim && !shares && far < step.lane * step.extent;
+         far *= 2)
+      out.line("{} = {};", sum,
+               combine(sum, fmt::format("__shfl_xor_sync(0xffffffffu, {}, {})", sum, far)));
+  if (!first && !fromFill)
+    out.line("{} = {};", sum, combine(start, sum));
+  Indices own;
+  for (const Step &step : result.values)
+    if (const Step *same = fragment.value(positions[step.dim], step.step))
+      own.push_back({step.variable, same->variable});
+  out.line("{}{} = {};", names[op.getResult()], subscript(result, own), sum);
+  out.close(outside);
+  return {};
+}
+
+void KernelEmitter::vote(tile::VoteOp op) {
+  Fragment fragment(typeOf(op.getTile()));
+  SmallVector<int64_t> identity = identityOf(fragment.type.getRank());
+  std::string any = fresh("any");
+  out.line("bool {} = false;", any);
+  int loops = openLoops(fragment);
+  out.line("{} |= {};", any, element(op.getTile(), identity, fragment, {}));
+  out.close(loops);
+  out.line("{0} = __any_sync(0xffffffffu, {0});", any);
+  names[op.getResult()] = any;
+}
+
+// ---- loads and stores ----
+
+Status KernelEmitter::loadTile(tile::LoadOp op) {
+  auto viewType = cast<tile::ViewType>(op.getView().getType());
+  if (viewType.getAccess() != tile::Access::Dense)
+    return unsupported(op,
+                       "rows of a " + tile::stringifyAccess(viewType.getAccess()).str() + " view");
+  Fragment fragment(op.getType());
+  declareTile(op.getResult(),
+              nameFor(op.getResult(),
+                      op.getView().getDefiningOp<tile::ViewOp>().getName().str() + "_part"));
+  int loops = openLoops(fragment);
+  std::vector<std::string> inside;
+  std::string condition;
+  for (int64_t dim = 0; dim < op.getType().getRank(); ++dim) {
+    inside.push_back(coordinate(fragment, dim, {}));
+    if (dim < int64_t(op.getValid().size()))
+      condition += fmt::format("{}{} < {}", condition.empty() ? "" : " && ", inside.back(),
+                               scalar(op.getValid()[dim]));
+  }
+  std::string value = access(op.getView(), op.getMixedOffsets(), inside);
+  if (!condition.empty()) {
+    double fill = op.getFill() ? op.getFill()->convertToDouble() : 0.0;
+    Type type = op.getType().getElementType();
+    std::string other = type.isF32() ? literal(fill) : fmt::format("{}", int64_t(fill));
+    if (fill != 0 && (type.isBF16() || type.isF16()))
+      return unsupported(op, "a fill other than 0 of 16-bit floats");
+    value = fmt::format("{} ? {} : ({}){}", condition, value, typeText(type), other);
+  }
+  out.line("{}{} = {};", names[op.getResult()], subscript(fragment, {}), value);
+  out.close(loops);
+  return {};
+}
+
+Status KernelEmitter::storeTile(tile::StoreOp op) {
+  Fragment fragment(typeOf(op.getTile()));
+  int loops = openLoops(fragment);
+  std::vector<std::string> inside;
+  std::string condition = replicaCondition(fragment);
+  for (int64_t dim = 0; dim < fragment.type.getRank(); ++dim) {
+    inside.push_back(coordinate(fragment, dim, {}));
+    if (dim < int64_t(op.getValid().size()))
+      condition += fmt::format("{}{} < {}", condition.empty() ? "" : " && ", inside.back(),
+                               scalar(op.getValid()[dim]));
+  }
+  SmallVector<int64_t> identity = identityOf(fragment.type.getRank());
+  if (!condition.empty())
+    out.add(fmt::format("if ({})", condition));
+  out.line("{}{} = {};", condition.empty() ? "" : "  ",
+           access(op.getView(), op.getMixedOffsets(), inside),
+           element(op.getTile(), identity, fragment, {}));
+  out.close(loops);
+  return {};
+}
+
+} // namespace heddle::compiler::cuda
