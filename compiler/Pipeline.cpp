@@ -64,6 +64,7 @@ Status addCudaLayoutPasses(mlir::OpPassManager &passes, const TargetJob &job) {
   kernels.addPass(cuda::createPadTilesPass(options)); // whole instructions
   kernels.addPass(cuda::createFoldScalePass());       // one multiply-add a score
   kernels.addPass(cuda::createDeferSumsPass());       // row sums in shares, one a thread
+  kernels.addPass(cuda::createHoistReciprocalsPass()); // a row is divided once
   kernels.addPass(mlir::createCSEPass());
   kernels.addPass(cuda::createAssignLayoutsPass(options)); // layout and space of every tile
   kernels.addPass(cuda::createStageLoadsPass(options));    // rings, filled ahead

@@ -1,6 +1,6 @@
 // Defaults and legality of the CUDA knobs, for kernels of mma.sync: 16 rows of a warp by BN keys by
 // D features.
-//   sm_80, D = 128: 4 warps, BM 64, BN 128: 160 registers, 80 KiB of 163
+//   sm_80, D = 128: 8 warps, BM 128, BN 128, 2 stages: 200 registers, 160 KiB of 163
 #include "compiler/schedule/CudaRules.h"
 
 #include <fmt/format.h>
@@ -26,45 +26,54 @@ int64_t pitchOf(int64_t columns) {
   return swizzled || chunks % 2 == 1 ? bytes : bytes + 16;
 }
 
-Schedule defaultsBut(const Machine &machine, const Problem &problem, int64_t keys, int64_t stages) {
-  return {{"WARPS", defaultWarps(machine, problem)},
-          {"BM", defaultRows(machine, problem)},
-          {"BN", keys},
-          {"STAGES", stages},
-          {"QREG", 0}};
-}
-
 bool fits(const Schedule &schedule, const Machine &machine, const Problem &problem) {
   return sharedBytes(schedule, problem) <= machine.gpu.sharedBytesPerBlock &&
          registersOf(schedule, problem) <= kRegisters;
 }
 
+/// 16 rows a warp; as many warps and keys as fit, since wide tiles share copies and reductions, but
+/// no more rows than there are.
+Schedule defaults(const Machine &machine, const Problem &problem) {
+  const int64_t most = hasFewRows(problem) ? 1 : problem.rows.bound == ExtentClass::UpTo64 ? 4 : 8;
+  Schedule schedule;
+  for (int64_t leastKeys : {64, 16})
+    for (int64_t warps = most; warps >= 1; warps /= 2)
+      for (int64_t keys = isDecode(problem) ? 64 : 128; keys >= leastKeys; keys /= 2) {
+        schedule = {{"WARPS", warps}, {"BM", 16 * warps}, {"BN", keys}, {"STAGES", 1}, {"QREG", 0}};
+        if (!fits(schedule, machine, problem))
+          continue;
+        schedule["STAGES"] = 2;
+        if (!fits(schedule, machine, problem))
+          schedule["STAGES"] = 1;
+        // Queries stay in registers where the compiler has room to move.
+        schedule["QREG"] = 1;
+        if (registersOf(schedule, problem) > 200)
+          schedule["QREG"] = 0;
+        return schedule;
+      }
+  return schedule;
+}
+
 } // namespace
 
 int64_t defaultWarps(const Machine &machine, const Problem &problem) {
-  return hasFewRows(problem) ? 1 : 4;
+  return defaults(machine, problem).at("WARPS");
 }
 
 int64_t defaultRows(const Machine &machine, const Problem &problem) {
-  return 16 * defaultWarps(machine, problem);
+  return defaults(machine, problem).at("BM");
 }
 
 int64_t defaultKeys(const Machine &machine, const Problem &problem) {
-  for (int64_t keys : {128, 64, 32})
-    if (fits(defaultsBut(machine, problem, keys, 1), machine, problem))
-      return keys;
-  return 16;
+  return defaults(machine, problem).at("BN");
 }
 
 int64_t defaultStages(const Machine &machine, const Problem &problem) {
-  const int64_t keys = defaultKeys(machine, problem);
-  return fits(defaultsBut(machine, problem, keys, 2), machine, problem) ? 2 : 1;
+  return defaults(machine, problem).at("STAGES");
 }
 
 int64_t defaultQreg(const Machine &machine, const Problem &problem) {
-  Schedule schedule = defaultsBut(machine, problem, defaultKeys(machine, problem), 1);
-  schedule["QREG"] = 1;
-  return registersOf(schedule, problem) <= 200;
+  return defaults(machine, problem).at("QREG");
 }
 
 int64_t defaultSplit(const Problem &problem) { return isDecode(problem) ? 512 : 0; }

@@ -29,27 +29,26 @@ int64_t slotBytes(TileType type) {
 /// How the threads share a tile's chunks.
 struct KernelEmitter::Walk {
   SharedRows rows;
-  int64_t threads; ///< that take part
-  int64_t perPass; ///< rows of a pass
+  int64_t lanes;   ///< threads along a row
+  int64_t pieces;  ///< chunks of a row that one thread copies
+  int64_t perPass; ///< rows at once
   int64_t passes;
-  int64_t pieces = 1; ///< passes along a row that is longer than all threads' chunks
-  std::string row, chunk;
+  std::string row, chunk; ///< where this thread begins
 };
 
 KernelEmitter::Walk KernelEmitter::walkOver(TileType type) {
-  Walk walk{SharedRows(type), 32 * warpCount, 1, 1, 1, "", ""};
+  Walk walk{SharedRows(type), 1, 1, 1, 1, "", ""};
   int64_t chunks = walk.rows.chunks, all = 32 * warpCount;
-  if (chunks > all) {
-    walk.pieces = llvm::divideCeil(chunks, all);
-    walk.row = "0";
-    walk.chunk = "(int)threadIdx.x";
-  } else {
-    walk.perPass = std::min(all / chunks, walk.rows.rows);
-    walk.threads = walk.perPass * chunks;
-    walk.row = once("copy_row", "int", fmt::format("threadIdx.x / {}", chunks));
-    walk.chunk = once("copy_chunk", "int", fmt::format("threadIdx.x % {}", chunks));
-  }
+  // Up to 8 threads take the 128 bytes of a line; fewer than 4 would waste its sectors.
+  while (walk.lanes < 8 && chunks % (2 * walk.lanes) == 0)
+    walk.lanes *= 2;
+  if (walk.lanes < 4 && chunks <= 32)
+    walk.lanes = chunks;
+  walk.pieces = chunks / walk.lanes;
+  walk.perPass = std::min(all / walk.lanes, walk.rows.rows);
   walk.passes = llvm::divideCeil(walk.rows.rows, walk.perPass);
+  walk.row = once("copy_row", "int", fmt::format("threadIdx.x / {}", walk.lanes));
+  walk.chunk = once("copy_chunk", "int", fmt::format("threadIdx.x % {}", walk.lanes));
   return walk;
 }
 
@@ -107,12 +106,10 @@ Status KernelEmitter::put(tile::PutOp op) {
   out.comment(fmt::format("Copy the next tile of {}.", text.name));
   std::string from = fresh("from"), to = text.target;
   std::string at = text.source;
-  for (auto [dim, start] : llvm::enumerate(offsets)) {
-    std::string index = offset(start);
-    if (index != "0")
-      at += view.strides[dim] == "1" ? fmt::format(" + {}", index)
-                                     : fmt::format(" + (i64){} * {}", index, view.strides[dim]);
-  }
+  if (std::string rows = offset(offsets[0]); rows != "0")
+    at = fmt::format("row_at({}, {}, {})", at, rows, view.strides[0]);
+  if (std::string columns = offset(offsets[1]); columns != "0")
+    at += fmt::format(" + {}", columns);
   out.line("auto *const {} = {};", from, at);
   if (!text.filled.empty()) {
     to = fresh("to");
@@ -120,92 +117,96 @@ Status KernelEmitter::put(tile::PutOp op) {
   }
   // Rows of this thread that are there: all, or none where its chunk is beyond the columns.
   std::string left;
+  int64_t columnsLeft = walk.rows.chunks;
   if (!op.getValid().empty()) {
     left = fresh("rows_left");
-    std::string count = walk.row == "0"
-                            ? scalar(op.getValid()[0])
-                            : fmt::format("{} - {}", scalar(op.getValid()[0]), walk.row);
+    std::string count = fmt::format("{} - {}", scalar(op.getValid()[0]), walk.row);
     APInt columns;
     if (op.getValid().size() > 1) {
       if (!matchPattern(op.getValid()[1], m_ConstantInt(&columns)) ||
           columns.getSExtValue() % 8 != 0)
         return unsupported(op, "columns that are no whole chunks");
       if (columns.getSExtValue() < type.getDim(1))
-        count = fmt::format("{} < {} ? {} : 0", walk.chunk, columns.getSExtValue() / 8, count);
+        columnsLeft = columns.getSExtValue() / 8;
     }
     out.line("const int {} = {};", left, count);
   }
-  walkRows(
-      walk,
-      [&](const std::string &pass, const std::string &shared, const std::string &rows,
-          const std::string &columns) {
-        std::string source = from;
-        if (rows != "0")
-          source += fmt::format(" + (i64)({}) * {}", rows, view.strides[0]);
-        if (columns != "0")
-          source += fmt::format(" + {} * 8", columns);
-        out.line("copy_16({}, {}, {});", shared, source,
-                 left.empty()  ? "true"
-                 : rows == "0" ? left + " > 0"
-                               : fmt::format("{} < {}", rows, left));
-      },
-      to);
+  walkRows(walk, to, from, view.strides[0], left, columnsLeft,
+           [&](const std::string &shared, const std::string &global, const std::string &valid) {
+             out.line("copy_16({}, {}, {});", shared, global, valid);
+           });
   if (!text.filled.empty())
     out.add(advance(text.filled, ringType));
   return {};
 }
 
-/// Calls `each(pass, shared address, rows further, chunks further)` in the loops of a walk.
-void KernelEmitter::walkRows(const Walk &walk,
-                             llvm::function_ref<void(const std::string &, const std::string &,
-                                                     const std::string &, const std::string &)>
-                                 each,
-                             const std::string &to) {
-  int64_t all = 32 * warpCount;
-  bool partial = walk.threads < all;
-  if (partial)
-    out.open(fmt::format("if (threadIdx.x < {})", walk.threads));
+/// Calls `each(shared address, global address, condition)` in the loops of a walk. The condition
+/// says whether there is something at the global address: "true", or rows and columns left.
+void KernelEmitter::walkRows(
+    const Walk &walk, const std::string &shared, const std::string &global,
+    const std::string &stride, const std::string &rowsLeft, int64_t columnsLeft,
+    llvm::function_ref<void(const std::string &, const std::string &, const std::string &)> each) {
+  int64_t all = 32 * warpCount, taking = walk.perPass * walk.lanes;
+  if (taking < all)
+    out.open(fmt::format("if (threadIdx.x < {})", taking));
+  std::string walking = walk.passes > 1 ? fresh("rows_from") : global;
   // Rows move by whole periods of the swizzle, or by bits that the thread's own row does not have.
   bool xored = false;
   for (int64_t pass = 0; pass < walk.passes; ++pass)
     xored |= walk.rows.mask && walk.rows.swizzleOf(pass * walk.perPass) != 0;
-  const auto address = [&](const std::string &rows, const std::string &pieces) {
-    std::string text = to;
+  const auto rowsAt = [&](const std::string &rows) {
+    std::string to = shared, from = walking, condition = "true";
     if (xored)
-      text = fmt::format("({} ^ ({}) / {} % {} * 16)", to, rows, 1 << walk.rows.shift,
-                         walk.rows.mask + 1);
+      to = fmt::format("({} ^ {} / {} % {} * 16)", to, rows, 1 << walk.rows.shift,
+                       walk.rows.mask + 1);
     if (rows != "0")
-      text += fmt::format(" + ({}) * {}", rows, walk.rows.pitch);
-    if (pieces != "0")
-      text += fmt::format(" + {} * 16", pieces);
-    return text;
-  };
-  const auto alongRow = [&](const std::string &pass, const std::string &rows) {
-    if (walk.pieces == 1)
-      return each(pass, address(rows, "0"), rows, "0");
-    out.unrolled("piece", walk.pieces);
-    std::string pieces = fmt::format("piece * {}", all);
-    bool whole = walk.rows.chunks % all == 0;
-    if (!whole)
-      out.open(fmt::format("if ({} + {} < {})", pieces, walk.chunk, walk.rows.chunks));
-    each(pass, address(rows, pieces), rows, pieces);
-    out.close(whole ? 1 : 2);
+      to += fmt::format(" + {} * {}", rows, walk.rows.pitch);
+    if (!rowsLeft.empty())
+      condition = fmt::format("{} < {}", rows, rowsLeft);
+    std::string valid = condition;
+    if (walk.pieces > 1 && condition != "true") {
+      valid = fresh("valid");
+      out.line("const bool {} = {};", valid, condition);
+    }
+    std::string piece = walk.pieces > 1 ? "piece" : "0";
+    if (walk.pieces > 1)
+      out.unrolled("piece", walk.pieces);
+    if (walk.pieces > 1) {
+      to += fmt::format(" + piece * {}", walk.lanes * 16);
+      from += fmt::format(" + piece * {}", walk.lanes * 8);
+    }
+    std::string there = valid;
+    if (columnsLeft < walk.rows.chunks) {
+      std::string column =
+          walk.pieces > 1 ? fmt::format("{} + piece * {}", walk.chunk, walk.lanes) : walk.chunk;
+      there = fmt::format("{}{} < {}", valid == "true" ? "" : valid + " && ", column, columnsLeft);
+    }
+    each(to, from, there);
+    if (walk.pieces > 1)
+      out.close();
   };
   int64_t whole = walk.rows.rows / walk.perPass;
+  std::string step;
+  if (walk.passes > 1) {
+    step = once(fmt::format("{}_bytes", stride), "i64",
+                fmt::format("(i64){} * {}", stride, walk.perPass * 2));
+    out.line("auto *{} = {};", walking, global);
+  }
   if (whole > 1) {
     out.unrolled("pass", whole);
-    alongRow("pass", fmt::format("pass * {}", walk.perPass));
+    rowsAt(fmt::format("(pass * {})", walk.perPass));
+    out.line("{0} = advance({0}, {1});", walking, step);
     out.close();
   } else {
-    alongRow("0", "0");
+    rowsAt("0");
   }
   if (whole < walk.passes) {
     std::string rows = std::to_string(whole * walk.perPass);
     out.open(fmt::format("if ({} + {} < {})", walk.row, rows, walk.rows.rows));
-    alongRow(std::to_string(whole), rows);
+    rowsAt(rows);
     out.close();
   }
-  if (partial)
+  if (taking < all)
     out.close();
 }
 
@@ -243,21 +244,13 @@ Status KernelEmitter::storeRows(tile::StoreOp op) {
     left = fresh("rows_left");
     out.line("const int {} = {} - {};", left, scalar(op.getValid()[0]), walk.row);
   }
-  walkRows(
-      walk,
-      [&](const std::string &, const std::string &shared, const std::string &rows,
-          const std::string &columns) {
-        std::string target = to;
-        if (rows != "0")
-          target += fmt::format(" + (i64)({}) * {}", rows, view.strides[0]);
-        if (columns != "0")
-          target += fmt::format(" + {} * 8", columns);
-        if (!left.empty())
-          out.add(fmt::format("if ({} < {})", rows, left));
-        out.line("{}*(uint4 *)({}) = load_shared_16({});", left.empty() ? "" : "  ", target,
-                 shared);
-      },
-      from);
+  walkRows(walk, from, to, view.strides[0], left, walk.rows.chunks,
+           [&](const std::string &shared, const std::string &global, const std::string &valid) {
+             if (valid != "true")
+               out.add(fmt::format("if ({})", valid));
+             out.line("{}*(uint4 *)({}) = load_shared_16({});", valid == "true" ? "" : "  ", global,
+                      shared);
+           });
   return {};
 }
 

@@ -104,7 +104,7 @@ std::string KernelEmitter::offset(OpFoldResult value) {
 }
 
 void KernelEmitter::declare(Value value, const std::string &expression) {
-  std::string prefix = value.getType().isInteger(1) ? "c" : value.getType().isF32() ? "f" : "i";
+  std::string prefix = value.getType().isInteger(1) ? "is" : value.getType().isF32() ? "x" : "at";
   std::string name = isa<NameLoc>(value.getLoc())
                          ? nameFor(value, prefix)
                          : fresh(fmt::format("{}{}", prefix, taken.size()));

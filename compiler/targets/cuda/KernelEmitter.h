@@ -116,11 +116,11 @@ private:
   // ---- copies ----
   struct Walk; ///< how the threads of a block share rows of 16-byte chunks
   Walk walkOver(tile::TileType type);
-  void walkRows(const Walk &walk,
-                llvm::function_ref<void(const std::string &pass, const std::string &shared,
-                                        const std::string &rows, const std::string &columns)>
-                    each,
-                const std::string &to);
+  void walkRows(const Walk &walk, const std::string &shared, const std::string &global,
+                const std::string &stride, const std::string &rowsLeft, int64_t columnsLeft,
+                llvm::function_ref<void(const std::string &shared, const std::string &global,
+                                        const std::string &valid)>
+                    each);
   Status put(tile::PutOp op);
   void take(tile::TakeOp op);
   Status ring(tile::RingOp op);

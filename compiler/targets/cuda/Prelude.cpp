@@ -117,6 +117,27 @@ constexpr Definition kDefinitions[] = {
                : : "r"(to), "l"(from), "r"(valid ? 16 : 0) : "memory");
 }
 )"},
+    {"row_at", "// `rows` rows further down, in one instruction.\n"
+               "template <typename T> " HEDDLE_INLINE R"(T *row_at(T *from, int rows, int stride) {
+  T *row;
+  asm("mad.wide.s32 %0, %1, %2, %3;"
+      : "=l"(row) : "r"(stride), "r"(rows * (int)sizeof(T)), "l"(from));
+  return row;
+}
+)"},
+    {"advance",
+     "// `from` + `bytes`, always as one addition: the compiler would multiply for each sum.\n"
+     "template <typename T> " HEDDLE_INLINE R"(T *advance(T *from, i64 bytes) {
+  T *to;
+  asm("add.s64 %0, %1, %2;" : "=l"(to) : "l"(from), "l"(bytes));
+  return to;
+}
+)"},
+    {"store_16", HEDDLE_INLINE R"(void store_16(void *to, uint4 x) {
+  asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};"
+               : : "l"(to), "r"(x.x), "r"(x.y), "r"(x.z), "r"(x.w) : "memory");
+}
+)"},
     {"commit_copies", HEDDLE_INLINE
      R"(void commit_copies() { asm volatile("cp.async.commit_group;" : : : "memory"); }
 )"},
