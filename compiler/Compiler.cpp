@@ -210,8 +210,12 @@ Result<std::vector<Schedule>> enumerate(const Request &request) {
   return legalSchedules(compilation.machine, Problem::of(request));
 }
 
-std::vector<std::string> stations() {
-  return {"pattern", "form", "tile", "layouts", "vector", "llvm", "asm"};
+std::vector<std::string> stations(const std::string &target) {
+  std::vector<std::string> names = {"pattern", "form", "tile", "layouts"};
+  if (Result<const Target *> found = findTarget(target))
+    for (const std::string &own : (*found)->stations())
+      names.push_back(own);
+  return names;
 }
 
 Result<std::string> show(const Request &request, const std::string &station) {
@@ -233,8 +237,9 @@ Result<std::string> show(const Request &request, const std::string &station) {
     if (own == station)
       return compilation.target->show(compilation.module(), compilation.job(), compilation.frame(),
                                       station);
-  return Error{ErrorCode::InvalidArgument, fmt::format("unknown station '{}', expected one of: {}",
-                                                       station, fmt::join(stations(), ", "))};
+  return Error{ErrorCode::InvalidArgument,
+               fmt::format("unknown station '{}', expected one of: {}", station,
+                           fmt::join(stations(request.target), ", "))};
 }
 
 Result<Choice> choose(const Request &request) {

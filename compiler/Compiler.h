@@ -23,9 +23,9 @@ Result<Artifact> compile(const Request &request);
 Result<std::vector<Schedule>> enumerate(const Request &request);
 
 /// The text of one station of the pipeline; `stations()` lists their names in order: pattern, form,
-/// tile, layouts, vector, llvm, asm.
+/// tile, layouts, then vector, llvm, asm (cpu) or cuda, ptx (sm_*).
 Result<std::string> show(const Request &request, const std::string &station);
-std::vector<std::string> stations();
+std::vector<std::string> stations(const std::string &target = "cpu");
 
 /// Which form the request gets, and why not another.
 struct Choice {

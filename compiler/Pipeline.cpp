@@ -59,20 +59,22 @@ Status addCudaLayoutPasses(mlir::OpPassManager &passes, const TargetJob &job) {
                               schedule.at("QREG") == 1,
                               job.machine.gpu.sharedBytesPerBlock,
                               255,
-                              job.machine.name};
+                              job.machine.name.c_str()};
   mlir::OpPassManager &kernels = passes.nest<tile::ProgramOp>().nest<tile::KernelOp>();
-  kernels.addPass(cuda::createPadTilesPass(options)); // whole instructions
-  kernels.addPass(cuda::createFoldScalePass());       // one multiply-add a score
-  kernels.addPass(cuda::createDeferSumsPass());       // row sums in shares, one a thread
+  kernels.addPass(cuda::createPadTilesPass(options));  // whole instructions
+  kernels.addPass(cuda::createFoldScalePass());        // one multiply-add a score
+  kernels.addPass(cuda::createDeferSumsPass());        // row sums in shares, one a thread
   kernels.addPass(cuda::createHoistReciprocalsPass()); // a row is divided once
   kernels.addPass(mlir::createCSEPass());
   kernels.addPass(cuda::createAssignLayoutsPass(options)); // layout and space of every tile
-  kernels.addPass(cuda::createStageLoadsPass(options));    // rings, filled ahead
+  if (schedule.at("RESCALE") == 1)
+    kernels.addPass(cuda::createLazyRescalePass());     // accumulators scaled only when needed
+  kernels.addPass(cuda::createStageLoadsPass(options)); // rings, filled ahead
   kernels.addPass(mlir::createCanonicalizerPass());
   kernels.addPass(mlir::createCSEPass());
-  kernels.addPass(cuda::createPlaceMemoryPass());           // offsets in shared memory
-  kernels.addPass(cuda::createInsertBarriersPass(options)); // groups, waits, barriers
-  kernels.addPass(cuda::createVerifyBudgetPass(options));   // does it fit the machine
+  kernels.addPass(cuda::createPlaceMemoryPass());         // offsets in shared memory
+  kernels.addPass(cuda::createInsertBarriersPass());      // groups, waits, barriers
+  kernels.addPass(cuda::createVerifyBudgetPass(options)); // does it fit the machine
   return {};
 }
 

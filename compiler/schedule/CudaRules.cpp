@@ -47,7 +47,7 @@ Schedule defaults(const Machine &machine, const Problem &problem) {
           schedule["STAGES"] = 1;
         // Queries stay in registers where the compiler has room to move.
         schedule["QREG"] = 1;
-        if (registersOf(schedule, problem) > 200)
+        if (registersOf(schedule, problem) > 224)
           schedule["QREG"] = 0;
         return schedule;
       }
@@ -86,7 +86,7 @@ int64_t sharedBytes(const Schedule &schedule, const Problem &problem) {
 
 int64_t registersOf(const Schedule &schedule, const Problem &problem) {
   const int64_t rows = schedule.at("BM") / std::max<int64_t>(schedule.at("WARPS"), 1);
-  int64_t registers = rows * (problem.dv + schedule.at("BN")) / 32 + 40;
+  int64_t registers = rows * (problem.dv + schedule.at("BN")) / 32 + 64;
   if (schedule.at("QREG") == 1)
     registers += rows * roundUp(problem.d, 16) / 64;
   return registers;

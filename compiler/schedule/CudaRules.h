@@ -24,7 +24,7 @@ std::string isFlag(const Schedule &schedule, const char *name);
 /// Bytes of shared memory: queries, and STAGES tiles of keys and values, rows padded where a row is
 /// no power of two of 16-byte chunks. Elements of 2 bytes.
 int64_t sharedBytes(const Schedule &schedule, const Problem &problem);
-/// Registers of a thread: accumulators, scores, queries where they stay, and 40 for addresses and
+/// Registers of a thread: accumulators, scores, queries where they stay, and 64 for addresses and
 /// the rest.
 int64_t registersOf(const Schedule &schedule, const Problem &problem);
 

@@ -1,6 +1,7 @@
 // heddle-opt: reads IR text, runs passes by name, prints IR text. For tests and for looking.
 //   heddle-opt patterns/softcap.heddle
 #include "compiler/passes/Passes.h"
+#include "compiler/passes/cuda/CudaPasses.h"
 #include "ir/pattern/PatternDialect.h"
 #include "ir/tile/TileDialect.h"
 
@@ -16,6 +17,7 @@
 
 int main(int argc, char **argv) {
   heddle::compiler::registerPasses();
+  heddle::compiler::cuda::registerPasses();
   mlir::DialectRegistry registry;
   registry
       .insert<heddle::pattern::PatternDialect, mlir::arith::ArithDialect, mlir::func::FuncDialect,

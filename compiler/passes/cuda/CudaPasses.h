@@ -4,8 +4,8 @@
 //   FoldScale       a positive factor of the scores moves past the row maximum
 //   DeferSums       row sums stay in shares, one a thread, until after the loops
 //   HoistReciprocals  a row is divided once, not once an element
-//   LazyRescale     (knob RESCALE) the running base moves only when the maximum grew by much
 //   AssignLayouts   layout and space of every tile
+//   LazyRescale     (knob RESCALE) the running base moves only when the maximum grew by much
 //   StageLoads      tiles read from shared memory come through rings of the schedule's depth
 //   PlaceMemory     offsets in shared memory
 //   InsertBarriers  commit groups, waits and barriers
@@ -14,7 +14,6 @@
 
 #include <cstdint>
 #include <memory>
-#include <string>
 
 namespace mlir {
 class Pass;
@@ -28,7 +27,7 @@ struct LayoutOptions {
   bool queriesInRegisters = true; ///< operand a of a loop's product is kept in registers
   int64_t sharedBytes = 49152;    ///< a block may take no more
   int64_t registers = 255;        ///< a thread may take no more
-  std::string machine = "the machine";
+  const char *machine = "the machine";
 };
 
 /// Every dimension that a product runs along becomes a multiple of the instruction's, rows of all
@@ -47,7 +46,8 @@ std::unique_ptr<mlir::Pass> createDeferSumsPass();
 std::unique_ptr<mlir::Pass> createHoistReciprocalsPass();
 
 /// The base of the exponentials follows the row maximum only when that grew by more than 8 (in
-/// log2); otherwise the accumulators need no scaling. Exact: all of a row share one base.
+/// log2); otherwise the accumulators need no scaling. Exact: all of a row share one base. Of
+/// concrete kernels, since a warp decides for its rows.
 std::unique_ptr<mlir::Pass> createLazyRescalePass();
 
 /// Abstract kernels become concrete: operands of products that views hold go to shared memory
@@ -62,7 +62,7 @@ std::unique_ptr<mlir::Pass> createStageLoadsPass(const LayoutOptions &options);
 /// (bytes in all) on the kernel.
 std::unique_ptr<mlir::Pass> createPlaceMemoryPass();
 
-std::unique_ptr<mlir::Pass> createInsertBarriersPass(const LayoutOptions &options);
+std::unique_ptr<mlir::Pass> createInsertBarriersPass();
 std::unique_ptr<mlir::Pass> createVerifyBudgetPass(const LayoutOptions &options);
 
 /// Registers the passes for heddle-opt, with default options: cuda-pad-tiles, ...

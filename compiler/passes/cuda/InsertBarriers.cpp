@@ -20,7 +20,6 @@ namespace {
 class InsertBarriersPass : public PassWrapper<InsertBarriersPass, OperationPass<tile::KernelOp>> {
 public:
   MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(InsertBarriersPass)
-  explicit InsertBarriersPass(const LayoutOptions &options) {}
   StringRef getArgument() const override { return "cuda-insert-barriers"; }
   StringRef getDescription() const override { return "groups of copies, waits and barriers"; }
 
@@ -56,8 +55,6 @@ public:
 
 } // namespace
 
-std::unique_ptr<Pass> createInsertBarriersPass(const LayoutOptions &options) {
-  return std::make_unique<InsertBarriersPass>(options);
-}
+std::unique_ptr<Pass> createInsertBarriersPass() { return std::make_unique<InsertBarriersPass>(); }
 
 } // namespace heddle::compiler::cuda
