@@ -44,7 +44,9 @@ void addShowCommand(CLI::App &app, Action &action) {
   auto station = std::make_shared<std::string>("tile");
   auto tiles = std::make_shared<bool>(false);
   addProblemOptions(*command, *options);
-  command->add_option("--after", *station, "pattern, form, tile, layouts; cpu: vector, llvm, asm; sm_*: cuda, ptx")
+  command
+      ->add_option("--after", *station,
+                   "pattern, form, tile, layouts; cpu: vector, llvm, asm; sm_*: cuda, ptx")
       ->capture_default_str();
   command->add_flag("--tiles", *tiles,
                     "count visited and full tiles against the exact number of pairs");

@@ -1,5 +1,5 @@
-// The target "sm_": concrete tile IR to CUDA C++ text, and through NVRTC to a cubin. Stations: cuda,
-// ptx. Only what asks for code needs NVRTC.
+// The target "sm_": concrete tile IR to CUDA C++ text, and through NVRTC to a cubin. Stations:
+// cuda, ptx. Only what asks for code needs NVRTC.
 #pragma once
 
 #include "compiler/Target.h"
