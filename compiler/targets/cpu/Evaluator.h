@@ -70,6 +70,7 @@ private:
   /// Makes the product for the whole register block and remembers all of it.
   void makeProduct(tile::MmaOp op);
   void outerProduct(tile::MmaOp op);
+  void askForRows(Value tile, int64_t rows, tile::MmaOp op);
   void dotProduct(tile::MmaOp op);
 
   int64_t lastTag = 0;

@@ -229,6 +229,13 @@ Value gatherLanes(VectorBuilder &e, const ViewPlace &view, ValueRange indices) {
   return asType(e, result, view.element);
 }
 
+void prefetchRow(VectorBuilder &e, const GlobalPlace &place, Value row, int64_t columns) {
+  constexpr int64_t line = 64;
+  int64_t step = line / alignment(place.view.element);
+  for (int64_t first = 0; first < columns; first += step)
+    e.prefetch(globalAddress(e, place, {Coord{row}, Coord{e.integer(first)}}));
+}
+
 static Value loadMoved(VectorBuilder &e, const GlobalPlace &place, ArrayRef<Coord> point,
                        ArrayRef<int64_t> shape) {
   Type element = movedAs(place.view.element);

@@ -97,6 +97,9 @@ Value gatherLanes(VectorBuilder &e, const ViewPlace &view, ValueRange indices);
 /// Address of one element.
 Value globalAddress(VectorBuilder &e, const GlobalPlace &place, mlir::ArrayRef<Coord> point);
 
+/// Asks for the cache lines of `columns` elements of a row; the row need not be there.
+void prefetchRow(VectorBuilder &e, const GlobalPlace &place, Value row, int64_t columns);
+
 /// Transposes a square block: result[i] lane j = rows[j] lane i.
 Values transposeBlock(VectorBuilder &e, Values rows);
 /// Lane t of the result is the sum over the lanes of vectors[t].

@@ -146,6 +146,11 @@ void VectorBuilder::store(Value value, Value address) {
   LLVM::StoreOp::create(builder, loc, value, address, alignmentOf(value.getType()));
 }
 
+void VectorBuilder::prefetch(Value address) {
+  constexpr int read = 0, keep = 3, data = 1;
+  LLVM::Prefetch::create(builder, loc, address, read, keep, data);
+}
+
 Value VectorBuilder::intrinsic(const char *name, Type result, ValueRange operands) {
   return LLVM::CallIntrinsicOp::create(builder, loc, result, builder.getStringAttr(name), operands)
       .getResult(0);

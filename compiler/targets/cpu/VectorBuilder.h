@@ -74,6 +74,8 @@ public:
   Value address(Value pointer, mlir::Type element, Value index);
   Value load(mlir::Type type, Value address);
   void store(Value value, Value address);
+  /// Asks for the cache line of an address; no memory need be there.
+  void prefetch(Value address);
 
   /// The LLVM intrinsic of that name.
   Value intrinsic(const char *name, mlir::Type result, ValueRange operands);
