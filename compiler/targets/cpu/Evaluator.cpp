@@ -62,6 +62,10 @@ Value Evaluator::compute(Value tile, ArrayRef<Coord> point) {
 Value Evaluator::read(Value tile, ArrayRef<Coord> point) {
   if (auto found = rows.find(tile); found != rows.end()) {
     int64_t number = point[0].number;
+    if (number < 0 && point[0].lanes && found->second.memory) {
+      auto type = cast<VectorType>(found->second.vectors[0].getType());
+      return e.load(type, e.address(found->second.memory, type.getElementType(), point[0].index));
+    }
     if (number < 0 || point[0].lanes == found->second.replicated)
       return reportUnsupported(tile.getParentBlock()->getParentOp(),
                                "a row vector is read along another dimension than its lanes");
@@ -77,6 +81,25 @@ Value Evaluator::read(Value tile, ArrayRef<Coord> point) {
   if (auto found = globals.find(tile); found != globals.end())
     return loadGlobal(e, found->second, point, typeOf(tile).getShape());
   return {};
+}
+
+bool Evaluator::keepInMemory(Value tile) {
+  if (auto found = rows.find(tile); found != rows.end()) {
+    RowsPlace &place = found->second;
+    auto type = cast<VectorType>(place.vectors[0].getType());
+    if (place.replicated || type.getElementTypeBitWidth() != 32)
+      return false;
+    if (!place.memory) {
+      place.memory = e.stackArray(type, place.vectors.size());
+      for (auto [n, vector] : llvm::enumerate(place.vectors))
+        e.store(vector, e.address(place.memory, type, e.integer(n)));
+    }
+    return true;
+  }
+  auto map = tile.getDefiningOp<tile::MapOp>();
+  if (!map || locals.count(tile) || globals.count(tile))
+    return true;
+  return llvm::all_of(map.getInputs(), [&](Value input) { return keepInMemory(input); });
 }
 
 Value Evaluator::constant(tile::FillOp fill) {

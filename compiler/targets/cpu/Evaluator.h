@@ -45,6 +45,9 @@ public:
   Coord lanesFrom(Value index, int64_t number = -1, bool whole = false) {
     return {index, ++lastTag, true, number, whole};
   }
+  /// Copies the row vectors that a tile is made from to the stack, so that loops may run over them:
+  /// points then need no static number. False if there are some that cannot be read so.
+  bool keepInMemory(Value tile);
   void pushScope() { scopes.emplace_back(); }
   void popScope() { scopes.pop_back(); }
   void remember(Value tile, mlir::ArrayRef<Coord> point, Value vector) {

@@ -14,11 +14,13 @@
 #include "llvm/Target/TargetMachine.h"
 #include "mlir/Conversion/ArithToLLVM/ArithToLLVM.h"
 #include "mlir/Conversion/ControlFlowToLLVM/ControlFlowToLLVM.h"
-#include "mlir/Conversion/FuncToLLVM/ConvertFuncToLLVMPass.h"
+#include "mlir/Conversion/FuncToLLVM/ConvertFuncToLLVM.h"
+#include "mlir/Conversion/LLVMCommon/ConversionTarget.h"
+#include "mlir/Conversion/LLVMCommon/TypeConverter.h"
 #include "mlir/Conversion/MathToLLVM/MathToLLVM.h"
-#include "mlir/Conversion/ReconcileUnrealizedCasts/ReconcileUnrealizedCasts.h"
 #include "mlir/Conversion/SCFToControlFlow/SCFToControlFlow.h"
-#include "mlir/Conversion/VectorToLLVM/ConvertVectorToLLVMPass.h"
+#include "mlir/Conversion/VectorToLLVM/ConvertVectorToLLVM.h"
+#include "mlir/Dialect/Arith/Transforms/Passes.h"
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Target/LLVMIR/Dialect/Builtin/BuiltinToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
@@ -45,19 +47,29 @@ constexpr const char *kPipeline =
     "function(loop-mssa(licm<allowspeculation>),loop-unroll<O2>,instcombine<no-verify-fixpoint>,"
     "early-cse<memssa>,loop-mssa(licm),adce,simplifycfg)";
 
-Error failure(const std::string &message) { return {ErrorCode::CompilerFailure, message}; }
+Error codeError(const std::string &message) { return {ErrorCode::CompilerFailure, message}; }
 
+/// All dialects in one conversion that never undoes a step: a pass for each takes twice the time.
 LogicalResult toLlvmDialect(ModuleOp module) {
   PassManager passes(module.getContext());
   passes.addPass(createCSEPass());
   passes.addPass(createSCFToControlFlowPass());
-  passes.addPass(createConvertVectorToLLVMPass());
-  passes.addPass(createConvertMathToLLVMPass());
-  passes.addPass(createArithToLLVMConversionPass());
-  passes.addPass(createConvertFuncToLLVMPass());
-  passes.addPass(createConvertControlFlowToLLVMPass());
-  passes.addPass(createReconcileUnrealizedCastsPass());
-  return passes.run(module);
+  if (failed(passes.run(module)))
+    return failure();
+  MLIRContext *context = module.getContext();
+  LLVMTypeConverter types(context);
+  RewritePatternSet patterns(context);
+  arith::populateCeilFloorDivExpandOpsPatterns(patterns);
+  arith::populateArithToLLVMConversionPatterns(types, patterns);
+  populateMathToLLVMConversionPatterns(types, patterns);
+  populateVectorToLLVMConversionPatterns(types, patterns);
+  cf::populateControlFlowToLLVMConversionPatterns(types, patterns);
+  populateFuncToLLVMConversionPatterns(types, patterns);
+  LLVMConversionTarget target(*context);
+  target.addLegalOp<ModuleOp>();
+  ConversionConfig config;
+  config.allowPatternRollback = false;
+  return applyFullConversion(module, target, std::move(patterns), config);
 }
 
 Result<std::unique_ptr<llvm::TargetMachine>> makeTargetMachine(const Isa &isa) {
@@ -72,12 +84,12 @@ Result<std::unique_ptr<llvm::TargetMachine>> makeTargetMachine(const Isa &isa) {
   llvm::Triple triple(kTriple);
   const llvm::Target *target = llvm::TargetRegistry::lookupTarget(triple, error);
   if (!target)
-    return failure("LLVM has no x86-64 target: " + error);
+    return codeError("LLVM has no x86-64 target: " + error);
   std::unique_ptr<llvm::TargetMachine> machine(target->createTargetMachine(
       triple, isa.llvmCpu(), isa.llvmFeatures(), llvm::TargetOptions(), llvm::Reloc::PIC_,
       llvm::CodeModel::Small, llvm::CodeGenOptLevel::Default));
   if (!machine)
-    return failure("LLVM made no target machine for " + isa.llvmCpu());
+    return codeError("LLVM made no target machine for " + isa.llvmCpu());
   return machine;
 }
 
@@ -113,7 +125,7 @@ Status optimise(llvm::Module &module, llvm::TargetMachine &machine) {
   builder.crossRegisterProxies(loops, functions, components, modules);
   llvm::ModulePassManager passes;
   if (llvm::Error error = builder.parsePassPipeline(passes, kPipeline))
-    return failure("LLVM refuses the pass pipeline: " + llvm::toString(std::move(error)));
+    return codeError("LLVM refuses the pass pipeline: " + llvm::toString(std::move(error)));
   passes.run(module, modules);
   return {};
 }
@@ -124,7 +136,7 @@ Result<std::string> emitCode(llvm::Module &module, llvm::TargetMachine &machine,
   llvm::raw_svector_ostream stream(bytes);
   llvm::legacy::PassManager passes;
   if (machine.addPassesToEmitFile(passes, stream, nullptr, type))
-    return failure("LLVM cannot emit this file type");
+    return codeError("LLVM cannot emit this file type");
   passes.run(module);
   return bytes.str().str();
 }
@@ -135,11 +147,11 @@ Result<std::string> emitNative(ModuleOp module, const Isa &isa, NativeForm form)
   registerBuiltinDialectTranslation(*module.getContext());
   registerLLVMDialectTranslation(*module.getContext());
   if (failed(toLlvmDialect(module)))
-    return failure("lowering to the LLVM dialect failed");
+    return codeError("lowering to the LLVM dialect failed");
   llvm::LLVMContext context;
   std::unique_ptr<llvm::Module> native = translateModuleToLLVMIR(module, context);
   if (!native)
-    return failure("translation to LLVM IR failed");
+    return codeError("translation to LLVM IR failed");
   HEDDLE_TRY(machine, makeTargetMachine(isa));
   native->setDataLayout(machine->createDataLayout());
   native->setTargetTriple(llvm::Triple(kTriple));

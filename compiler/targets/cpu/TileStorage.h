@@ -58,6 +58,7 @@ struct LocalPlace {
 struct RowsPlace {
   Values vectors;
   bool replicated = false; ///< one splat vector per element
+  Value memory;            ///< a copy on the stack, for loops over the vectors; or null
 };
 
 /// Bytes a local tile takes; see LocalPlace.

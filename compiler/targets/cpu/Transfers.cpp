@@ -152,18 +152,25 @@ void NestEmitter::storeTransposed(tile::StoreOp store, const GlobalPlace &target
   Value tile = store.getTile();
   ArrayRef<int64_t> shape = typeOf(tile).getShape();
   int64_t width = e.lanes(), rows = shape[0], columns = shape[1];
-  for (int64_t first = 0; first < rows; first += width)
+  auto strip = [&](Value first, int64_t present, int64_t number) {
     forPieces(columns, width, [&](Value column, int64_t count) {
-      Coord lane = evaluator.lanesFrom(e.integer(first), first / width, first + width <= rows);
+      Coord lane = evaluator.lanesFrom(first, number, present == width);
       Values block;
       for (int64_t c = 0; c < width; ++c)
         block.push_back(c < count ? evaluator.at(tile, {lane, evaluator.element(e.plus(column, c))})
                                   : block[0]);
       block = transposeBlock(e, block);
       Coord along = evaluator.lanesFrom(column, -1, count == width);
-      for (int64_t r = 0; r < std::min(width, rows - first); ++r)
-        storeGlobal(e, target, {evaluator.element(e.integer(first + r)), along}, shape, block[r]);
+      for (int64_t r = 0; r < present; ++r)
+        storeGlobal(e, target, {evaluator.element(e.plus(first, r)), along}, shape, block[r]);
     });
+  };
+  if (evaluator.keepInMemory(tile)) {
+    forPieces(rows, width, [&](Value first, int64_t present) { strip(first, present, -1); });
+    return;
+  }
+  for (int64_t first = 0; first < rows; first += width)
+    strip(e.integer(first), std::min(width, rows - first), first / width);
 }
 
 void NestEmitter::storeStraight(tile::StoreOp store, const GlobalPlace &target) {

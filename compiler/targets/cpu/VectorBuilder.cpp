@@ -2,6 +2,7 @@
 //   e.fma(k, q, acc)  ->  vector.fma %k, %q, %acc : vector<16xf32>
 #include "compiler/targets/cpu/VectorBuilder.h"
 
+#include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
@@ -144,6 +145,17 @@ Value VectorBuilder::load(Type type, Value address) {
 }
 void VectorBuilder::store(Value value, Value address) {
   LLVM::StoreOp::create(builder, loc, value, address, alignmentOf(value.getType()));
+}
+
+Value VectorBuilder::stackArray(Type element, int64_t count) {
+  OpBuilder::InsertionGuard guard(builder);
+  Region *function = builder.getBlock()->getParent();
+  while (!llvm::isa<func::FuncOp>(function->getParentOp()))
+    function = function->getParentRegion();
+  builder.setInsertionPointToStart(&function->front());
+  Value size = LLVM::ConstantOp::create(builder, loc, builder.getI64IntegerAttr(count));
+  auto pointer = LLVM::LLVMPointerType::get(builder.getContext());
+  return LLVM::AllocaOp::create(builder, loc, pointer, element, size, /*alignment=*/64);
 }
 
 void VectorBuilder::prefetch(Value address) {

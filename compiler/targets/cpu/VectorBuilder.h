@@ -74,6 +74,8 @@ public:
   Value address(Value pointer, mlir::Type element, Value index);
   Value load(mlir::Type type, Value address);
   void store(Value value, Value address);
+  /// `count` elements on the stack of the function that is being built; lives as long as its call.
+  Value stackArray(mlir::Type element, int64_t count);
   /// Asks for the cache line of an address; no memory need be there.
   void prefetch(Value address);
 
