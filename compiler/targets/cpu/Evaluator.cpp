@@ -96,10 +96,12 @@ bool Evaluator::keepInMemory(Value tile) {
     }
     return true;
   }
-  auto map = tile.getDefiningOp<tile::MapOp>();
-  if (!map || locals.count(tile) || globals.count(tile))
+  Operation *op = tile.getDefiningOp();
+  if (!isa_and_nonnull<tile::MapOp, tile::MmaOp>(op) || locals.count(tile) || globals.count(tile))
     return true;
-  return llvm::all_of(map.getInputs(), [&](Value input) { return keepInMemory(input); });
+  return llvm::all_of(op->getOperands(), [&](Value operand) {
+    return !isa<TileType>(operand.getType()) || keepInMemory(operand);
+  });
 }
 
 Value Evaluator::constant(tile::FillOp fill) {

@@ -95,7 +95,11 @@ void KernelLowering::lowerOp(Operation *op) {
       return;
     if (nests.dependsOn(pending, map.getResult(0)))
       flush();
-    return nests.emitRows(map);
+    // What is only stored is made by the store's loop, not all vectors side by side.
+    bool onlyStored = layout.getWidth() > 1 && llvm::all_of(map->getUsers(), [](Operation *user) {
+                        return isa<tile::StoreOp>(user);
+                      });
+    return onlyStored ? void() : nests.emitRows(map);
   }
   if (isa<tile::ReduceOp>(op) || (local && isa<tile::MapOp, tile::MmaOp, tile::ConvertOp>(op)))
     return addSink(op);

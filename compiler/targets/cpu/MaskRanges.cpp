@@ -244,6 +244,18 @@ SmallVector<MaskBound> maskBounds(tile::MapOp map, int64_t lanesDim) {
   return bounds;
 }
 
+std::pair<Value, Value> LaneRanges::at(VectorBuilder &e, int64_t number, Value first) const {
+  if (number >= 0)
+    return bounds[number / vectors];
+  Type word = e.builder.getI64Type();
+  Value group = arith::DivUIOp::create(e.builder, e.loc, first, e.integer(vectors * e.lanes()));
+  auto load = [&](int64_t which) -> Value {
+    Value value = e.load(word, e.address(memory, word, e.plus(e.times(group, 2), which)));
+    return arith::IndexCastOp::create(e.builder, e.loc, e.builder.getIndexType(), value);
+  };
+  return {load(0), load(1)};
+}
+
 LaneRanges emitRanges(VectorBuilder &e, const IRMapping &scalars, ArrayRef<MaskBound> bounds,
                       int64_t rows, int64_t columns, int64_t vectors) {
   LaneRanges ranges;
@@ -274,6 +286,16 @@ LaneRanges emitRanges(VectorBuilder &e, const IRMapping &scalars, ArrayRef<MaskB
     }
     lo = arith::AndIOp::create(e.builder, e.loc, lo, e.integer(-2));
     ranges.bounds.push_back({lo, e.maxIndex(hi, lo)});
+  }
+  Type word = e.builder.getI64Type();
+  ranges.memory = e.stackArray(word, 2 * ranges.bounds.size());
+  auto store = [&](Value bound, int64_t place) {
+    Value value = arith::IndexCastOp::create(e.builder, e.loc, word, bound);
+    e.store(value, e.address(ranges.memory, word, e.integer(place)));
+  };
+  for (auto [group, range] : llvm::enumerate(ranges.bounds)) {
+    store(range.first, 2 * group);
+    store(range.second, 2 * group + 1);
   }
   return ranges;
 }

@@ -20,7 +20,10 @@ namespace heddle::compiler::cpu {
 struct LaneRanges {
   int64_t vectors = 0; ///< 0: no ranges
   mlir::SmallVector<std::pair<Value, Value>> bounds;
+  Value memory; ///< the same on the stack, two i64 a group, for loops over the groups
   explicit operator bool() const { return vectors != 0; }
+  /// Begin and end for the vector of that static number, or, where it is -1, from row `first` on.
+  std::pair<Value, Value> at(VectorBuilder &e, int64_t number, Value first) const;
 };
 
 /// One bound on the column c of a tile for its row r: c < (or >=) rowFactor * r + constant +

@@ -44,7 +44,8 @@ constexpr const char *kPipeline =
     "always-inline,"
     "function(early-cse<memssa>,simplifycfg,instcombine<no-verify-fixpoint>,loop-mssa(licm),"
     "loop-simplify,gvn,dse,simplifycfg),"
-    "function(loop-mssa(licm<allowspeculation>),loop-unroll<O2>,instcombine<no-verify-fixpoint>,"
+    "function(loop-mssa(licm<allowspeculation>),loop-unroll<O2;full-unroll-max=1>,instcombine<no-"
+    "verify-fixpoint>,"
     "early-cse<memssa>,loop-mssa(licm),adce,simplifycfg)";
 
 Error codeError(const std::string &message) { return {ErrorCode::CompilerFailure, message}; }

@@ -181,6 +181,9 @@ struct NestEmitter::Nest {
     return point;
   }
   void finish();
+  bool canLoop();
+  void emitGroups();
+  void emitLoopOverGroups();
   void findRanges(ArrayRef<tile::MmaOp> products);
   bool loopsOverRanges() const;
 };
@@ -371,7 +374,7 @@ Values NestEmitter::Nest::overOthers(ArrayRef<Coord> laneCoords, Values values) 
   if (clip)
     end = e.maxIndex(e.minIndex(clip, end), e.integer(0));
   if (loopsOverRanges()) {
-    auto [lo, hi] = ranges.bounds[laneCoords[0].number / ranges.vectors];
+    auto [lo, hi] = ranges.at(e, laneCoords[0].number, laneCoords[0].index);
     begin = e.minIndex(lo, end); // even, or the odd end of an empty loop
     end = e.minIndex(hi, end);
   }
@@ -417,7 +420,69 @@ void NestEmitter::Nest::finish() {
       }
 }
 
+/// Whether one body can serve all groups of vectors: then there are several, whole, and what they
+/// read by vector can be read from memory.
+bool NestEmitter::Nest::canLoop() {
+  int64_t rows = blockVectors * e.lanes();
+  if (vectors <= blockVectors || type.getDim(lanes) % rows != 0 || !across.empty())
+    return false;
+  for (tile::ReduceOp reduce : carried)
+    if (typeOf(reduce.getResult()).getElementType().getIntOrFloatBitWidth() != 32)
+      return false;
+  return llvm::all_of(group.sinks, [&](Operation *sink) {
+    return llvm::all_of(tileOperands(sink), [&](Value operand) {
+      return llvm::is_contained(group.sinks, operand.getDefiningOp()) ||
+             evaluator.keepInMemory(operand);
+    });
+  });
+}
+
+/// A loop over the groups of vectors; reductions go through the stack.
+void NestEmitter::Nest::emitLoopOverGroups() {
+  int64_t width = e.lanes(), extent = type.getDim(lanes);
+  SmallVector<RowsPlace> results;
+  auto vectorType = [&](tile::ReduceOp reduce) {
+    return typeOf(reduce.getResult()).getElementType().isF32() ? e.floats : e.ints;
+  };
+  for (tile::ReduceOp reduce : carried) {
+    results.emplace_back();
+    results.back().memory = e.stackArray(vectorType(reduce), vectors);
+  }
+  e.loop(e.integer(0), e.integer(extent), blockVectors * width, {},
+         [&](Value first, ValueRange) -> Values {
+           evaluator.pushScope();
+           SmallVector<Coord> laneCoords;
+           for (int64_t n = 0; n < blockVectors; ++n)
+             laneCoords.push_back(evaluator.lanesFrom(e.plus(first, n * width), -1, true));
+           Values values;
+           for (tile::ReduceOp reduce : carried)
+             for (const Coord &lane : laneCoords)
+               values.push_back(evaluator.at(reduce.getInit(), {lane}));
+           values = overOthers(laneCoords, values);
+           for (auto [n, value] : llvm::enumerate(values))
+             e.store(value, e.address(results[n / blockVectors].memory,
+                                      getElementTypeOrSelf(value.getType()),
+                                      laneCoords[n % blockVectors].index));
+           evaluator.popScope();
+           return {};
+         });
+  for (auto [reduce, place] : llvm::zip(carried, results)) {
+    for (int64_t n = 0; n < vectors; ++n)
+      place.vectors.push_back(
+          e.load(vectorType(reduce), e.address(place.memory, vectorType(reduce), e.integer(n))));
+    evaluator.rows[reduce.getResult()] = place;
+  }
+}
+
 void NestEmitter::Nest::emit() {
+  if (canLoop())
+    emitLoopOverGroups();
+  else
+    emitGroups();
+  finish();
+}
+
+void NestEmitter::Nest::emitGroups() {
   int64_t width = e.lanes(), extent = type.getDim(lanes);
   for (tile::ReduceOp reduce : across) {
     partial[reduce].assign(others, Value());
@@ -442,7 +507,6 @@ void NestEmitter::Nest::emit() {
       evaluator.rows[carried[n / laneCoords.size()].getResult()].vectors.push_back(value);
     evaluator.popScope();
   }
-  finish();
 }
 
 void NestEmitter::emit(const NestGroup &group) {

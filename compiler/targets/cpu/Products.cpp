@@ -122,7 +122,7 @@ void Evaluator::outerProduct(tile::MmaOp op) {
   int64_t extent = cast<TileType>(roles.lanes.getType()).getDim(roles.lanesSum);
   Value begin = e.integer(0), end = clip ? e.minIndex(clip, e.integer(extent)) : e.integer(extent);
   if (LaneRanges ranges = rangesOf(roles.lanes)) { // the block's vectors are of one group
-    auto [lo, hi] = ranges.bounds[block.lanes[0].number / ranges.vectors];
+    auto [lo, hi] = ranges.at(e, block.lanes[0].number, block.lanes[0].index);
     begin = lo;
     end = e.minIndex(end, hi);
   }

@@ -189,7 +189,12 @@ void NestEmitter::storeStraight(tile::StoreOp store, const GlobalPlace &target) 
     }
     evaluator.popScope();
   };
-  if (rank == 1) {
+  if (rank == 1 && columns > width && evaluator.keepInMemory(tile)) {
+    forPieces(columns, width, [&](Value first, int64_t present) {
+      Coord lane = evaluator.lanesFrom(first, -1, present == width);
+      storeGlobal(e, target, {lane}, shape, evaluator.at(tile, {lane}));
+    });
+  } else if (rank == 1) {
     line(Value(), -1);
   } else if (readsReplicated(evaluator, tile)) {
     for (int64_t row = 0; row < shape[0]; ++row)
