@@ -78,15 +78,19 @@ private:
     KernelWriter w(kernel);
     Value h = kernel.getGridIndex(1), b = kernel.getGridIndex(2);
     Value row0 = w.mul(kernel.getGridIndex(0), rowsPerTile);
-    Value Tq = w.extent(problem.Tq), rows = w.sub(Tq, row0);
-    Value off = offset(w), first = w.add(row0, off);
-    Value end = w.min(w.add(row0, w.constant(rowsPerTile)), Tq);
     TileScope scope(w, problem);
     scope.uniform("b", b, problem.B);
+    readLengths(w, scope);
+    Value Tq = lengths.q, rows = w.sub(Tq, row0);
+    Value off = offset(w), first = w.add(row0, off);
+    Value end = w.min(w.add(row0, w.constant(rowsPerTile)), Tq);
+    Value place = problem.startQ ? w.add(lengths.startQ, row0) : row0;
     scope.uniform("h", h, problem.H);
     nameHeads(w, scope, h);
     // Positions of bottom-right rows may be negative.
-    Extent positions = problem.bottomRight && problem.Tq != problem.Tk ? Extent() : problem.Tq;
+    bool shifted =
+        problem.lenQ || problem.lenK || (problem.bottomRight && problem.Tq != problem.Tk);
+    Extent positions = shifted ? Extent() : problem.Tq;
     scope.axis("i", {"i", rowsPerTile, first, positions});
     scope.axis("row", {"i", rowsPerTile, row0, problem.Tq});
     RowTile tile;
@@ -94,16 +98,17 @@ private:
     tile.first = first;
     tile.last = w.sub(w.add(end, off), w.constant(1));
     Value hq = headOf(w, h, problem.Hq);
-    loadQueries(w, scope, tile, {b, {}, hq, {}}, {row0, w.fixed(problem.q.first)}, rows);
+    loadQueries(w, scope, tile, {b, {}, hq, {}}, {place, w.fixed(problem.q.first)}, rows);
     openKeys(w, tile, b, headOf(w, h, problem.Hk), headOf(w, h, problem.v.heads));
     tile.supportArgs = {tile.first, tile.last, b, h};
     Accumulators start = initial(w, scope, rowsPerTile, /*withSink=*/true);
-    Value allKeys = w.extent(problem.Tk);
-    Accumulators sums = loop(w, scope, tile, w.constant(0), allKeys, start);
+    if (problem.entry)
+      addEntry(w, scope, tile, start, b, h);
+    Accumulators sums = loop(w, scope, tile, w.constant(0), lengths.k, start);
     Value o = finish(w, scope, sums, rowsPerTile);
-    storeRows(w, problem.o, o, {b, {}, h, {}}, {row0, w.fixed(0)}, rows);
+    storeRows(w, problem.o, o, {b, {}, h, {}}, {place, w.fixed(0)}, rows);
     if (!problem.lse.empty())
-      storeRows(w, problem.lse, logSum(w, sums, rowsPerTile), {b, {}, h}, {row0}, rows);
+      storeRows(w, problem.lse, logSum(w, sums, rowsPerTile), {b, {}, h}, {place}, rows);
   }
 
   void writeSplit(ProgramWriter &program) {
@@ -118,6 +123,8 @@ private:
     TileScope scope(w, problem);
     RowTile tile;
     tile.rows = problem.G;
+    scope.uniform("b", b, problem.B);
+    readLengths(w, scope);
     tile.first = tile.last = offset(w);
     namePackedRow(w, scope, b, h0, hk);
     loadQueries(w, scope, tile, {b, w.constant(0), {}, {}}, {h0, w.fixed(problem.q.first)}, {});
@@ -126,7 +133,7 @@ private:
     if (problem.G == 1)
       tile.supportArgs.push_back(h0);
     Value lo = w.mul(s, split);
-    Value hi = w.min(w.add(lo, w.constant(split)), w.extent(problem.Tk));
+    Value hi = w.min(w.add(lo, w.constant(split)), lengths.k);
     Accumulators start = initial(w, scope, problem.G, /*withSink=*/false);
     Accumulators sums = loop(w, scope, tile, lo, hi, start);
     for (auto [name, value] : llvm::zip(partialNames(), sums)) {
@@ -145,9 +152,11 @@ private:
     Value hk = kernel.getGridIndex(0), b = kernel.getGridIndex(1);
     Value h0 = w.mul(hk, problem.G);
     TileScope scope(w, problem);
+    scope.uniform("b", b, problem.B);
+    readLengths(w, scope);
     namePackedRow(w, scope, b, h0, hk);
     Accumulators start = initial(w, scope, problem.G, /*withSink=*/true);
-    Value Tk = w.extent(problem.Tk);
+    Value Tk = lengths.k;
     Value ranges = w.divide(w.add(Tk, w.constant(split - 1)), split);
     Accumulators sums = mergeLoop(w, b, h0, ranges, start);
     Value o = finish(w, scope, sums, problem.G);
@@ -160,9 +169,25 @@ private:
 
   /// p(0): position of query row 0.
   Value offset(KernelWriter &w) {
-    if (!problem.bottomRight || problem.Tq == problem.Tk)
+    bool square = problem.Tq == problem.Tk && !problem.lenQ && !problem.lenK;
+    if (!problem.bottomRight || square)
       return w.constant(0);
-    return w.sub(w.extent(problem.Tk), w.extent(problem.Tq));
+    return w.sub(lengths.k, lengths.q);
+  }
+
+  /// Lengths of sequence b and where its rows begin, at the kernel's start.
+  void readLengths(KernelWriter &w, TileScope &scope) {
+    scope.start = w.builder.saveInsertionPoint();
+    auto value = [&](Expr expr, const Extent &extent) {
+      return expr ? scope.uniformValue(expr) : w.extent(extent);
+    };
+    Extent zero{0, "", {}};
+    lengths = {value(problem.lenQ, problem.Tq), value(problem.lenK, problem.Tk),
+               value(problem.startQ, zero), value(problem.startK, zero)};
+    if (problem.paging.block) // never past the table, whatever the length says
+      lengths.k = w.min(lengths.k, w.extent(problem.Tk));
+    if (problem.paging.first)
+      lengths.startK = w.mul(scope.uniformValue(problem.paging.first), problem.paging.block);
   }
 
   /// Head floor(h * heads / H) of an operand for head h of the output.
@@ -237,7 +262,7 @@ private:
       std::swap(scope.innerDim, noDim);
     } else {
       const ProblemTensor &q = *problem.find(problem.q.tensor);
-      Value view = w.view(q.name, q.element, q.shape, indices);
+      Value view = w.view(q.name, q.element, q.shape, q.batched ? indices : indices.drop_front());
       tile.Q = w.load(w.tileType({tile.rows, problem.D}, q.element), view, offsets, valid);
     }
     tile.Q = inProducts(w, tile.Q, {"i", "d"});
@@ -248,6 +273,18 @@ private:
       return {};
     const ProblemTensor &tensor = *problem.find(operand.tensor);
     llvm::SmallVector<Value> indices;
+    if (problem.paging.block) {
+      const ProblemTensor &table = *problem.find(problem.paging.table);
+      llvm::SmallVector<Value> entry{Value()};
+      if (table.batched)
+        entry.insert(entry.begin(), b);
+      Value pages = w.view(table.name, table.element, table.shape, entry);
+      indices = {Value(), Value(), head, Value()};
+      if (problem.paging.headsFirst)
+        std::swap(indices[1], indices[2]);
+      return w.pagedView(tensor.name, tensor.element, tensor.shape, indices, pages,
+                         problem.paging.block);
+    }
     if (tensor.batched)
       indices.push_back(b);
     indices.append({Value(), head, Value()});
@@ -266,7 +303,9 @@ private:
     if (operand.value)
       return expressionTile(w, scope, operand, "j", keys);
     Type element = problem.find(operand.tensor)->element;
-    return w.load(w.tileType({keys, operand.width}, element), view, {j, w.fixed(operand.first)},
+    bool moved = problem.startK || problem.paging.first;
+    Value row = moved ? w.add(lengths.startK, j) : j;
+    return w.load(w.tileType({keys, operand.width}, element), view, {row, w.fixed(operand.first)},
                   valid);
   }
 
@@ -325,6 +364,41 @@ private:
     return start;
   }
 
+  /// The state on entry, read by every row: O = (Q entry) S_0, l = (Q entry) z_0.
+  void addEntry(KernelWriter &w, TileScope &scope, const RowTile &tile, Accumulators &start,
+                Value b, Value h) {
+    scope.start = w.builder.saveInsertionPoint();
+    scope.axis("d", {"d", problem.D, w.constant(0), Extent{problem.D, "", {}}});
+    std::swap(scope.lanesDim, featureDim);
+    Value factor = scope.tile(problem.entry, {"i", "d"}, {tile.rows, problem.D});
+    std::swap(scope.lanesDim, featureDim);
+    scope.forget("d");
+    Names dims{"i", "d"};
+    Value q = steps::combine(w, {tile.Q, factor}, dims, w.builder.getF32Type(),
+                             [&](OpBuilder &builder, Location at, ValueRange x) {
+                               return arith::MulFOp::create(builder, at,
+                                                            steps::asReal(builder, at, x[0]), x[1]);
+                             });
+    if (!problem.state0.empty()) {
+      const ProblemTensor &state = *problem.find(problem.state0);
+      Value view = w.view(state.name, state.element, state.shape, {b, h, {}, {}});
+      Value S = w.load(w.tileType({problem.D, problem.Dv}, state.element), view,
+                       {w.fixed(0), w.fixed(0)}, {});
+      start.back() = w.mma(q, dims, S, {"d", "e"}, start.back(), {"i", "e"});
+    }
+    if (!problem.z0.empty() && weights.sums) {
+      const ProblemTensor &z = *problem.find(problem.z0);
+      Value view = w.view(z.name, z.element, z.shape, {b, h, {}});
+      Value Z = w.load(w.tileType({problem.D}, z.element), view, {w.fixed(0)}, {});
+      auto terms = w.map({Type(w.f32({tile.rows, problem.D}))}, {q, Z}, {dims, Names{"d"}}, dims,
+                         [&](OpBuilder &builder, Location at, ValueRange x) {
+                           Value product = arith::MulFOp::create(builder, at, x[0], x[1]);
+                           tile::YieldOp::create(builder, at, product);
+                         });
+      start[0] = w.reduce(tile::Reduction::Sum, terms.getResult(0), 1, start[0]);
+    }
+  }
+
   Accumulators loop(KernelWriter &w, TileScope &scope, const RowTile &tile, Value lo, Value hi,
                     const Accumulators &start) {
     scope.start = w.builder.saveInsertionPoint();
@@ -362,7 +436,9 @@ private:
       w.builder.restoreInsertionPoint(scope.start);
       zero = w.fill(w.f32({tile.rows, keys}), 0);
     }
-    Value S = w.mma(tile.Q, {"i", "d"}, K, {"j", "d"}, zero, {"i", "j"});
+    Value S = zero; // not read where an expression stands for the product
+    if (!problem.product)
+      S = w.mma(tile.Q, {"i", "d"}, K, {"j", "d"}, zero, {"i", "j"});
     Value keep = maskTile(w, scope, tile, j, end);
     Accumulators next = weights.exponential
                             ? softmaxStep(w, scope, tile, S, keep, V, element, state)
@@ -588,13 +664,20 @@ private:
     bool matrix = mlir::cast<tile::TileType>(tile.getType()).getRank() == 2;
     if (!tensor.element.isF32())
       tile = steps::rounded(w, tile, matrix ? Names{"i", "e"} : Names{"i"}, tensor.element);
+    if (!tensor.batched)
+      indices = indices.drop_front();
     w.store(tile, w.view(name, tensor.element, tensor.shape, indices), offsets, valid);
   }
+
+  struct Lengths {
+    Value q, k, startQ, startK;
+  };
 
   const MixProblem &problem;
   Weights weights;
   int64_t keys, rowsPerTile, split;
   std::string suffix;
+  Lengths lengths;                                   ///< in the kernel at hand
   llvm::StringRef featureDim = "d", noDim = "none'"; ///< what scopes run along beside the keys
 };
 
@@ -620,7 +703,7 @@ std::string refuseProblem(const MixProblem &problem) {
   if (exponential && mix.getNorm() == pattern::NormKind::max_abs)
     return "norm max_abs with weight exp is not lowered yet";
   for (Expr expr : {problem.support, weightsOf(problem).expr, problem.sink, problem.normArg,
-                    problem.q.value, problem.k.value, problem.v.value})
+                    problem.q.value, problem.k.value, problem.v.value, problem.entry, problem.gate})
     if (expr)
       if (std::string reason = TileScope::refuse(expr, problem); !reason.empty())
         return reason;

@@ -61,6 +61,10 @@ static int64_t magnitude(Expr expr) {
       return largest(1);
     if (expr.getName() == "min" || expr.getName() == "max" || expr.getName() == "abs")
       return largest(0);
+    if (expr.getName() == "bitand" || expr.getName() == "bitxor") // no bit above the highest
+      return std::min(2 * largest(0), kNone);
+    if (expr.getName() == "bitlen")
+      return 1;
     return kNone;
   default:
     return kNone;
@@ -79,8 +83,6 @@ bool fitsInt32(Expr expr) {
     else if (e.is(ExprKind::Add) || e.is(ExprKind::Sub) || e.is(ExprKind::Mul))
       // Reals have no bound to keep, but their integer parts are nodes of their own.
       fits &= magnitude(e) <= 4 || magnitude(e) >= (1 << 18);
-    else if (e.is(ExprKind::Call) && (e.getName() == "bitand" || e.getName() == "bitxor"))
-      fits = false;
     return fits;
   });
   return fits;
@@ -332,7 +334,8 @@ Value TileScope::boundOf(Expr expr, bool largest) {
   if (isUniform(expr))
     return uniformValue(expr);
   OpBuilder::InsertionGuard guard(w.builder);
-  w.builder.restoreInsertionPoint(start);
+  if (!isInner(expr))
+    w.builder.restoreInsertionPoint(start);
   auto leaf = [&](Expr e) -> Value {
     if (isUniform(e))
       return uniformValue(e);

@@ -93,8 +93,8 @@ public:
         HEDDLE_CHECK(readMix(mix));
       else if (auto merge = dyn_cast<pattern::MergeOp>(op))
         HEDDLE_CHECK(readMerge(merge));
-      else if (isa<pattern::SelectOp>(op))
-        return unsupported("op select is not lowered yet");
+      else if (auto select = dyn_cast<pattern::SelectOp>(op))
+        HEDDLE_CHECK(readSelect(select));
     }
     return std::move(graph);
   }
@@ -230,8 +230,77 @@ private:
     llvm::StringMap<std::string> values;
     for (auto [value, name] : llvm::zip(reads, names))
       values[cast<StringAttr>(name).getValue()] = pattern::valueName(value).str();
-    return expr ? graph.specialise(pattern::renameTensors(pattern::expandLets(expr), values))
+    return expr ? graph.specialise(
+                      throughMasks(pattern::renameTensors(pattern::expandLets(expr), values)))
                 : expr;
+  }
+
+  /// Memberships in selected lists as reads of the masks that stand for them.
+  Expr throughMasks(Expr expr) {
+    if (expr.is(ExprKind::Member))
+      if (auto mask = masks.find(expr[1].getName()); mask != masks.end()) {
+        std::vector<Expr> at = expr[1].children();
+        at.push_back(throughMasks(expr[0]));
+        return makeBinary(ExprKind::Eq, read(mask->second, at), makeInteger(context, 1));
+      }
+    llvm::SmallVector<Attribute> children;
+    bool changed = false;
+    for (Expr child : expr.children()) {
+      Expr next = throughMasks(child);
+      changed |= next != child;
+      children.push_back(next);
+    }
+    return changed ? Expr::get(context, expr.getKind(), expr.getSymbol(), expr.getValue(), children)
+                   : expr;
+  }
+
+  // ---- selections ----
+
+  /// A list of the best candidates is a mask over all of them: the score of each in workspace, then
+  ///   mask[row, n] = visible and (how many candidates come before n) < k
+  /// where larger scores come first, then smaller numbers, and forced candidates before all.
+  Status readSelect(pattern::SelectOp op) {
+    if (op.getStrategy() != pattern::SelectStrategy::top)
+      return unsupported("select {} is not lowered yet",
+                         pattern::stringifySelectStrategy(op.getStrategy()).str());
+    auto ready = [&](Expr expr) { return readExpr(expr, op.getReads(), op.getReadNames()); };
+    std::vector<std::string> vars;
+    llvm::SmallVector<Expr> at;
+    std::vector<Extent> shape;
+    for (auto [name, extent] : llvm::zip(op.getVars(), op.getExtents())) {
+      vars.push_back(cast<StringAttr>(name).getValue().str());
+      at.push_back(makeVar(context, vars.back()));
+      shape.push_back(graph.extentOf(cast<Expr>(extent)));
+    }
+    auto number = [&](double value) { return pattern::makeFloat(context, value); };
+    Expr score = ready(op.getScoreAttr());
+    if (Expr forced = ready(op.getForcedAttr()))
+      score = call("select", {forced, number(3.0e38), score});
+    if (Expr visible = ready(op.getVisibleAttr()))
+      score = call("select", {visible, score, number(-3.3e38)});
+    bool batched = pattern::arrayType(op.getList()).getBatched();
+    std::string list = pattern::valueName(op.getList()).str();
+    std::string scores = freshName(list + "_score"), mask = freshName(list + "_mask");
+    HEDDLE_CHECK(addBuffer(scores, batched, shape, Float32Type::get(context)));
+    HEDDLE_CHECK(addBuffer(mask, batched, shape, IntegerType::get(context, 8)));
+    graph.stages.push_back(MapStage{scores, vars, score, "scores of candidates"});
+    Expr n = at.back(), m = makeVar(context, "m'");
+    llvm::SmallVector<Expr> other(at);
+    other.back() = m;
+    Expr mine = read(scores, at), theirs = read(scores, other);
+    Expr before = makeBinary(ExprKind::Or, makeBinary(ExprKind::Gt, theirs, mine),
+                             makeBinary(ExprKind::And, makeBinary(ExprKind::Eq, theirs, mine),
+                                        makeBinary(ExprKind::Lt, m, n)));
+    Expr rank = pattern::makeReduction(ExprKind::Sum, "m'", makeInteger(context, 0),
+                                       graph.lengthExpr(shape.back()),
+                                       call("select", {before, number(1), number(0)}));
+    Expr count = graph.specialise(op.getCountAttr());
+    Expr chosen = makeBinary(ExprKind::And, makeBinary(ExprKind::Gt, mine, number(-3.1e38)),
+                             makeBinary(ExprKind::Lt, rank, count));
+    Expr bit = call("select", {chosen, makeInteger(context, 1), makeInteger(context, 0)});
+    graph.stages.push_back(MapStage{mask, vars, graph.specialise(bit), "the best of them"});
+    masks[list] = mask;
+    return {};
   }
 
   /// The role of the only mix that reads the value, once and as an operand; empty if there is none.
@@ -348,27 +417,29 @@ private:
                          pattern::stringifyUpdateKind(mix.getUpdate()).str());
     if (mix.getWrites() || mix.getReadouts())
       return unsupported("subtokens are not lowered yet");
-    if (mix.getRead() != pattern::ReadKind::post)
-      return unsupported("read bonus is not lowered yet");
-    if (mix.getSegment() != pattern::SegmentKind::None)
-      return unsupported("segments and their gates are not lowered yet");
-    if (mix.getLayout() != pattern::LayoutKind::dense)
+    if (mix.getLayout() == pattern::LayoutKind::ring)
       return unsupported("layout {} is not lowered yet",
                          pattern::stringifyLayoutKind(mix.getLayout()).str());
     for (Attribute role : mix.getRoles()) {
       llvm::StringRef name = cast<StringAttr>(role).getValue();
-      if (name != "q" && name != "k" && name != "v" && name != "decay")
+      static constexpr llvm::StringRef kKnown[] = {"q",        "k",    "v",    "decay",  "bonus",
+                                                   "in_state", "in_z", "cu_q", "cu_k",   "table",
+                                                   "indptr",   "len",  "gate", "router", "pooled"};
+      if (!llvm::is_contained(kKnown, name))
         return unsupported("input {} of the mix is not lowered yet", name.str());
     }
     pattern::DecayKind decay = mix.getDecay();
-    if (decay == pattern::DecayKind::diag || decay == pattern::DecayKind::channel)
-      return unsupported("decay {}: a weight of pairs inside the sum over features is not lowered "
-                         "yet",
-                         pattern::stringifyDecayKind(decay).str());
+    if (decay == pattern::DecayKind::channel)
+      return unsupported("decay channel: a weight for each pair of features is not lowered yet");
+    bool diagonal = decay == pattern::DecayKind::diag;
+    if (diagonal && (mix.getDecaySymmetric() || mix.getWeight() == pattern::WeightKind::exp))
+      return unsupported("decay diag, symmetric or under weight exp, is not lowered yet");
+    if (mix.getRead() != pattern::ReadKind::post && !diagonal)
+      return unsupported("read bonus without decay diag is not lowered yet");
     for (Value output : mix.getOutputs()) {
       unsigned index = cast<OpResult>(output).getResultNumber();
       llvm::StringRef role = cast<StringAttr>(mix.getResultRoles()[index]).getValue();
-      if (role != "o" && role != "lse" && !output.use_empty())
+      if (role != "o" && role != "lse" && role != "state" && role != "z" && !output.use_empty())
         return unsupported("result {} ({}) is a state; the attention form has none",
                            pattern::valueName(output).str(), role.str());
     }
@@ -379,8 +450,15 @@ private:
   struct Shape {
     Extent length, heads, width;
   };
-  Result<Shape> shapeOf(Value value, const char *role) {
+  Result<Shape> shapeOf(pattern::MixOp mix, Value value, const char *role) {
     pattern::ArrayType type = pattern::arrayType(value);
+    if (role[0] != 'q' && mix.getLayout() == pattern::LayoutKind::paged) {
+      if (type.rank() != 4 || !isa<BlockArgument>(value))
+        return unsupported("operand {} of the mix is no argument [pages, slots, H, D]", role);
+      bool headsFirst = mix.getPageOrder() == pattern::PageOrder::hnd;
+      return Shape{Extent(), graph.extentOf(type.dim(headsFirst ? 1 : 2)),
+                   graph.extentOf(type.dim(3))};
+    }
     if (type.rank() != 3)
       return unsupported("operand {} of the mix is not [B, T, H, D]", role);
     return Shape{graph.extentOf(type.dim(0)), graph.extentOf(type.dim(1)),
@@ -424,7 +502,7 @@ private:
 
   Status readOperand(MixProblem &problem, Operand &operand, Value value, const char *role,
                      const char *token, const char *head, Expr codec, ArrayAttr features) {
-    HEDDLE_TRY(shape, shapeOf(value, role));
+    HEDDLE_TRY(shape, shapeOf(problem.mix, value, role));
     operand.heads = shape.heads;
     HEDDLE_CHECK(fixed("head size", shape.width, operand.width));
     Expr base = elementExpr(problem, value, role, token, head, codec);
@@ -492,6 +570,41 @@ private:
     return {};
   }
 
+  Status readLayout(MixProblem &problem) {
+    pattern::MixOp mix = problem.mix;
+    Expr b = makeVar(context, "b"), one = makeInteger(context, 1);
+    auto tensor = [&](const char *role) { return pattern::valueName(mix.input(role)); };
+    bool plain = mix.getFeaturesQ().empty() && mix.getFeaturesK().empty() &&
+                 mix.getDecay() == pattern::DecayKind::None && !mix.getCodecQ() &&
+                 !mix.getCodecK() && !mix.getCodecV();
+    if (mix.getLayout() != pattern::LayoutKind::dense && !plain)
+      return unsupported("feature maps, codecs and decays beside layout {} are not lowered yet",
+                         pattern::stringifyLayoutKind(mix.getLayout()).str());
+    if (mix.getLayout() == pattern::LayoutKind::varlen) {
+      // Sequence b owns rows cu[b] .. cu[b + 1] of the packed tensors.
+      const ProblemTensor &cu = *graph.find(tensor("cu_q"));
+      problem.B = graph.extentOf(minus(graph.lengthExpr(cu.dim(0)), one));
+      auto at = [&](const char *role, Expr n) { return read(tensor(role), {n}); };
+      problem.startQ = at("cu_q", b), problem.startK = at("cu_k", b);
+      problem.lenQ = minus(at("cu_q", sumOf(b, one)), problem.startQ);
+      problem.lenK = minus(at("cu_k", sumOf(b, one)), problem.startK);
+    } else if (mix.getLayout() == pattern::LayoutKind::paged) {
+      pattern::ArrayType type = pattern::arrayType(mix.getK());
+      problem.paging.headsFirst = mix.getPageOrder() == pattern::PageOrder::hnd;
+      Extent slots = graph.extentOf(type.dim(problem.paging.headsFirst ? 2 : 1));
+      HEDDLE_CHECK(fixed("page size", slots, problem.paging.block));
+      problem.paging.table = tensor("table").str();
+      const ProblemTensor &table = *graph.find(problem.paging.table);
+      problem.lenK = read(tensor("len"), {b});
+      if (mix.input("indptr"))
+        problem.paging.first = read(tensor("indptr"), {b});
+      // No sequence has more keys than its table has slots.
+      problem.Tk = graph.extentOf(
+          times(graph.lengthExpr(table.dim(0)), makeInteger(context, problem.paging.block)));
+    }
+    return {};
+  }
+
   Status readGroup(MixProblem &problem) {
     if (problem.Hq == problem.Hk) {
       problem.G = 1;
@@ -521,14 +634,15 @@ private:
       problem.lse = pattern::valueName(lse).str();
     if (problem.o.empty() && mix.output("o"))
       problem.o = pattern::valueName(mix.output("o")).str();
-    HEDDLE_TRY(q, shapeOf(mix.getQ(), "q"));
-    HEDDLE_TRY(k, shapeOf(mix.getK(), "k"));
+    HEDDLE_TRY(q, shapeOf(mix, mix.getQ(), "q"));
+    HEDDLE_TRY(k, shapeOf(mix, mix.getK(), "k"));
     problem.B = graph.extentOf(pattern::makeDim(context, "B"));
     problem.Tq = q.length, problem.Hq = q.heads;
     problem.Tk = k.length, problem.Hk = k.heads;
     problem.H = graph.extentOf(mix.outputHeads());
     problem.bottomRight = mix.getAlign() == pattern::Align::bottom_right;
-    if (!pattern::arrayType(mix.getQ()).getBatched())
+    HEDDLE_CHECK(readLayout(problem));
+    if (!pattern::arrayType(mix.getQ()).getBatched() && !problem.startQ)
       return unsupported("queries without a batch are not lowered yet");
     for (Value output : mix.getOutputs())
       if (!output.use_empty() || output == mix.output("o"))
@@ -547,9 +661,282 @@ private:
       return unsupported("queries have {} features and keys {}", problem.D, problem.k.width);
     HEDDLE_CHECK(chooseElement(problem));
     HEDDLE_CHECK(readExpressions(problem, score));
+    HEDDLE_CHECK(readStates(problem, featuresQ, featuresK));
     static_cast<PatternProblem &>(problem) = graph;
     graph.stages.push_back(std::move(problem));
     return {};
+  }
+
+  // ---- segments ----
+
+  /// The factor of a pair that segments and their gates give:
+  ///   running bank    sum over the segments n that hold key j's state of gate[row, n]
+  ///   frozen bank     the same with the decay of segment n up to its last token alone
+  Status readSegments(MixProblem &problem) {
+    pattern::MixOp mix = problem.mix;
+    pattern::SegmentKind kind = mix.getSegment();
+    if (kind == pattern::SegmentKind::None)
+      return {};
+    bool plain = mix.getWeight() == pattern::WeightKind::id && !problem.product &&
+                 problem.Tq == problem.Tk && !mix.getDecaySymmetric() && !problem.lenQ;
+    if (!plain)
+      return unsupported("segments beside weights other than id, a decay for each feature or two "
+                         "lengths are not lowered yet");
+    Expr i = makeVar(context, "i"), j = makeVar(context, "j"), h = makeVar(context, "h");
+    if (kind == pattern::SegmentKind::fenwick) {
+      if (mix.getGate() != pattern::GateKind::given)
+        return unsupported("fenwick segments without given gates are not lowered yet");
+      Expr level = call("bitlen", {call("bitxor", {i, j})});
+      problem.gate = read(pattern::valueName(mix.input("gate")), {i, h, level});
+      return {};
+    }
+    if (kind != pattern::SegmentKind::constant)
+      return unsupported("segments {} are not lowered yet",
+                         pattern::stringifySegmentKind(kind).str());
+    Expr length = graph.specialise(mix.getSegmentArgAttr());
+    auto segmentOf = [&](Expr x) { return makeBinary(ExprKind::FloorDiv, x, length); };
+    std::string gates;
+    if (mix.getGate() == pattern::GateKind::given)
+      gates = pattern::valueName(mix.input("gate")).str();
+    else if (mix.getGate() != pattern::GateKind::ones)
+      HEDDLE_CHECK(readRouter(problem, length, gates));
+    auto factor = [&](Expr n) -> Expr {
+      Expr gate = gates.empty() ? Expr() : read(gates, {i, h, n});
+      if (mix.getBank() != pattern::BankKind::frozen || mix.getDecay() == pattern::DecayKind::None)
+        return gate ? gate : pattern::makeFloat(context, 1);
+      Expr end = minus(times(sumOf(n, makeInteger(context, 1)), length), makeInteger(context, 1));
+      Expr to = call("min", {i, end}), d = makeInteger(context, 0);
+      Expr weight = call("exp", {decayBetween(problem, to, j, h, d)});
+      return gate ? times(gate, weight) : weight;
+    };
+    if (mix.getBank() == pattern::BankKind::frozen)
+      problem.decay = {};
+    if (mix.getReset()) {
+      problem.gate = graph.specialise(factor(segmentOf(j)));
+      return {};
+    }
+    Expr n = makeVar(context, "n'");
+    problem.gate = graph.specialise(
+        pattern::makeReduction(ExprKind::Sum, "n'", segmentOf(j),
+                               sumOf(segmentOf(i), makeInteger(context, 1)), factor(n)));
+    return {};
+  }
+
+  /// Gates [T, H, segments] of a softmax or top-k router: maps over pooled keys.
+  Status readRouter(MixProblem &problem, Expr length, std::string &gates) {
+    pattern::MixOp mix = problem.mix;
+    auto var = [&](const char *name) { return makeVar(context, name); };
+    auto whole = [&](int64_t value) { return makeInteger(context, value); };
+    Expr t = var("t"), h = var("h"), n = var("n"), d = var("d"), x = var("x'"), m = var("m'");
+    Value u = mix.input("router") ? mix.input("router") : mix.getQ();
+    Value pooled = mix.input("pooled") ? mix.input("pooled") : mix.getK();
+    if (!graph.find(pattern::valueName(u)) || !graph.find(pattern::valueName(pooled)))
+      return unsupported("a router over operands that are made where they are read is not lowered "
+                         "yet");
+    auto head = [&](Value value) {
+      return headOf(problem, h, graph.extentOf(pattern::arrayType(value).dim(1)));
+    };
+    Extent T = problem.Tq, width = graph.extentOf(pattern::arrayType(u).dim(2));
+    Extent segments = graph.extentOf(call("cdiv", {graph.lengthExpr(T), length}));
+    Expr count = graph.lengthExpr(segments), own = makeBinary(ExprKind::FloorDiv, t, length);
+    auto sum = [&](const char *name, Expr lo, Expr hi, Expr body) {
+      return pattern::makeReduction(ExprKind::Sum, name, lo, hi, body);
+    };
+    bool mean = mix.getPool() != pattern::PoolKind::sum_k;
+    auto stage = [&](const char *what, std::vector<Extent> shape, std::vector<std::string> vars,
+                     Expr expr, std::string &name) -> Status {
+      name = freshName(fmt::format("{}_of_{}", what, problem.o));
+      HEDDLE_CHECK(addBuffer(name, true, std::move(shape), Float32Type::get(context)));
+      graph.stages.push_back(MapStage{name, std::move(vars), graph.specialise(expr), "the router"});
+      return {};
+    };
+    Expr kept =
+        sum("x'", whole(0), length,
+            read(pattern::valueName(pooled), {sumOf(times(n, length), x), head(pooled), d}));
+    Expr begin = times(own, length);
+    Expr online = sum("x'", begin, sumOf(t, whole(1)),
+                      read(pattern::valueName(pooled), {x, head(pooled), d}));
+    if (mean) {
+      kept = makeBinary(ExprKind::Div, kept, length);
+      online = makeBinary(ExprKind::Div, online, sumOf(minus(t, begin), whole(1)));
+    }
+    std::string pools, running, logits;
+    HEDDLE_CHECK(stage("pool", {segments, problem.H, width}, {"n", "h", "d"}, kept, pools));
+    HEDDLE_CHECK(stage("running", {T, problem.H, width}, {"t", "h", "d"}, online, running));
+    Expr e = var("e'");
+    Expr summary = call("select", {makeBinary(ExprKind::Eq, n, own), read(running, {t, h, e}),
+                                   read(pools, {n, h, e})});
+    Expr dot = sum("e'", whole(0), graph.lengthExpr(width),
+                   times(read(pattern::valueName(u), {t, head(u), e}), summary));
+    Expr none = pattern::makeFloat(context, -3.0e38);
+    Expr logit = call("select", {makeBinary(ExprKind::Le, n, own), dot, none});
+    HEDDLE_CHECK(stage("logit", {T, problem.H, segments}, {"t", "h", "n"}, logit, logits));
+    bool top = mix.getGate() == pattern::GateKind::top;
+    if (top && mix.getRenorm() == pattern::RenormKind::all)
+      return unsupported("a top-k router that is normalised over all segments is not lowered yet");
+    if (top) {
+      // Kept: the own segment, and the best k of those before.
+      Expr mine = read(logits, {t, h, n}), theirs = read(logits, {t, h, m});
+      Expr before = makeBinary(ExprKind::Or, makeBinary(ExprKind::Gt, theirs, mine),
+                               makeBinary(ExprKind::And, makeBinary(ExprKind::Eq, theirs, mine),
+                                          makeBinary(ExprKind::Lt, m, n)));
+      Expr one = pattern::makeFloat(context, 1), zero = pattern::makeFloat(context, 0);
+      Expr rank = sum("m'", whole(0), own, call("select", {before, one, zero}));
+      Expr chosen =
+          makeBinary(ExprKind::Or, makeBinary(ExprKind::Eq, n, own),
+                     makeBinary(ExprKind::Lt, rank, graph.specialise(mix.getGateTopAttr())));
+      HEDDLE_CHECK(stage("chosen", {T, problem.H, segments}, {"t", "h", "n"},
+                         call("select", {chosen, mine, none}), logits));
+    }
+    Expr largest =
+        pattern::makeReduction(ExprKind::Max, "m'", whole(0), count, read(logits, {t, h, m}));
+    Expr total = sum("m'", whole(0), count, call("exp", {minus(read(logits, {t, h, m}), largest)}));
+    Expr gate =
+        makeBinary(ExprKind::Div, call("exp", {minus(read(logits, {t, h, n}), largest)}), total);
+    return stage("gate", {T, problem.H, segments}, {"t", "h", "n"}, gate, gates);
+  }
+
+  // ---- states ----
+
+  /// Head floor(h heads / H) of an operand.
+  Expr headOf(const MixProblem &problem, Expr h, const Extent &heads) {
+    if (heads == problem.H)
+      return h;
+    if (heads.fixed == 1)
+      return makeInteger(context, 0);
+    return graph.specialise(makeBinary(ExprKind::FloorDiv, times(h, graph.lengthExpr(heads)),
+                                       graph.lengthExpr(problem.H)));
+  }
+
+  /// An element of a key or value operand at (j, h, d).
+  Expr elementAt(const Operand &operand, Expr j, Expr head, Expr d) {
+    if (operand.value)
+      return rename(operand.value, {{"j", j}, {"hk", head}, {"hv", head}, {"d", d}});
+    return read(operand.tensor, {j, head, sumOf(d, makeInteger(context, operand.first))});
+  }
+
+  /// The factor of a score that is linear in s; null for others.
+  Expr slopeOf(Expr score) {
+    Expr one = pattern::makeFloat(context, 1);
+    if (score.is(ExprKind::Var) && score.getName() == "s")
+      return one;
+    bool product = score.is(ExprKind::Mul), quotient = score.is(ExprKind::Div);
+    if (!product && !quotient)
+      return {};
+    for (int side : {0, 1}) {
+      if (quotient && side == 1)
+        break;
+      Expr other = score[1 - side];
+      for (const char *name : {"s", "i", "j", "row"})
+        if (llvm::is_contained(pattern::freeVars(other), name))
+          return {};
+      if (Expr slope = slopeOf(score[side]))
+        return graph.specialise(makeBinary(score.getKind(), slope, other));
+    }
+    return {};
+  }
+
+  /// States on entry, and final states as maps that sum over the sequence:
+  ///   state[h, d, e] = e^{b_last} s0[h, d, e] + sum[t < T] { e^{b_last - b_t} k[t, d] v[t, e] }
+  Status readStates(MixProblem &problem, ArrayAttr featuresQ, ArrayAttr featuresK) {
+    pattern::MixOp mix = problem.mix;
+    Value state0 = mix.getStateInit(), z0 = mix.getZInit();
+    Value state = mix.output("state"), z = mix.output("z");
+    bool gives = (state && !state.use_empty()) || (z && !z.use_empty());
+    if (!state0 && !z0 && !gives)
+      return {};
+    if (mix.getLayout() != pattern::LayoutKind::dense)
+      return unsupported("a state beside layout {} is not lowered yet",
+                         pattern::stringifyLayoutKind(mix.getLayout()).str());
+    bool folded = featuresQ != mix.getFeaturesQ() || problem.gate;
+    if (folded || mix.getWeight() != pattern::WeightKind::id || mix.getDecaySymmetric() ||
+        problem.Tq != problem.Tk)
+      return unsupported("a state beside weights of pairs other than id, symmetric decays, power "
+                         "features or two lengths is not lowered yet");
+    Expr causal = makeBinary(ExprKind::Le, makeVar(context, "j"), makeVar(context, "i"));
+    if (problem.support != pattern::simplify(causal))
+      return unsupported("a state beside support {} is not lowered yet", problem.support.str());
+    Expr i = makeVar(context, "i"), h = makeVar(context, "h"), d = makeVar(context, "d");
+    Expr e = makeVar(context, "e"), t = makeVar(context, "t'");
+    Expr last = minus(graph.lengthExpr(problem.Tk), makeInteger(context, 1));
+    if (state0 || z0) {
+      Expr slope = slopeOf(problem.score);
+      if (!slope)
+        return unsupported("a state on entry beside a score that is not linear is not lowered yet");
+      bool before = mix.getRead() == pattern::ReadKind::bonus;
+      Expr since = decaySince(problem, before ? minus(i, makeInteger(context, 1)) : i, h, d);
+      problem.entry = since ? times(slope, call("exp", {since})) : slope;
+      problem.entry = graph.specialise(problem.entry);
+      problem.state0 = state0 ? pattern::valueName(state0).str() : "";
+      problem.z0 = z0 ? pattern::valueName(z0).str() : "";
+    }
+    auto addState = [&](Value output, Value start, bool matrix) -> Status {
+      if (!output || output.use_empty())
+        return {};
+      HEDDLE_CHECK(ensureTensor(output, Float32Type::get(context)));
+      Expr whole = decaySince(problem, last, h, d);
+      Expr term = elementAt(problem.k, t, headOf(problem, h, problem.Hk), d);
+      if (matrix)
+        term = times(term, elementAt(problem.v, t, headOf(problem, h, problem.v.heads), e));
+      if (whole)
+        term = times(term, call("exp", {decayBetween(problem, last, t, h, d)}));
+      Expr sum = pattern::makeReduction(ExprKind::Sum, "t'", makeInteger(context, 0),
+                                        graph.lengthExpr(problem.Tk), term);
+      if (start) {
+        llvm::SmallVector<Expr> at{h, d};
+        if (matrix)
+          at.push_back(e);
+        Expr kept = read(pattern::valueName(start), at);
+        if (whole)
+          kept = times(kept, call("exp", {whole}));
+        sum = sumOf(kept, sum);
+      }
+      std::vector<std::string> vars{"h", "d"};
+      if (matrix)
+        vars.push_back("e");
+      graph.stages.push_back(MapStage{pattern::valueName(output).str(), vars, graph.specialise(sum),
+                                      "the state after the last token"});
+      return {};
+    };
+    HEDDLE_CHECK(addState(state, state0, true));
+    return addState(z, z0, false);
+  }
+
+  /// The log-decay from before the first token to `at`, itself included; null: none.
+  Expr decaySince(const MixProblem &problem, Expr at, Expr h, Expr d) {
+    pattern::MixOp mix = problem.mix;
+    if (mix.getDecay() == pattern::DecayKind::None)
+      return {};
+    if (Expr constant = mix.getDecayExprAttr())
+      return times(readExpr(constant, mix.getReads(), mix.getReadNames()),
+                   sumOf(at, makeInteger(context, 1)));
+    return prefixAt(at, h, d);
+  }
+
+  /// The log-decay from token `from`, not included, to `to`. Sums are subtracted part by part:
+  /// their own rounding would be larger than the difference.
+  Expr decayBetween(const MixProblem &problem, Expr to, Expr from, Expr h, Expr d) {
+    pattern::MixOp mix = problem.mix;
+    if (Expr constant = mix.getDecayExprAttr())
+      return times(readExpr(constant, mix.getReads(), mix.getReadNames()), minus(to, from));
+    auto part = [&](const std::string &name) {
+      auto at = [&](Expr token) {
+        llvm::SmallVector<Expr> indices{token, rename(prefixHead, {{"h", h}})};
+        if (graph.find(name)->rank() == 3)
+          indices.push_back(d);
+        return read(name, indices);
+      };
+      return minus(at(to), at(from));
+    };
+    return sumOf(part(prefix.high), part(prefix.low));
+  }
+
+  /// b at a token, of the prefix sums made last.
+  Expr prefixAt(Expr at, Expr h, Expr d) {
+    llvm::SmallVector<Expr> indices{at, rename(prefixHead, {{"h", h}})};
+    if (graph.find(prefix.high)->rank() == 3)
+      indices.push_back(d);
+    return sumOf(read(prefix.high, indices), read(prefix.low, indices));
   }
 
   Status readValues(MixProblem &problem) {
@@ -582,7 +969,8 @@ private:
   Status readExpressions(MixProblem &problem, Expr score) {
     pattern::MixOp mix = problem.mix;
     Expr h = makeVar(context, "h");
-    Expr lengthQ = graph.lengthExpr(problem.Tq), lengthK = graph.lengthExpr(problem.Tk);
+    Expr lengthQ = problem.lenQ ? problem.lenQ : graph.lengthExpr(problem.Tq);
+    Expr lengthK = problem.lenK ? problem.lenK : graph.lengthExpr(problem.Tk);
     // Head h of the output reads head floor(h Hk / H) of k.
     Expr hk = h;
     if (problem.G > 1)
@@ -600,6 +988,7 @@ private:
     problem.sink = ready(mix.getSinkAttr());
     problem.normArg = ready(mix.getNormArgAttr());
     HEDDLE_CHECK(readDecay(problem, hk, ready(mix.getDecayExprAttr())));
+    HEDDLE_CHECK(readSegments(problem));
     // Bounds know i only: row = i - off.
     Expr off = problem.bottomRight ? minus(lengthK, lengthQ) : makeInteger(context, 0);
     problem.support = pattern::simplify(
@@ -620,24 +1009,64 @@ private:
         return unsupported("decays of {} have other heads than the output and the keys", g.name);
       PrefixStage stage{g.name, freshName(g.name + "_sum"), freshName(g.name + "_rest")};
       std::vector<Extent> shape{g.dim(0), g.dim(1)};
-      bool batched = g.batched;
+      bool batched = g.batched, diagonal = g.rank() == 3;
+      if (diagonal)
+        shape.push_back(g.dim(2));
+      std::string logs = g.name;
+      prefix = stage, prefixHead = head;
       HEDDLE_CHECK(addBuffer(stage.high, batched, shape, Float32Type::get(context)));
       HEDDLE_CHECK(addBuffer(stage.low, batched, shape, Float32Type::get(context)));
       auto difference = [&](const std::string &name) {
         return minus(read(name, {i, head}), read(name, {j, head}));
       };
-      problem.decay = sumOf(difference(stage.high), difference(stage.low));
       graph.stages.push_back(stage);
+      if (diagonal)
+        readProduct(problem, logs);
+      else
+        problem.decay = sumOf(difference(stage.high), difference(stage.low));
     }
     if (problem.decay && mix.getDecaySymmetric())
       problem.decay = pattern::makeUnary(ExprKind::Neg, call("abs", {problem.decay}));
     return {};
   }
 
+  /// A decay for each feature: s is sum[d] { q_d k_d e^{b_id - b_jd} }; with a bonus read the key
+  /// of the row itself weighs u_d, and earlier ones decay up to the token before.
+  void readProduct(MixProblem &problem, const std::string &g) {
+    Expr i = makeVar(context, "i"), j = makeVar(context, "j"), h = makeVar(context, "h");
+    Expr f = makeVar(context, "f'"), row = makeVar(context, "row");
+    auto queryAt = [&](Expr feature) {
+      Expr hq = makeVar(context, "hq");
+      return problem.q.value ? rename(problem.q.value, {{"d", feature}})
+                             : read(problem.q.tensor, {row, hq, feature});
+    };
+    Expr keyAt = problem.k.value ? rename(problem.k.value, {{"d", f}})
+                                 : read(problem.k.tensor, {j, makeVar(context, "hk"), f});
+    auto low = [&](Expr at) { return prefixPart(prefix.low, at, h, f); };
+    auto high = [&](Expr at) { return prefixPart(prefix.high, at, h, f); };
+    pattern::MixOp mix = problem.mix;
+    bool bonus = mix.getRead() == pattern::ReadKind::bonus;
+    Expr to = bonus ? minus(i, makeInteger(context, 1)) : i;
+    Expr factor = call("exp", {sumOf(minus(high(to), high(j)), minus(low(to), low(j)))});
+    if (bonus)
+      factor = call("select", {makeBinary(ExprKind::Eq, i, j),
+                               read(pattern::valueName(mix.input("bonus")), {h, f}), factor});
+    problem.product = pattern::makeReduction(ExprKind::Sum, "f'", makeInteger(context, 0),
+                                             makeInteger(context, problem.k.width),
+                                             times(times(queryAt(f), keyAt), factor));
+  }
+
+  Expr prefixPart(const std::string &tensor, Expr at, Expr h, Expr d) {
+    return read(tensor, {at, rename(prefixHead, {{"h", h}}), d});
+  }
+
   const FormRequest &request;
   pattern::DefOp def;
   MLIRContext *context;
   Graph graph;
+  PrefixStage prefix; ///< of the decays read last, and the head of a row in them
+  Expr prefixHead;
+  llvm::StringMap<std::string> masks; ///< of selected lists
   DenseMap<void *, MapStage> inlined; ///< maps computed where their only reader loads them
 };
 

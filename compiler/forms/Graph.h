@@ -3,7 +3,8 @@
 //
 //   features, codecs    expressions of an operand, or a map before the mix
 //   merge               maps over the parts
-//   decay scalar        a prefix sum before the mix, a difference of two of its rows inside
+//   decay scalar, diag  a prefix sum before the mix, a difference of two of its rows inside
+//   state, z            maps that sum over the sequence; states on entry are read by the mix
 #pragma once
 
 #include "compiler/forms/MixProblem.h"
@@ -20,8 +21,9 @@ struct MapStage {
   std::string why; ///< why it is a launch of its own, for `explain`
 };
 
-/// Inclusive prefix sums of `from` [B, T, H] along T, each as two numbers whose sum is exact to
-/// about 48 bits: differences of neighbours lose nothing, however long the sequence.
+/// Inclusive prefix sums of `from` [B, T, H] (or [B, T, H, K]) along T, each as two numbers whose
+/// sum is exact to about 48 bits: differences of neighbours lose nothing, however long the
+/// sequence.
 struct PrefixStage {
   std::string from, high, low;
 };

@@ -97,6 +97,18 @@ Value KernelWriter::view(llvm::StringRef name, Type element, llvm::ArrayRef<Exte
   return tile::ViewOp::create(builder, location, type, name, indices);
 }
 
+Value KernelWriter::pagedView(llvm::StringRef name, Type element, llvm::ArrayRef<Extent> shape,
+                              llvm::ArrayRef<Value> indices, Value table, int64_t block) {
+  llvm::SmallVector<int64_t> kept{ShapedType::kDynamic}; // rows: pages and slots
+  llvm::SmallVector<int64_t> all;
+  for (auto [extent, index] : llvm::zip(shape, indices))
+    if (!index)
+      all.push_back(extent.fixed.value_or(ShapedType::kDynamic));
+  kept.append(all.begin() + 2, all.end());
+  auto type = tile::ViewType::get(kept, storedElement(element), tile::Access::Paged, block);
+  return tile::ViewOp::create(builder, location, type, name, indices, table);
+}
+
 Value KernelWriter::load(tile::TileType type, Value view, llvm::ArrayRef<OpFoldResult> offsets,
                          ValueRange valid) {
   std::optional<double> fill;

@@ -125,25 +125,32 @@ void writeMap(ProgramWriter &program, const PatternProblem &problem, const MapSt
 }
 
 void writePrefix(ProgramWriter &program, const PatternProblem &problem, const PrefixStage &stage) {
-  constexpr int64_t kHeads = 16;
+  constexpr int64_t kLanes = 16;
   const ProblemTensor &g = *problem.find(stage.from);
   const ProblemTensor &high = *problem.find(stage.high), &low = *problem.find(stage.low);
   Extent one{1, "", {}};
-  tile::KernelOp kernel = program.kernel(
-      "sum_" + stage.from,
-      {program.ratio(g.dim(1), kHeads), program.formula(g.batched ? g.shape[0] : one)},
-      {false, false});
+  bool features = g.rank() == 3; // [T, H, K]: lanes along K
+  const Extent &last = g.dim(g.rank() - 1);
+  tile::KernelOp kernel =
+      program.kernel("sum_" + stage.from,
+                     {program.ratio(last, kLanes), program.formula(features ? g.dim(1) : one),
+                      program.formula(g.batched ? g.shape[0] : one)},
+                     {false, false, false});
   KernelWriter w(kernel);
-  Value head = w.mul(kernel.getGridIndex(0), kHeads);
-  llvm::SmallVector<Value> indices(g.shape.size());
+  Value first = w.mul(kernel.getGridIndex(0), kLanes);
+  llvm::SmallVector<Value> indices;
   if (g.batched)
-    indices[0] = kernel.getGridIndex(1);
+    indices.push_back(kernel.getGridIndex(2));
+  indices.push_back({});
+  if (features)
+    indices.push_back(kernel.getGridIndex(1));
+  indices.push_back({});
   Value from = w.view(g.name, g.element, g.shape, indices);
   Value toHigh = w.view(high.name, high.element, high.shape, indices);
   Value toLow = w.view(low.name, low.element, low.shape, indices);
   Names dims{"i", "j"};
   Type f32 = w.builder.getF32Type();
-  Value zero = w.fill(w.f32({1, kHeads}), 0);
+  Value zero = w.fill(w.f32({1, kLanes}), 0);
   auto loop =
       tile::ForOp::create(w.builder, w.location, ValueRange{w.constant(0), w.extent(g.dim(0))}, 1,
                           ValueRange{zero, zero});
@@ -153,12 +160,12 @@ void writePrefix(ProgramWriter &program, const PatternProblem &problem, const Pr
     body.getTerminator()->erase();
   w.builder.setInsertionPointToEnd(&body);
   Value t = loop.getIndex(), h = loop.getIterArgs()[0], l = loop.getIterArgs()[1];
-  llvm::SmallVector<Value> valid{w.constant(1), w.sub(w.extent(g.dim(1)), head)};
-  llvm::SmallVector<OpFoldResult> at{OpFoldResult(t), OpFoldResult(head)};
-  Value x = w.load(w.tileType({1, kHeads}, g.element), from, at, valid);
+  llvm::SmallVector<Value> valid{w.constant(1), w.sub(w.extent(last), first)};
+  llvm::SmallVector<OpFoldResult> at{OpFoldResult(t), OpFoldResult(first)};
+  Value x = w.load(w.tileType({1, kLanes}, g.element), from, at, valid);
   // h + l + x as two numbers: s = h + x with its exact error, then the error and l once more.
   auto sums = w.map(
-      {Type(w.f32({1, kHeads})), Type(w.f32({1, kHeads}))}, {h, l, x}, {dims, dims, dims}, dims,
+      {Type(w.f32({1, kLanes})), Type(w.f32({1, kLanes}))}, {h, l, x}, {dims, dims, dims}, dims,
       [&](OpBuilder &b, Location loc, ValueRange v) {
         auto add = [&](Value p, Value q) -> Value { return arith::AddFOp::create(b, loc, p, q); };
         auto sub = [&](Value p, Value q) -> Value { return arith::SubFOp::create(b, loc, p, q); };

@@ -18,6 +18,15 @@ struct Operand {
   int64_t first = 0; ///< feature of the tensor where the operand begins
 };
 
+/// Keys that lie in pages: key j of sequence b is slot j mod `block` of page table[b, j / block].
+struct Paging {
+  std::string table;       ///< [B, pages of a sequence], or one list of pages for all (rows of it
+                           ///< begin at `first`)
+  Expr first;              ///< entry of the list where a sequence's pages begin; null: 0
+  int64_t block = 0;       ///< 0: not paged
+  bool headsFirst = false; ///< a page is [heads, slots, width] instead of [slots, heads, width]
+};
+
 struct MixProblem : PatternProblem {
   pattern::MixOp mix;
   Operand q, k, v;
@@ -26,8 +35,18 @@ struct MixProblem : PatternProblem {
   Extent B, Tq, Tk, H, Hq, Hk; ///< H: heads of the output
   int64_t D = 0, Dv = 0, G = 1;
   bool bottomRight = true;
+  /// Lengths of sequence b, and where its rows begin, as expressions of `b`; null: Tq, Tk and 0.
+  Expr lenQ, lenK, startQ, startK;
+  Paging paging;
   Expr support, score, sink, normArg; ///< sink and normArg may be null
   Expr decay;                         ///< log-decay of the pair (i, j); null: none
+  Expr gate;                          ///< a further factor of the weight; null: 1
+  /// What stands for `s` in the score instead of the product of q and k: a decay for each feature
+  /// stands inside the sum over features. Null: the product.
+  Expr product;
+  /// Weight of the state on entry for row i: the score of 1 times the decay since the start.
+  Expr entry;
+  std::string state0, z0; ///< tensors of the state on entry; may be empty
 };
 
 } // namespace heddle::compiler

@@ -16,6 +16,11 @@ Weights weightsOf(const MixProblem &problem) {
   weights.exponential = mix.getWeight() == pattern::WeightKind::exp;
   weights.sums = weights.exponential || mix.getNorm() != pattern::NormKind::None;
   Expr score = problem.score;
+  if (problem.product) {
+    llvm::StringMap<Expr> names;
+    names["s"] = problem.product;
+    score = pattern::substitute(score, names);
+  }
   if (weights.exponential) {
     weights.expr = problem.decay ? pattern::makeBinary(ExprKind::Add, score, problem.decay) : score;
     return weights;
@@ -31,6 +36,8 @@ Weights weightsOf(const MixProblem &problem) {
   }
   weights.expr =
       problem.decay ? pattern::makeBinary(ExprKind::Mul, score, call("exp", problem.decay)) : score;
+  if (problem.gate)
+    weights.expr = pattern::makeBinary(ExprKind::Mul, weights.expr, problem.gate);
   return weights;
 }
 

@@ -235,6 +235,11 @@ void LayoutAssigner::spreadLanes() {
       }
     }
   });
+  // What a map makes for a product lies as the product reads it.
+  for (Product &product : products)
+    if (product.kind == Product::Outer && product.lanesOperand().getDefiningOp<tile::MapOp>())
+      join(product.lanesOperand(), product.lanesFromA ? product.freeA : product.freeB,
+           product.op.getResult(), product.lanes);
   // Without products vectors run along the memory that matrices go to.
   if (products.empty())
     kernel.walk([&](tile::StoreOp store) {

@@ -104,7 +104,8 @@ bool worksOnVectors(Operation *op) {
   if (isa<arith::ArithDialect>(op->getDialect()))
     return true;
   return isa<math::AbsFOp, math::AbsIOp, math::FloorOp, math::CeilOp, math::RoundEvenOp,
-             math::TruncOp, math::SqrtOp, math::RsqrtOp, math::CopySignOp, math::FmaOp>(op);
+             math::CountLeadingZerosOp, math::TruncOp, math::SqrtOp, math::RsqrtOp,
+             math::CopySignOp, math::FmaOp>(op);
 }
 
 Value lowerOp(VectorBuilder &e, Operation *op, ValueRange operands) {
