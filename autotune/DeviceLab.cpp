@@ -51,10 +51,22 @@ struct Loaded {
     std::free(workspace);
   }
 
+  heddle_call call() const {
+    heddle_call call = {};
+    call.size = sizeof call;
+    call.tensors = tensors.data();
+    call.tensor_count = tensors.size();
+    call.parameters = parameters.data();
+    call.parameter_count = parameters.size();
+    call.workspace = workspace;
+    call.workspace_bytes = workspaceBytes;
+    return call;
+  }
+
   Status makeWorkspace() {
     heddle_error *error = nullptr;
-    if (heddle_kernel_workspace(kernel, tensors.data(), tensors.size(), parameters.data(),
-                                parameters.size(), &workspaceBytes, &error))
+    const heddle_call sized = call();
+    if (heddle_kernel_workspace(kernel, &sized, &workspaceBytes, &error))
       return takeError(error, "the workspace cannot be sized");
     size_t rounded = (static_cast<size_t>(workspaceBytes) + 127) / 64 * 64;
     workspace = std::aligned_alloc(64, rounded);
@@ -66,8 +78,8 @@ struct Loaded {
 
   Status launch() const {
     heddle_error *error = nullptr;
-    if (heddle_kernel_launch(kernel, tensors.data(), tensors.size(), parameters.data(),
-                             parameters.size(), workspace, workspaceBytes, &error))
+    const heddle_call work = call();
+    if (heddle_kernel_launch(kernel, &work, &error))
       return takeError(error, "the launch failed");
     return {};
   }

@@ -105,6 +105,9 @@ Result<Binding> Binding::make(const Artifact &artifact) {
       rule.dims[d] = dimIndex(tensor.shape[d]);
     binding.rules.push_back(rule);
   }
+  while (binding.firstResult < artifact.tensors.size() &&
+         !artifact.tensors[binding.firstResult].isResult)
+    ++binding.firstResult;
   const size_t fromTensors = binding.dims.size();
   for (size_t s = 0; s < artifact.scalars.size(); ++s) {
     if (artifact.scalars[s].kind != ScalarInfo::Extent)
@@ -206,18 +209,18 @@ Status Binding::unify(int index, const TensorView &view, Known &known) const {
 }
 
 Status Binding::checkOverlap(std::span<const TensorView> tensors) const {
-  for (size_t r = 0; r < tensors.size(); ++r) {
-    if (!artifact->tensors[r].isResult)
-      continue;
+  // Results come last: each is compared with all before it.
+  for (size_t r = firstResult; r < tensors.size(); ++r) {
     const Range result = rangeOf(tensors[r]);
-    for (size_t t = 0; t < tensors.size(); ++t) {
-      const bool seen = artifact->tensors[t].isResult && t <= r;
-      const Range other = seen ? Range{} : rangeOf(tensors[t]);
-      if (result.begin < other.end && other.begin < result.end)
-        return wrong(
-            fmt::format("found the result {} in memory that {} lies in, expected memory of "
-                        "its own; write to another buffer",
-                        artifact->tensors[r].name, artifact->tensors[t].name));
+    for (size_t t = 0; t < r; ++t) {
+      const Range other = rangeOf(tensors[t]);
+      if (result.begin >= other.end || other.begin >= result.end)
+        continue;
+      const bool both = artifact->tensors[t].isResult;
+      return wrong(fmt::format("found the result {} in memory that {} lies in, expected memory of "
+                               "its own; write to another buffer",
+                               artifact->tensors[both ? t : r].name,
+                               artifact->tensors[both ? r : t].name));
     }
   }
   return {};
@@ -225,8 +228,8 @@ Status Binding::checkOverlap(std::span<const TensorView> tensors) const {
 
 // --- the call ------------------------------------------------------------------------------------
 
-Result<ScalarValues> Binding::bind(std::span<const TensorView> tensors,
-                                   std::span<const ParameterValue> parameters) const {
+Status Binding::bind(std::span<const TensorView> tensors,
+                     std::span<const ParameterValue> parameters, ScalarValues &values) const {
   if (tensors.size() != rules.size()) {
     std::vector<std::string> names;
     for (const TensorInfo &tensor : artifact->tensors)
@@ -241,11 +244,12 @@ Result<ScalarValues> Binding::bind(std::span<const TensorView> tensors,
     HEDDLE_CHECK(unify(static_cast<int>(t), tensors[t], known));
   }
   HEDDLE_CHECK(checkOverlap(tensors));
-  return finish(known, parameters);
+  return finish(known, parameters, values);
 }
 
-Result<ScalarValues> Binding::bindExtents(const std::map<std::string, int64_t> &extents,
-                                          std::span<const ParameterValue> parameters) const {
+Status Binding::bindExtents(const std::map<std::string, int64_t> &extents,
+                            std::span<const ParameterValue> parameters,
+                            ScalarValues &values) const {
   Known known;
   known.fill(kUnknown);
   for (size_t d = 0; d < dims.size(); ++d) {
@@ -260,7 +264,7 @@ Result<ScalarValues> Binding::bindExtents(const std::map<std::string, int64_t> &
                           : "an extent of 0 or more"));
     known[d] = found->second;
   }
-  return finish(known, parameters);
+  return finish(known, parameters, values);
 }
 
 Status Binding::setExtents(const Known &known, ScalarValues &values) const {
@@ -311,12 +315,13 @@ Status Binding::setParameter(const ParameterValue &parameter, ScalarValues &valu
   return {};
 }
 
-Result<ScalarValues> Binding::finish(const Known &known,
-                                     std::span<const ParameterValue> parameters) const {
-  ScalarValues values;
+Status Binding::finish(const Known &known, std::span<const ParameterValue> parameters,
+                       ScalarValues &values) const {
   values.count = static_cast<int>(artifact->scalars.size());
   for (int s = 0; s < values.count; ++s) {
     const ScalarInfo &scalar = artifact->scalars[s];
+    values.integers[s] = 0;
+    values.floats[s] = 0;
     if (scalar.kind == ScalarInfo::IntParameter)
       values.integers[s] = static_cast<int64_t>(scalar.defaultValue);
     else if (scalar.kind == ScalarInfo::FloatParameter)
@@ -332,7 +337,7 @@ Result<ScalarValues> Binding::finish(const Known &known,
       return wrong(fmt::format("found {} and {}, expected {}, which this kernel assumes", left,
                                right, constraint.text));
   }
-  return values;
+  return {};
 }
 
 } // namespace heddle

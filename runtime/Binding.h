@@ -27,10 +27,10 @@ struct ParameterValue {
 inline constexpr int kMaxScalars = 64;
 inline constexpr int kMaxDims = 64;
 
-/// The run-time scalars of one call, in the order of Artifact::scalars.
+/// The run-time scalars of one call, in the order of Artifact::scalars: the first `count` are set.
 struct ScalarValues {
-  std::array<int64_t, kMaxScalars> integers = {}; ///< 0 for float parameters
-  std::array<double, kMaxScalars> floats = {};    ///< 0 for the others
+  std::array<int64_t, kMaxScalars> integers; ///< 0 for float parameters
+  std::array<double, kMaxScalars> floats;    ///< 0 for the others
   int count = 0;
   std::span<const int64_t> span() const { return {integers.data(), static_cast<size_t>(count)}; }
 };
@@ -44,11 +44,11 @@ public:
   /// Scalars of a call. Errors name tensor and dimension: wrong count or rank, a dim with two
   /// extents, a static dim or class that the code does not have, dtype, null pointer, stride,
   /// alignment, results that overlap; unknown, fractional, NaN or infinite parameters.
-  Result<ScalarValues> bind(std::span<const TensorView> tensors,
-                            std::span<const ParameterValue> parameters) const;
+  Status bind(std::span<const TensorView> tensors, std::span<const ParameterValue> parameters,
+              ScalarValues &values) const;
   /// The same from extents alone, to size a workspace before there are tensors.
-  Result<ScalarValues> bindExtents(const std::map<std::string, int64_t> &extents,
-                                   std::span<const ParameterValue> parameters) const;
+  Status bindExtents(const std::map<std::string, int64_t> &extents,
+                     std::span<const ParameterValue> parameters, ScalarValues &values) const;
 
 private:
   struct Dim {
@@ -68,11 +68,13 @@ private:
   Status checkOverlap(std::span<const TensorView> tensors) const;
   Status setExtents(const Known &known, ScalarValues &values) const;
   Status setParameter(const ParameterValue &parameter, ScalarValues &values) const;
-  Result<ScalarValues> finish(const Known &known, std::span<const ParameterValue> parameters) const;
+  Status finish(const Known &known, std::span<const ParameterValue> parameters,
+                ScalarValues &values) const;
 
   const Artifact *artifact = nullptr; ///< outlives the binding
   std::vector<Dim> dims;
   std::vector<TensorRule> rules;
+  size_t firstResult = 0;                         ///< inputs come before it
   int group = -1, queryHeads = -1, keyHeads = -1; ///< dims G, Hq, Hk: Hq = G * Hk
 };
 

@@ -3,6 +3,8 @@
 //   libheddle-compiler.so -> "gnu:5f0c..."
 #include "runtime/BuildId.h"
 
+#include "runtime/File.h"
+
 #include <elf.h>
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -13,7 +15,6 @@
 #include <cstring>
 #include <optional>
 #include <string_view>
-#include <system_error>
 
 namespace heddle {
 namespace {
@@ -69,13 +70,12 @@ std::optional<std::string> gnuBuildId(int descriptor) {
 } // namespace
 
 Result<std::string> buildIdOf(const std::string &path) {
-  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   struct stat status;
-  if (descriptor < 0 || ::fstat(descriptor, &status) != 0)
+  if (file.number < 0 || ::fstat(file.number, &status) != 0)
     return Error{ErrorCode::NotFound,
-                 fmt::format("cannot read {}: {}", path, std::system_category().message(errno))};
-  std::optional<std::string> id = gnuBuildId(descriptor);
-  ::close(descriptor);
+                 fmt::format("cannot read {}: {}", path, systemMessage(errno))};
+  std::optional<std::string> id = gnuBuildId(file.number);
   if (!id)
     id = fmt::format("file:{}:{}.{:09}:{}", status.st_size, status.st_mtim.tv_sec,
                      status.st_mtim.tv_nsec, path);

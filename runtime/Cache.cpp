@@ -3,6 +3,7 @@
 //   put(Artifact, "3f9a", bytes):  artifact/.writing-<random>  ->  artifact/3f9a
 #include "runtime/CacheEntry.h"
 #include "runtime/CacheState.h"
+#include "runtime/File.h"
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -14,37 +15,12 @@
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
-#include <system_error>
 
 namespace heddle {
 namespace {
 
+constexpr int64_t kDefaultMaxBytes = int64_t(2) << 30;
 constexpr int64_t kTouchAfterSeconds = 3600; ///< reads mark an entry used at most this often
-constexpr int64_t kMaxEntryBytes = int64_t(1) << 30;
-
-/// Closes itself.
-struct File {
-  int descriptor;
-  explicit File(int descriptor) : descriptor(descriptor) {}
-  ~File() {
-    if (descriptor >= 0)
-      ::close(descriptor);
-  }
-  File(const File &) = delete;
-  File &operator=(const File &) = delete;
-};
-
-bool writeAll(int descriptor, std::string_view bytes) {
-  while (!bytes.empty()) {
-    const ssize_t written = ::write(descriptor, bytes.data(), bytes.size());
-    if (written < 0 && errno == EINTR)
-      continue;
-    if (written <= 0)
-      return false;
-    bytes.remove_prefix(written);
-  }
-  return true;
-}
 
 /// Creates the folder and those above it, closed to others; 0 or errno.
 int makeFolders(const std::string &path) {
@@ -56,18 +32,6 @@ int makeFolders(const std::string &path) {
   return ::stat(path.c_str(), &status) != 0 ? errno : S_ISDIR(status.st_mode) ? 0 : ENOTDIR;
 }
 
-/// Why the folder must not be trusted with code, or empty.
-std::string untrusted(const std::string &path) {
-  struct stat status;
-  if (::stat(path.c_str(), &status) != 0)
-    return systemMessage(errno);
-  if (status.st_uid != ::geteuid() && status.st_uid != 0)
-    return fmt::format("belongs to user {}", status.st_uid);
-  if (status.st_mode & (S_IWGRP | S_IWOTH))
-    return fmt::format("can be written to by others (mode {:o})", status.st_mode & 07777);
-  return "";
-}
-
 /// Whole hours are enough for "least recently used", and spare most writes.
 void markUsed(const std::string &path) {
   struct stat status;
@@ -77,30 +41,6 @@ void markUsed(const std::string &path) {
 }
 
 } // namespace
-
-std::string systemMessage(int error) { return std::system_category().message(error); }
-
-Result<std::string> readFile(const std::string &path) {
-  const File file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
-  struct stat status;
-  if (file.descriptor < 0 || ::fstat(file.descriptor, &status) != 0)
-    return Error{errno == ENOENT ? ErrorCode::NotFound : ErrorCode::IoError,
-                 fmt::format("cannot read {}: {}", path, systemMessage(errno))};
-  if (!S_ISREG(status.st_mode) || status.st_size > kMaxEntryBytes)
-    return Error{ErrorCode::IoError, fmt::format("{} is no regular file below 1 GiB", path)};
-  std::string bytes(status.st_size, '\0');
-  size_t at = 0;
-  while (at < bytes.size()) {
-    const ssize_t got = ::read(file.descriptor, bytes.data() + at, bytes.size() - at);
-    if (got < 0 && errno == EINTR)
-      continue;
-    if (got <= 0)
-      break;
-    at += got;
-  }
-  bytes.resize(at); // shorter than announced: the checksum will tell
-  return bytes;
-}
 
 Result<std::string> Cache::resolveDirectory(const std::string &option) {
   const auto environment = [](const char *name) {
@@ -135,12 +75,12 @@ Cache Cache::open(CacheOptions options) {
     return without(path.error().message);
   if (const int error = makeFolders(*path))
     return without(fmt::format("cannot use the store {}: {}", *path, systemMessage(error)));
-  std::string distrust = options.trustShared ? "" : untrusted(*path);
+  std::string distrust = options.trustShared ? "" : whyUntrusted(*path);
   for (EntryKind kind : kEntryKinds) {
     const std::string folder = *path + "/" + toString(kind);
     ::mkdir(folder.c_str(), 0700);
     if (distrust.empty() && !options.trustShared && ::access(folder.c_str(), F_OK) == 0)
-      distrust = untrusted(folder);
+      distrust = whyUntrusted(folder);
   }
   if (!distrust.empty())
     return without(
@@ -148,6 +88,7 @@ Cache Cache::open(CacheOptions options) {
                     "yours alone (chmod 700), or allow a shared store",
                     *path, distrust));
   state->directory = *path;
+  state->maxBytes = options.maxBytes > 0 ? options.maxBytes : kDefaultMaxBytes;
   return Cache(state);
 }
 
@@ -187,7 +128,6 @@ Status Cache::put(EntryKind kind, std::string_view key, std::string_view payload
   const std::string temporary =
       fmt::format("{}/{}{:016x}", state->folder(kind), kTemporaryPrefix, random);
   const auto failed = [&](int error) {
-    ::unlink(temporary.c_str());
     const std::string message =
         fmt::format("cannot write to the store {}: {}", state->directory, systemMessage(error));
     if (!state->writeFailureSaid.exchange(true))
@@ -198,14 +138,21 @@ Status Cache::put(EntryKind kind, std::string_view key, std::string_view payload
   };
   ::mkdir(state->folder(kind).c_str(), 0700);
   const std::string bytes = encodeEntry(kind, key, payload);
-  {
-    const File file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
-    if (file.descriptor < 0 || !writeAll(file.descriptor, bytes))
-      return failed(errno);
-  }
-  if (::rename(temporary.c_str(), state->path(kind, key).c_str()) != 0)
-    return failed(errno);
+  if (const int error = replaceFile(temporary, state->path(kind, key), bytes))
+    return failed(error);
+  boundSize(bytes.size(), key);
   return {};
+}
+
+bool Cache::has(EntryKind kind, std::string_view key) const {
+  return enabled() && isEntryKey(key) && ::access(state->path(kind, key).c_str(), F_OK) == 0;
+}
+
+std::string Cache::leasePath(std::string_view key) const {
+  if (!enabled() || !isEntryKey(key))
+    return "";
+  ::mkdir(state->leases().c_str(), 0700);
+  return state->leases() + "/" + std::string(key);
 }
 
 Status Cache::remove(EntryKind kind, std::string_view key) const {

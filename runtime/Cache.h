@@ -32,6 +32,9 @@ struct CacheOptions {
   /// Use a store that others could write to. Entries are code: whoever writes them runs as you.
   bool trustShared = false;
   LogSink log;
+  /// Once the store holds more, what was not used for longest goes until 7/8 of it are left:
+  /// artifacts and signatures, which can be made anew, before winners and measurements. 0: 2 GiB.
+  int64_t maxBytes = 0;
 };
 
 /// An entry as `heddle cache show` lists it.
@@ -68,19 +71,28 @@ public:
   /// returned each time. Keys: 1 to 128 letters, digits, '-', '_' and '.', not starting with '.'.
   Status put(EntryKind kind, std::string_view key, std::string_view payload) const;
   Status remove(EntryKind kind, std::string_view key) const;
+  /// Whether there is such an entry, sound or not.
+  bool has(EntryKind kind, std::string_view key) const;
+  /// Where the lease on making an artifact lies (Lease.h); empty without a store.
+  std::string leasePath(std::string_view key) const;
 
   /// All entries, by kind, then key. Fails if the store is disabled or cannot be read.
   Result<std::vector<EntryInfo>> list() const;
   /// Reads every entry; removes the damaged ones and leftovers of writers that were killed.
   Result<CacheReport> verify() const;
-  /// Removes least recently used entries until at most `maxBytes` are left (no limit if negative),
-  /// and entries not used for `maxAgeSeconds` (no limit if negative).
+  /// Removes entries not used for `maxAgeSeconds` (no limit if negative), and the least recently
+  /// used until at most `maxBytes` are left (no limit if negative), in the order that
+  /// CacheOptions::maxBytes says.
   Result<CacheReport> prune(int64_t maxBytes, int64_t maxAgeSeconds) const;
   /// Removes all entries; files that are not the store's stay.
   Result<CacheReport> clear() const;
 
 private:
   struct State;
+  Result<CacheReport> evict(int64_t maxBytes, int64_t maxAgeSeconds, std::string_view spared) const;
+  Status removeLeftovers(CacheReport &report) const;
+  void boundSize(int64_t written, std::string_view key) const;
+
   explicit Cache(std::shared_ptr<State> state) : state(std::move(state)) {}
   std::shared_ptr<State> state;
 };

@@ -15,12 +15,15 @@ struct Cache::State {
   std::string directory; ///< empty: disabled
   LogSink log;
   std::atomic<bool> writeFailureSaid = false;
+  int64_t maxBytes = 0;
+  std::atomic<int64_t> unchecked = INT64_MAX / 2; ///< bytes written since the size was last bounded
 
   void say(LogLevel level, const std::string &message) const {
     if (log)
       log(level, message);
   }
   std::string folder(EntryKind kind) const { return directory + "/" + toString(kind); }
+  std::string leases() const { return directory + "/lease"; }
   std::string path(EntryKind kind, std::string_view key) const {
     return folder(kind) + "/" + std::string(key);
   }
@@ -28,11 +31,5 @@ struct Cache::State {
 
 /// A file that is being written begins with this; no entry's key begins with a dot.
 inline constexpr std::string_view kTemporaryPrefix = ".writing-";
-
-/// "errno text", without allocation of locale state.
-std::string systemMessage(int error);
-
-/// The whole file; NotFound if there is none, IoError if it cannot be read.
-Result<std::string> readFile(const std::string &path);
 
 } // namespace heddle

@@ -3,6 +3,7 @@
 //   prune(maxBytes = 1 MB):  entries by time of last use, oldest removed until 1 MB is left
 #include "runtime/CacheEntry.h"
 #include "runtime/CacheState.h"
+#include "runtime/File.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -50,12 +51,12 @@ Result<std::vector<Found>> filesOf(const std::string &folder) {
   return found;
 }
 
-/// Removes what killed writers left behind.
-Status removeAbandoned(const std::string &folder, int64_t olderThan, CacheReport &report) {
+/// Removes files whose names begin so, and that nobody has touched since.
+Status removeAbandoned(const std::string &folder, std::string_view prefix, int64_t olderThan,
+                       CacheReport &report) {
   HEDDLE_TRY(files, filesOf(folder));
   for (const Found &file : files) {
-    const bool temporary = std::string_view(file.name).starts_with(kTemporaryPrefix);
-    if (!temporary || file.modified > olderThan)
+    if (!std::string_view(file.name).starts_with(prefix) || file.modified > olderThan)
       continue;
     if (::unlink((folder + "/" + file.name).c_str()) == 0) {
       ++report.removedEntries;
@@ -78,6 +79,14 @@ Result<std::vector<EntryInfo>> Cache::list() const {
         entries.push_back({kind, file.name, file.bytes, file.modified});
   }
   return entries;
+}
+
+/// What killed writers and compilers left behind.
+Status Cache::removeLeftovers(CacheReport &report) const {
+  const int64_t olderThan = ::time(nullptr) - kAbandonedAfterSeconds;
+  for (EntryKind kind : kEntryKinds)
+    HEDDLE_CHECK(removeAbandoned(state->folder(kind), kTemporaryPrefix, olderThan, report));
+  return removeAbandoned(state->leases(), "", olderThan, report);
 }
 
 Result<CacheReport> Cache::verify() const {
@@ -105,17 +114,19 @@ Result<CacheReport> Cache::verify() const {
       report.removedBytes += entry.bytes;
     }
   }
-  for (EntryKind kind : kEntryKinds)
-    HEDDLE_CHECK(
-        removeAbandoned(state->folder(kind), ::time(nullptr) - kAbandonedAfterSeconds, report));
+  HEDDLE_CHECK(removeLeftovers(report));
   return report;
 }
 
-Result<CacheReport> Cache::prune(int64_t maxBytes, int64_t maxAgeSeconds) const {
+Result<CacheReport> Cache::evict(int64_t maxBytes, int64_t maxAgeSeconds,
+                                 std::string_view spared) const {
   HEDDLE_TRY(entries, list());
-  std::sort(entries.begin(), entries.end(), [](const EntryInfo &a, const EntryInfo &b) {
-    return std::tie(a.lastUsed, a.kind, a.key) < std::tie(b.lastUsed, b.kind, b.key);
-  });
+  const auto order = [](const EntryInfo &entry) {
+    const bool fromSweep = entry.kind == EntryKind::Winner || entry.kind == EntryKind::Measurement;
+    return std::make_tuple(fromSweep, entry.lastUsed, entry.kind, std::string_view(entry.key));
+  };
+  std::sort(entries.begin(), entries.end(),
+            [&](const EntryInfo &a, const EntryInfo &b) { return order(a) < order(b); });
   CacheReport report;
   for (const EntryInfo &entry : entries) {
     ++report.entries;
@@ -125,8 +136,8 @@ Result<CacheReport> Cache::prune(int64_t maxBytes, int64_t maxAgeSeconds) const 
   for (const EntryInfo &entry : entries) {
     const bool tooOld = maxAgeSeconds >= 0 && now - entry.lastUsed > maxAgeSeconds;
     const bool tooMuch = maxBytes == 0 || (maxBytes > 0 && report.bytes > maxBytes);
-    if (!tooOld && !tooMuch)
-      break; // sorted: what follows is younger
+    if ((!tooOld && !tooMuch) || entry.key == spared)
+      continue;
     if (!remove(entry.kind, entry.key).ok())
       continue;
     --report.entries;
@@ -134,9 +145,31 @@ Result<CacheReport> Cache::prune(int64_t maxBytes, int64_t maxAgeSeconds) const 
     ++report.removedEntries;
     report.removedBytes += entry.bytes;
   }
-  for (EntryKind kind : kEntryKinds)
-    HEDDLE_CHECK(removeAbandoned(state->folder(kind), now - kAbandonedAfterSeconds, report));
+  HEDDLE_CHECK(removeLeftovers(report));
   return report;
+}
+
+Result<CacheReport> Cache::prune(int64_t maxBytes, int64_t maxAgeSeconds) const {
+  return evict(maxBytes, maxAgeSeconds, "");
+}
+
+/// Reading the folders costs more than a write, so it is done after many.
+void Cache::boundSize(int64_t written, std::string_view key) const {
+  if (state->unchecked.fetch_add(written) + written < state->maxBytes / 16)
+    return;
+  state->unchecked = 0;
+  const Result<std::vector<EntryInfo>> entries = list();
+  int64_t bytes = 0;
+  if (entries.ok())
+    for (const EntryInfo &entry : *entries)
+      bytes += entry.bytes;
+  if (bytes <= state->maxBytes)
+    return;
+  const Result<CacheReport> report = evict(state->maxBytes / 8 * 7, -1, key);
+  if (report.ok())
+    state->say(LogLevel::Info,
+               fmt::format("the store {} is over its bound of {} MiB: removed {} entries",
+                           state->directory, state->maxBytes >> 20, report->removedEntries));
 }
 
 Result<CacheReport> Cache::clear() const { return prune(0, -1); }

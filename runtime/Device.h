@@ -13,10 +13,10 @@
 
 namespace heddle {
 
-/// One launch with all its formulas evaluated.
+/// One launch with all its formulas evaluated. No initialisers: a call has room for many of them.
 struct GridLaunch {
-  int64_t grid[3] = {1, 1, 1};
-  int64_t sharedBytes = 0;
+  int64_t grid[3];
+  int64_t sharedBytes;
 };
 
 /// Work that a device does in order: a CUstream. Null: the device's default one.

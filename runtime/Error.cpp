@@ -31,6 +31,8 @@ const char *toString(ErrorCode code) {
     return "check failed";
   case ErrorCode::Internal:
     return "internal error";
+  case ErrorCode::NotReady:
+    return "not ready";
   }
   return "unknown error";
 }
@@ -57,7 +59,7 @@ Error Error::parse(std::string_view bytes) {
   Error error;
   ByteReader reader(bytes);
   reader(error);
-  const bool known = error.code >= ErrorCode::InvalidArgument && error.code <= ErrorCode::Internal;
+  const bool known = error.code >= ErrorCode::InvalidArgument && error.code <= ErrorCode::NotReady;
   if (!reader.atEnd() || !known)
     return {ErrorCode::Internal,
             "found an error report that cannot be read, expected one of this "

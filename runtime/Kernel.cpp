@@ -1,11 +1,13 @@
 // Launching: a call's scalars give grids and workspace offsets (the plan), tensors and plan give
 // the parameter block, the device runs the launches one after the other.
 //   workspace:  | buffer 0 | buffer 1 | ... | scratch of the workers |     each 64-byte aligned
-#include "runtime/Jit.h"
+#include "runtime/Kernel.h"
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
+#include <cstdlib>
 #include <cstring>
 
 namespace heddle {
@@ -65,6 +67,12 @@ Result<std::shared_ptr<const Kernel>> Kernel::load(Artifact artifact, KernelOrig
   HEDDLE_TRY(loaded, kernel->device->load(kernel->code));
   kernel->binding = std::move(binding);
   kernel->loaded = std::move(loaded);
+  kernel->schedule = heddle::scheduleText(kernel->code.schedule);
+  for (const std::string &note : kernel->code.notes)
+    kernel->notes += (kernel->notes.empty() ? "" : "\n") + note;
+  for (const Argument &argument : kernel->code.arguments)
+    if (argument.kind == Argument::RepeatIndex)
+      kernel->repeatOffsets.push_back(argument.offset);
   kernel->from = std::move(origin);
   kernel->from.loadMs =
       std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
@@ -100,16 +108,18 @@ Status Kernel::makePlan(const ScalarValues &scalars, Plan &plan) const {
 
 Result<int64_t> Kernel::workspaceBytes(std::span<const TensorView> tensors,
                                        std::span<const ParameterValue> parameters) const {
-  HEDDLE_TRY(scalars, binding.bind(tensors, parameters));
+  ScalarValues scalars;
   Plan plan;
+  HEDDLE_CHECK(binding.bind(tensors, parameters, scalars));
   HEDDLE_CHECK(makePlan(scalars, plan));
   return plan.bytes;
 }
 
 Result<int64_t> Kernel::workspaceBytes(const Extents &extents,
                                        std::span<const ParameterValue> parameters) const {
-  HEDDLE_TRY(scalars, binding.bindExtents(extents, parameters));
+  ScalarValues scalars;
   Plan plan;
+  HEDDLE_CHECK(binding.bindExtents(extents, parameters, scalars));
   HEDDLE_CHECK(makePlan(scalars, plan));
   return plan.bytes;
 }
@@ -133,8 +143,7 @@ void Kernel::fillBlock(std::span<const TensorView> tensors, const ScalarValues &
     case Argument::WorkspacePointer:
       place(block, argument.offset, workspace + plan.buffers[argument.index]);
       break;
-    case Argument::RepeatIndex:
-      place(block, argument.offset, int64_t(0));
+    case Argument::RepeatIndex: // each repetition sets its own
       break;
     }
 }
@@ -143,9 +152,8 @@ Status Kernel::runLaunches(const Plan &plan, std::byte *workspace, std::byte *bl
                            Stream stream) const {
   for (size_t l = 0; l < code.launches.size(); ++l)
     for (int64_t repeat = 0; repeat < plan.repeats[l]; ++repeat) {
-      for (const Argument &argument : code.arguments)
-        if (argument.kind == Argument::RepeatIndex)
-          place(block, argument.offset, repeat);
+      for (int64_t offset : repeatOffsets)
+        place(block, offset, repeat);
       HEDDLE_CHECK(loaded->run(static_cast<int64_t>(l), plan.launches[l], block,
                                workspace + plan.scratch, stream));
     }
@@ -171,8 +179,9 @@ Status Kernel::checkMemory(std::span<const TensorView> tensors, Workspace worksp
 Status Kernel::enqueue(std::span<const TensorView> tensors,
                        std::span<const ParameterValue> parameters, Workspace workspace,
                        Stream stream) const {
-  HEDDLE_TRY(scalars, binding.bind(tensors, parameters));
+  ScalarValues scalars;
   Plan plan;
+  HEDDLE_CHECK(binding.bind(tensors, parameters, scalars));
   HEDDLE_CHECK(makePlan(scalars, plan));
   if (workspace.bytes < plan.bytes || (plan.bytes > 0 && !workspace.data))
     return Error{ErrorCode::InvalidArgument,

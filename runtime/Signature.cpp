@@ -117,10 +117,12 @@ Result<Extents> Signature::completeExtents(const Extents &given) const {
 }
 
 Result<Extents> Signature::extentsOf(std::span<const TensorView> views) const {
-  if (views.size() != tensors.size())
-    return wrong(
-        fmt::format("found {} tensors, expected the {} of pattern {}: inputs, then results",
-                    views.size(), tensors.size(), name));
+  const size_t inputs = std::count_if(tensors.begin(), tensors.end(),
+                                      [](const Tensor &tensor) { return !tensor.isResult; });
+  if (views.size() != tensors.size() && views.size() != inputs)
+    return wrong(fmt::format("found {} tensors, expected the {} of pattern {}: inputs, then "
+                             "results; or the {} inputs alone",
+                             views.size(), tensors.size(), name, inputs));
   Extents extents;
   std::map<std::string, std::string> origin;
   for (size_t i = 0; i < views.size(); ++i) {
@@ -149,6 +151,24 @@ Result<Extents> Signature::extentsOf(std::span<const TensorView> views) const {
   }
   HEDDLE_CHECK(checkHeads(extents));
   return extents;
+}
+
+Result<DType> Signature::openDType(std::span<const TensorView> views) const {
+  const Tensor *first = nullptr;
+  DType open = DType::F32;
+  for (size_t t = 0; t < views.size(); ++t) {
+    const Tensor &tensor = tensors[t];
+    const DType expected = tensor.fixedDtype ? tensor.dtype : first ? open : views[t].dtype;
+    if (views[t].dtype != expected)
+      return wrong(fmt::format("found {} of type {}, expected {}{}", tensor.name,
+                               toString(views[t].dtype), toString(expected),
+                               tensor.fixedDtype ? "" : " as " + first->name));
+    if (!tensor.fixedDtype && !first) {
+      first = &tensor;
+      open = expected;
+    }
+  }
+  return open;
 }
 
 Result<std::vector<int64_t>> Signature::shapeOf(const Tensor &tensor, const Extents &extents,

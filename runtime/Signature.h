@@ -61,9 +61,13 @@ struct Signature {
   /// Fails on an unknown name, a negative extent, one still missing, or Hq no multiple of Hk.
   Result<Extents> completeExtents(const Extents &given) const;
 
-  /// Extents from the tensors of a call (all, in order; results too). Fails where two tensors give
-  /// a dim two extents.
+  /// Extents from the tensors of a call (in order; all, or the inputs alone). Fails where two
+  /// tensors give a dim two extents.
   Result<Extents> extentsOf(std::span<const TensorView> tensors) const;
+
+  /// The element type of the tensors (as extentsOf takes them) that have none of their own; f32 if
+  /// there is none. Fails where one has another type, or not its own.
+  Result<DType> openDType(std::span<const TensorView> tensors) const;
 
   /// The concrete shape of a tensor under complete extents; parameters not given take their
   /// default.

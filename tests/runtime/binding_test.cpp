@@ -64,11 +64,12 @@ std::string refusal(const Artifact &artifact, const std::function<void(Call &)> 
   change(call);
   const Result<Binding> binding = Binding::make(artifact);
   REQUIRE(binding.ok());
-  const Result<ScalarValues> values = binding->bind(call.tensors, call.parameters);
-  if (values.ok())
+  ScalarValues values;
+  const Status bound = binding->bind(call.tensors, call.parameters, values);
+  if (bound.ok())
     return "";
-  CHECK(values.error().code == ErrorCode::InvalidArgument);
-  return values.error().message;
+  CHECK(bound.error().code == ErrorCode::InvalidArgument);
+  return bound.error().message;
 }
 
 } // namespace
@@ -79,18 +80,19 @@ TEST_CASE("a right call gives its scalars") {
   REQUIRE(binding.ok());
   Call call;
   call.parameters = {{"scale", 0.25}};
-  const Result<ScalarValues> values = binding->bind(call.tensors, call.parameters);
-  REQUIRE(values.ok());
-  CHECK(values->count == 4);
-  CHECK(values->integers[0] == 16);
-  CHECK(values->integers[1] == 32);
-  CHECK(values->integers[2] == 128); // the default
-  CHECK(values->floats[3] == 0.25);
-  const Result<ScalarValues> sized = binding->bindExtents({{"Tq", 5}, {"Tk", 16}}, {});
-  REQUIRE(sized.ok());
-  CHECK(sized->integers[0] == 5);
-  CHECK(!binding->bindExtents({{"Tq", 5}}, {}).ok());
-  CHECK(!binding->bindExtents({{"Tq", 5}, {"Tk", 16}, {"D", 32}}, {}).ok());
+  ScalarValues values;
+  REQUIRE(binding->bind(call.tensors, call.parameters, values).ok());
+  CHECK(values.count == 4);
+  CHECK(values.integers[0] == 16);
+  CHECK(values.integers[1] == 32);
+  CHECK(values.integers[2] == 128); // the default
+  CHECK(values.floats[2] == 0);
+  CHECK(values.integers[3] == 0);
+  CHECK(values.floats[3] == 0.25);
+  REQUIRE(binding->bindExtents({{"Tq", 5}, {"Tk", 16}}, {}, values).ok());
+  CHECK(values.integers[0] == 5);
+  CHECK(!binding->bindExtents({{"Tq", 5}}, {}, values).ok());
+  CHECK(!binding->bindExtents({{"Tq", 5}, {"Tk", 16}, {"D", 32}}, {}, values).ok());
 }
 
 TEST_CASE("wrong calls are refused with what was found and what was expected") {

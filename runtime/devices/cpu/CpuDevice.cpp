@@ -51,7 +51,10 @@ public:
   }
 
   Status run(int64_t index, const GridLaunch &launch, const void *block, void *scratch,
-             Stream) override {
+             Stream stream) override {
+    if (stream)
+      return Error{ErrorCode::InvalidArgument,
+                   "found a stream for a kernel of the CPU, expected none; pass null"};
     int64_t points = 1;
     for (int64_t extent : launch.grid)
       if (extent < 0 || __builtin_mul_overflow(points, extent, &points) || points > kMaxPoints)

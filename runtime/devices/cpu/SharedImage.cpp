@@ -4,6 +4,8 @@
 //   image 5 -> /proc/self/fd/.//././7   (bit n of the count: "./" or ".//")
 #include "runtime/devices/cpu/SharedImage.h"
 
+#include "runtime/File.h"
+
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -13,7 +15,6 @@
 #include <atomic>
 #include <cerrno>
 #include <cstdlib>
-#include <system_error>
 
 namespace heddle::cpu {
 namespace {
@@ -21,29 +22,6 @@ namespace {
 #ifndef MFD_EXEC
 constexpr unsigned MFD_EXEC = 0x0010U; // Linux 6.3; refused as unknown by older kernels
 #endif
-
-struct Descriptor {
-  int number = -1;
-  explicit Descriptor(int number) : number(number) {}
-  ~Descriptor() {
-    if (number >= 0)
-      ::close(number);
-  }
-  Descriptor(const Descriptor &) = delete;
-  Descriptor &operator=(const Descriptor &) = delete;
-};
-
-bool writeAll(int descriptor, std::string_view bytes) {
-  while (!bytes.empty()) {
-    const ssize_t written = ::write(descriptor, bytes.data(), bytes.size());
-    if (written < 0 && errno == EINTR)
-      continue;
-    if (written <= 0)
-      return false;
-    bytes.remove_prefix(written);
-  }
-  return true;
-}
 
 /// A path to the descriptor that no image of this process had before.
 std::string uniquePath(int descriptor) {
