@@ -259,7 +259,7 @@ Result<Found> Context::obtain(const Wanted &wanted, const MissPolicy &policy) {
   lock.unlock();
   if (policy.action == MissPolicy::StandIn)
     return standIn(wanted, job);
-  return Error{ErrorCode::NotReady,
+  return Error{kNotReady,
                fmt::format("the kernel for {} is still being compiled after {} ms; ask again later",
                            describe(wanted.full), policy.deadline.count())};
 }
@@ -281,20 +281,28 @@ Result<Found> Context::standIn(const Wanted &wanted, std::shared_ptr<const Compi
     found.kernel = *kernel;
     return found;
   }
-  return Error{ErrorCode::NotReady,
+  return Error{kNotReady,
                fmt::format("the kernel for {} is being compiled, and neither store nor bundle has "
                            "one that could stand in; ask again later, or wait with a deadline",
                            describe(wanted.full))};
 }
 
-/// What memory and disk have, for callers that will have nothing compiled.
+/// What memory and disk have, if need be of a wider class, for callers that will have nothing
+/// compiled.
 Result<Found> Context::findPresent(const Wanted &wanted) {
   Found found{nullptr, wanted.full, nullptr};
   if (recall(wanted.key, found))
     return found;
   KernelResult kernel = fromDisk(wanted);
-  if (!kernel.ok())
-    return kernel.error().code == ErrorCode::NotFound ? refusal(wanted) : kernel.error();
+  if (!kernel.ok()) {
+    if (kernel.error().code != ErrorCode::NotFound)
+      return kernel.error();
+    Result<Found> other = standIn(wanted, nullptr);
+    if (!other.ok())
+      return refusal(wanted);
+    remember(wanted.openKey, other->kernel, wanted);
+    return other;
+  }
   remember(wanted.key, *kernel, wanted);
   remember(wanted.openKey, *kernel, wanted);
   found.kernel = *kernel;

@@ -4,6 +4,7 @@
 #include "runtime/Error.h"
 
 #include "runtime/Bytes.h"
+#include "runtime/NotReady.h"
 
 #include <fmt/format.h>
 
@@ -31,10 +32,8 @@ const char *toString(ErrorCode code) {
     return "check failed";
   case ErrorCode::Internal:
     return "internal error";
-  case ErrorCode::NotReady:
-    return "not ready";
   }
-  return "unknown error";
+  return code == kNotReady ? "not ready" : "unknown error";
 }
 
 std::string Error::toString() const {
@@ -59,7 +58,7 @@ Error Error::parse(std::string_view bytes) {
   Error error;
   ByteReader reader(bytes);
   reader(error);
-  const bool known = error.code >= ErrorCode::InvalidArgument && error.code <= ErrorCode::NotReady;
+  const bool known = error.code >= ErrorCode::InvalidArgument && error.code <= ErrorCode::Internal;
   if (!reader.atEnd() || !known)
     return {ErrorCode::Internal,
             "found an error report that cannot be read, expected one of this "

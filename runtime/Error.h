@@ -19,7 +19,6 @@ enum class ErrorCode : int {
   CompilerFailure = 8,   ///< Heddle's own code did not compile: a bug of Heddle
   CheckFailed = 9,       ///< a result is outside its tolerance
   Internal = 10,         ///< an invariant of Heddle broke: a bug of Heddle
-  NotReady = 11,         ///< being made: a deadline passed first; ask again later
 };
 
 /// "invalid argument", "unsupported", ...

@@ -18,6 +18,7 @@
 #include "runtime/Device.h"
 #include "runtime/Kernel.h"
 #include "runtime/Log.h"
+#include "runtime/NotReady.h"
 #include "runtime/Request.h"
 #include "runtime/Signature.h"
 
@@ -51,7 +52,7 @@ struct ContextOptions {
   bool trustSharedStore = false;
   int64_t storeBytes = 0;           ///< size bound of the store; see CacheOptions::maxBytes
   std::vector<std::string> bundles; ///< files made ahead of time, looked at in this order
-  bool allowCompile = true;         ///< false: what store and bundles lack is an error
+  bool allowCompile = true;         ///< false: as if every request said MissPolicy::Refuse
   bool useWinners = true;   ///< a request without schedule takes the tuned one, if there is one
   std::string compilerPath; ///< empty: see CompilerPlugin
   /// Empty: that of the compiler library. An engine that ships a filled store and no compiler names
@@ -69,13 +70,13 @@ struct ContextOptions {
 /// What a caller wants when a kernel has to be compiled.
 struct MissPolicy {
   enum Action {
-    Wait,    ///< for the kernel; NotReady if the deadline passes first, and compiling goes on
+    Wait,    ///< for the kernel; kNotReady if the deadline passes first, and compiling goes on
     StandIn, ///< another kernel that can do the call, as long as this one is being compiled
-    Refuse,  ///< NotFound; nothing is compiled
+    Refuse,  ///< what could stand in, else NotFound; nothing is compiled
   };
   Action action = Wait;
   /// Waiting ends after this long; negative: never, and then the caller's own thread compiles.
-  /// StandIn: before a stand-in is taken (negative: at once); NotReady if there is none.
+  /// StandIn: before a stand-in is taken (negative: at once); kNotReady if there is none.
   std::chrono::milliseconds deadline{-1};
 };
 

@@ -91,7 +91,7 @@ void heddle_error_destroy(heddle_error *error);
 enum {
   HEDDLE_NO_STORE = 1,           /* read and write nothing on disk */
   HEDDLE_TRUST_SHARED_STORE = 2, /* use a store that others can write to: its entries run as you */
-  HEDDLE_NO_COMPILE = 4,         /* what store and bundles lack is an error */
+  HEDDLE_NO_COMPILE = 4,         /* as if every request said HEDDLE_MISS_REFUSE */
   HEDDLE_NO_WINNERS = 8          /* ignore what sweeps found best */
 };
 
@@ -206,7 +206,7 @@ typedef enum heddle_miss {
   HEDDLE_MISS_STAND_IN = 1, /* take a kernel of a wider class or the default schedule, if memory,
                                store or a bundle has one, while the better one is compiled in the
                                background; else HEDDLE_NOT_READY */
-  HEDDLE_MISS_REFUSE = 2    /* HEDDLE_NOT_FOUND; nothing is compiled */
+  HEDDLE_MISS_REFUSE = 2 /* take what could stand in, else HEDDLE_NOT_FOUND; nothing is compiled */
 } heddle_miss;
 
 typedef struct heddle_request {

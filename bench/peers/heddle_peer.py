@@ -27,11 +27,19 @@ class Parameter(ctypes.Structure):
 
 
 class Request(ctypes.Structure):
-    _fields_ = [("size", ctypes.c_size_t), ("pattern", ctypes.c_char_p), ("name", ctypes.c_char_p),
+    _fields_ = [("size", ctypes.c_size_t), ("tensors", ctypes.c_void_p), ("tensor_count", ctypes.c_size_t),
                 ("extents", ctypes.POINTER(Extent)), ("extent_count", ctypes.c_size_t),
                 ("parameters", ctypes.POINTER(Parameter)), ("parameter_count", ctypes.c_size_t),
-                ("dtype", ctypes.c_int32), ("unaligned", ctypes.c_int32), ("form", ctypes.c_char_p),
-                ("schedule", ctypes.c_char_p), ("flags", ctypes.c_char_p)]
+                ("dtype", ctypes.c_int32), ("unaligned", ctypes.c_int32), ("on_miss", ctypes.c_int32),
+                ("deadline_ms", ctypes.c_int32), ("form", ctypes.c_char_p), ("schedule", ctypes.c_char_p),
+                ("flags", ctypes.c_char_p)]
+
+
+class KernelInfo(ctypes.Structure):
+    _fields_ = [("size", ctypes.c_size_t), ("source", ctypes.c_int32), ("is_tuned", ctypes.c_int32),
+                ("is_stand_in", ctypes.c_int32), ("compile_ms", ctypes.c_double), ("load_ms", ctypes.c_double),
+                ("name", ctypes.c_char_p), ("target", ctypes.c_char_p), ("form", ctypes.c_char_p),
+                ("schedule", ctypes.c_char_p)]
 
 
 class TensorInfo(ctypes.Structure):
@@ -42,6 +50,12 @@ class TensorInfo(ctypes.Structure):
 class Tensor(ctypes.Structure):
     _fields_ = [("data", ctypes.c_void_p), ("dtype", ctypes.c_int32), ("rank", ctypes.c_int32),
                 ("shape", ctypes.c_int64 * 8), ("strides", ctypes.c_int64 * 8)]
+
+
+class Call(ctypes.Structure):
+    _fields_ = [("size", ctypes.c_size_t), ("tensors", ctypes.POINTER(Tensor)), ("tensor_count", ctypes.c_size_t),
+                ("parameters", ctypes.POINTER(Parameter)), ("parameter_count", ctypes.c_size_t),
+                ("workspace", ctypes.c_void_p), ("workspace_bytes", ctypes.c_int64), ("stream", ctypes.c_void_p)]
 
 
 library, context = None, ctypes.c_void_p()
@@ -57,7 +71,6 @@ def start(threads, build):
     global library
     library = ctypes.CDLL(str(pathlib.Path(build) / "lib" / "libheddle.so"))
     library.heddle_kernel_tensor_count.restype = ctypes.c_size_t
-    library.heddle_kernel_schedule.restype = ctypes.c_char_p
     options = Options(size=ctypes.sizeof(Options), threads=threads)
     error = ctypes.c_void_p()
     check(library.heddle_context_create(ctypes.byref(options), ctypes.byref(context), ctypes.byref(error)), error)
@@ -115,11 +128,12 @@ def result_shape(case, name):
 def make(case, dtype, data):
     file, extents, launch, constants = pattern_of(case)
     entries = (Extent * len(extents))(*[Extent(n.encode(), v) for n, v in extents.items()])
-    request = Request(size=ctypes.sizeof(Request), pattern=file.read_bytes(), extents=entries,
-                      extent_count=len(extents), parameters=parameters(constants), parameter_count=len(constants),
-                      dtype=DTYPES[dtype])
-    kernel, error = ctypes.c_void_p(), ctypes.c_void_p()
-    check(library.heddle_kernel_get(context, ctypes.byref(request), ctypes.byref(kernel), ctypes.byref(error)), error)
+    request = Request(size=ctypes.sizeof(Request), extents=entries, extent_count=len(extents),
+                      parameters=parameters(constants), parameter_count=len(constants), dtype=DTYPES[dtype])
+    pattern, kernel, error = ctypes.c_void_p(), ctypes.c_void_p(), ctypes.c_void_p()
+    check(library.heddle_pattern_create(context, file.read_bytes(), None, ctypes.byref(pattern), ctypes.byref(error)),
+          error)
+    check(library.heddle_kernel_get(pattern, ctypes.byref(request), ctypes.byref(kernel), ctypes.byref(error)), error)
 
     count = library.heddle_kernel_tensor_count(kernel)
     tensors, memories, output = (Tensor * count)(), [], None
@@ -137,15 +151,18 @@ def make(case, dtype, data):
         strides = [int(np.prod(shape[d + 1:], dtype=np.int64)) for d in range(len(shape))]
         tensors[n] = Tensor(memory.ctypes.data, info.dtype, len(shape), (ctypes.c_int64 * 8)(*shape),
                             (ctypes.c_int64 * 8)(*strides))
-    values, bytes_needed = parameters(launch), ctypes.c_int64()
-    check(library.heddle_kernel_workspace(kernel, tensors, ctypes.c_size_t(count), values, ctypes.c_size_t(len(launch)),
-                                          ctypes.byref(bytes_needed), ctypes.byref(error)), error)
-    workspace = aligned((bytes_needed.value,), 1)
-    address, size = ctypes.c_void_p(workspace.ctypes.data), ctypes.c_int64(bytes_needed.value)
-    counts = ctypes.c_size_t(count), ctypes.c_size_t(len(launch))
-    run = library.heddle_kernel_launch
+    values = parameters(launch)
+    work = Call(size=ctypes.sizeof(Call), tensors=tensors, tensor_count=count, parameters=values,
+                parameter_count=len(launch))
+    needed = ctypes.c_int64()
+    check(library.heddle_kernel_workspace(kernel, ctypes.byref(work), ctypes.byref(needed), ctypes.byref(error)), error)
+    workspace = aligned((needed.value,), 1)
+    work.workspace, work.workspace_bytes = workspace.ctypes.data, needed.value
+    info = KernelInfo(size=ctypes.sizeof(KernelInfo))
+    check(library.heddle_kernel_describe(kernel, ctypes.byref(info), ctypes.byref(error)), error)
+    run, address = library.heddle_kernel_launch, ctypes.byref(work)
 
-    def call(memories=memories, workspace=workspace):
-        check(run(kernel, tensors, counts[0], values, counts[1], address, size, ctypes.byref(error)), error)
+    def call(memories=memories, workspace=workspace, values=values):
+        check(run(kernel, address, ctypes.byref(error)), error)
 
-    return call, lambda: read(*output), library.heddle_kernel_schedule(kernel).decode()
+    return call, lambda: read(*output), info.schedule.decode()

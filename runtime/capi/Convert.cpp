@@ -4,7 +4,7 @@
 namespace heddle::capi {
 
 static_assert(HEDDLE_MAX_RANK == kMaxRank);
-static_assert(int(HEDDLE_NOT_READY) == int(ErrorCode::NotReady) &&
+static_assert(int(HEDDLE_NOT_READY) == int(kNotReady) &&
               int(HEDDLE_NOT_FOUND) == int(ErrorCode::NotFound));
 static_assert(int(HEDDLE_U8) == int(DType::U8) && int(HEDDLE_BF16) == int(DType::BF16));
 static_assert(int(HEDDLE_COMPILE_FAILED) == int(CompileEvent::Failed));

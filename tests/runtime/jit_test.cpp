@@ -4,8 +4,7 @@
 #include "runtime/Jit.h"
 #include "runtime/Key.h"
 #include "runtime/devices/cpu/CpuDevice.h"
-#include "tests/runtime/Scratch.h"
-#include "tests/runtime/plugin/ScaleArtifact.h"
+#include "tests/runtime/Setting.h"
 #include "tests/support/Test.h"
 
 #include <sys/resource.h>
@@ -18,90 +17,7 @@
 #include <thread>
 
 using namespace heddle;
-
-namespace {
-
-std::string library(const char *name) {
-  return std::string(test::kBinaryDir) + "/lib/lib" + name + ".so";
-}
-
-/// A context with a store of its own and the fake compiler, whose calls are counted.
-struct Setting {
-  test::ScratchFolder folder;
-  std::vector<std::string> log;
-  ContextOptions options;
-
-  Setting() {
-    ::setenv("HEDDLE_FAKE_LOG", (folder / "calls").c_str(), 1);
-    options.threads = 2;
-    options.cacheDir = folder / "store";
-    options.compilerPath = library("heddle-fake-compiler");
-    options.log = [this](LogLevel, std::string_view line) { log.emplace_back(line); };
-  }
-  ~Setting() { ::unsetenv("HEDDLE_FAKE_LOG"); }
-
-  std::shared_ptr<Context> open() const {
-    Result<std::shared_ptr<Context>> context = Context::create(options);
-    REQUIRE(context.ok());
-    return *context;
-  }
-  int calls(const std::string &name) const {
-    std::ifstream file(folder / "calls");
-    int count = 0;
-    for (std::string line; std::getline(file, line);)
-      count += line == name;
-    return count;
-  }
-};
-
-Request scaleRequest(Context &context, int64_t columns = 10, int64_t rows = 7) {
-  const Result<Signature> signature = context.signature("scale");
-  REQUIRE(signature.ok());
-  const Result<Request> request =
-      signature->request("scale", {{"T", rows}, {"D", columns}}, DType::F32);
-  REQUIRE(request.ok());
-  return *request;
-}
-
-/// Runs y = factor * x on rows x columns and compares; s is what the launches leave there.
-struct ScaleCall {
-  std::vector<float> x, y;
-  float s = -1;
-  std::vector<TensorView> tensors;
-
-  ScaleCall(int64_t rows, int64_t columns) : x(rows * columns), y(rows * columns) {
-    for (size_t n = 0; n < x.size(); ++n)
-      x[n] = static_cast<float>(n % 17) - 8;
-    const auto view = [&](float *data, std::initializer_list<int64_t> shape) {
-      TensorView v;
-      v.data = data;
-      v.rank = static_cast<int>(shape.size());
-      std::copy(shape.begin(), shape.end(), v.shape.begin());
-      v.strides[v.rank - 1] = 1;
-      if (v.rank == 2)
-        v.strides[0] = columns;
-      return v;
-    };
-    tensors = {view(x.data(), {rows, columns}), view(y.data(), {rows, columns}), view(&s, {1})};
-  }
-
-  Status run(const Kernel &kernel, std::vector<ParameterValue> parameters = {}) {
-    HEDDLE_TRY(bytes, kernel.workspaceBytes(tensors, parameters));
-    HEDDLE_TRY(memory, AlignedBuffer::allocate(bytes));
-    return kernel.launch(tensors, parameters, memory.workspace());
-  }
-  bool isRight(float factor) const {
-    double sum = 0;
-    for (size_t n = 0; n < x.size(); ++n) {
-      if (y[n] != factor * x[n])
-        return false;
-      sum += y[n];
-    }
-    return s == static_cast<float>(sum) + 3; // 0 + 1 + 2 from the repetitions
-  }
-};
-
-} // namespace
+using namespace heddle::test;
 
 TEST_CASE("a kernel is compiled once, then found in memory, then in the store") {
   Setting setting;
@@ -289,9 +205,9 @@ TEST_CASE("results do not depend on the number of threads") {
 TEST_CASE("several images are loaded side by side, each its own") {
   Setting setting;
   const std::shared_ptr<Context> context = setting.open();
-  Artifact negated = test::scaleArtifact(10);
-  negated.image = test::kernelImage("negated");
-  const std::string images[] = {test::scaleArtifact(10).serialize(), negated.serialize()};
+  Artifact negated = scaleArtifact(10);
+  negated.image = kernelImage("negated");
+  const std::string images[] = {scaleArtifact(10).serialize(), negated.serialize()};
   std::vector<std::shared_ptr<const Kernel>> kernels;
   for (int n = 0; n < 6; ++n)
     kernels.push_back(*context->kernelFromBytes(images[n % 2]));
@@ -305,7 +221,7 @@ TEST_CASE("several images are loaded side by side, each its own") {
 TEST_CASE("artifact bytes that the caller kept can be loaded") {
   Setting setting;
   const std::shared_ptr<Context> context = setting.open();
-  const std::string bytes = test::scaleArtifact(10).serialize();
+  const std::string bytes = scaleArtifact(10).serialize();
   const Result<std::shared_ptr<const Kernel>> kernel = context->kernelFromBytes(bytes);
   REQUIRE(kernel.ok());
   ScaleCall call(7, 10);
@@ -314,7 +230,7 @@ TEST_CASE("artifact bytes that the caller kept can be loaded") {
   CHECK(!context->kernelFromBytes(bytes.substr(0, 1000)).ok());
 
   const auto refusal = [&](const std::function<void(Artifact &)> &change) {
-    Artifact artifact = test::scaleArtifact(10);
+    Artifact artifact = scaleArtifact(10);
     change(artifact);
     return context->kernelFromBytes(artifact.serialize()).error();
   };
@@ -378,7 +294,7 @@ TEST_CASE("the CPU device says what it is") {
   CHECK(deviceNames() == std::vector<std::string>{"cpu", "cuda[:N]"});
   cpu::HostInfo old = host;
   old.features.clear();
-  Artifact artifact = test::scaleArtifact(10);
+  Artifact artifact = scaleArtifact(10);
   artifact.requiredFeatures = {"avx2"};
   const Result<std::unique_ptr<LoadedKernel>> kernel =
       (*cpu::openCpuDevice(1, old))->load(artifact);

@@ -1,8 +1,10 @@
 // heddle cache: what the store holds, and keeping it in order.
+#include "runtime/CacheTransfer.h"
 #include "tools/heddle/Problem.h"
 #include "tools/heddle/Terminal.h"
 
 #include <fmt/format.h>
+#include <sys/stat.h>
 
 #include <ctime>
 
@@ -10,10 +12,12 @@ namespace heddle::tool {
 namespace {
 
 struct CacheOptionsGiven {
-  std::string verb = "show";
+  std::string verb = "show", path;
   double maxMegabytes = -1, maxDays = -1;
   bool json = false;
 };
+
+void warn(LogLevel, std::string_view message) { fmt::print(stderr, "heddle: {}\n", message); }
 
 std::string dateText(int64_t seconds) {
   std::time_t time = seconds;
@@ -75,11 +79,47 @@ Result<int> report(const CacheReport &report, bool json) {
   return 0;
 }
 
+Result<int> report(const TransferReport &report, bool json) {
+  if (json) {
+    fmt::print("{}\n", nlohmann::json{{"entries", report.entries},
+                                      {"bytes", report.bytes},
+                                      {"present", report.present},
+                                      {"damaged", report.damaged}}
+                           .dump(1));
+    return 0;
+  }
+  for (const std::string &damaged : report.damaged)
+    fmt::print("left out: {}\n", damaged);
+  fmt::print("{} entries carried over, {}; {} were there already\n", report.entries,
+             bytesText(static_cast<double>(report.bytes)), report.present);
+  return 0;
+}
+
+/// export FILE, import FILE and merge FOLDER.
+Result<TransferReport> transfer(const Cache &cache, const CacheOptionsGiven &options) {
+  if (options.verb == "export")
+    return exportStore(cache, options.path);
+  if (options.verb == "import") {
+    HEDDLE_TRY(bundle, Bundle::open(options.path));
+    return importBundle(cache, bundle);
+  }
+  struct stat status;
+  if (::stat(options.path.c_str(), &status) != 0 || !S_ISDIR(status.st_mode))
+    return Error{
+        ErrorCode::NotFound,
+        fmt::format("cache merge: found no folder '{}', expected another store", options.path)};
+  CacheOptions other;
+  other.directory = options.path;
+  other.log = warn;
+  const Cache from = Cache::open(other);
+  if (!from.enabled())
+    return Error{ErrorCode::IoError, fmt::format("the store '{}' cannot be used", options.path)};
+  return mergeStore(cache, from);
+}
+
 Result<int> run(const CacheOptionsGiven &options) {
   CacheOptions opening;
-  opening.log = [](LogLevel, std::string_view message) {
-    fmt::print(stderr, "heddle: {}\n", message);
-  };
+  opening.log = warn;
   Cache cache = Cache::open(opening);
   if (options.verb == "dir") {
     HEDDLE_TRY(directory, Cache::resolveDirectory(""));
@@ -90,6 +130,10 @@ Result<int> run(const CacheOptionsGiven &options) {
     return Error{ErrorCode::IoError, "the store cannot be used"};
   if (options.verb == "show")
     return show(cache, options.json);
+  if (!options.path.empty()) {
+    HEDDLE_TRY(carried, transfer(cache, options));
+    return report(carried, options.json);
+  }
   Result<CacheReport> done =
       options.verb == "verify" ? cache.verify()
       : options.verb == "clear"
@@ -113,9 +157,14 @@ void addCacheCommand(CLI::App &app, Action &action) {
       ->add_option(
           "verb", options->verb,
           "show: list entries; verify: read all, remove damaged ones; prune: remove by size or "
-          "age; clear: remove all; dir: print the folder")
-      ->check(CLI::IsMember({"show", "verify", "prune", "clear", "dir"}))
+          "age; clear: remove all; export FILE: write all into one file; import FILE: take what "
+          "such "
+          "a file or a bundle has; merge FOLDER: take what another store has; dir: print the "
+          "folder")
+      ->check(
+          CLI::IsMember({"show", "verify", "prune", "clear", "dir", "export", "import", "merge"}))
       ->capture_default_str();
+  command->add_option("path", options->path, "FILE or FOLDER of export, import and merge");
   command->add_option("--max-mb", options->maxMegabytes,
                       "prune: keep at most this, least recently used go first");
   command->add_option("--max-days", options->maxDays,
@@ -125,6 +174,12 @@ void addCacheCommand(CLI::App &app, Action &action) {
     action = [=]() -> Result<int> {
       if (options->verb == "prune" && options->maxMegabytes < 0 && options->maxDays < 0)
         return Error{ErrorCode::InvalidArgument, "cache prune: expected --max-mb or --max-days"};
+      const bool transfers =
+          options->verb == "export" || options->verb == "import" || options->verb == "merge";
+      if (transfers == options->path.empty())
+        return Error{ErrorCode::InvalidArgument,
+                     fmt::format("cache {}: found {} path, expected {}", options->verb,
+                                 transfers ? "no" : "a", transfers ? "one" : "none")};
       return run(*options);
     };
   });

@@ -30,6 +30,7 @@ void addRunCommand(CLI::App &app, Action &action);
 void addTuneCommand(CLI::App &app, Action &action);
 void addBenchCommand(CLI::App &app, Action &action);
 void addExplainCommand(CLI::App &app, Action &action);
+void addBuildCommand(CLI::App &app, Action &action);
 void addCacheCommand(CLI::App &app, Action &action);
 
 /// {"code": ..., "message": ..., "where": ..., "notes": [...]}

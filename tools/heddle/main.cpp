@@ -12,8 +12,9 @@ using namespace heddle::tool;
 namespace {
 
 constexpr AddCommand kCommands[] = {
-    addPatternsCommand, addModelsCommand, addMachinesCommand, addShowCommand,    addCompileCommand,
-    addRunCommand,      addTuneCommand,   addBenchCommand,    addExplainCommand, addCacheCommand,
+    addPatternsCommand, addModelsCommand, addMachinesCommand, addShowCommand,
+    addCompileCommand,  addRunCommand,    addTuneCommand,     addBenchCommand,
+    addExplainCommand,  addBuildCommand,  addCacheCommand,
 };
 
 constexpr const char *kFooter = R"(
@@ -22,6 +23,7 @@ Examples:
   heddle run causal_softmax --shape B=1,Hq=32,Hk=8,T=1537,D=128 --check
   heddle tune --model gemma-2-9b --layer local --shape T=2048
   heddle show softcap --shape T=777,Hq=4,D=96 --after tile
+  heddle build --for cpu --patterns causal_softmax --shapes shapes.txt -o kernels.bundle
   heddle explain gated_deltanet --shape B=1,Hk=8,Hv=8,T=4096,K=128,V=128
 Exit codes: 0 done, 1 bad input or unsupported, 2 a result outside its tolerance.
 The store of compiled kernels and timings is $HEDDLE_CACHE, else ~/.cache/heddle.)";

@@ -1,12 +1,15 @@
 // A compiler library that speaks compiler/Plugin.h and needs no LLVM: whatever the pattern, it
 // describes one with tensors x, y and s and gives the artifact of the hand-written kernels. Pattern
-// texts that begin with "refuse" are refused. $HEDDLE_FAKE_LOG, if set, gets a line for every call.
+// texts that begin with "refuse" are refused. $HEDDLE_FAKE_LOG, if set, gets a line for every call;
+// $HEDDLE_FAKE_DELAY is how many milliseconds a compile takes.
 #include "compiler/Plugin.h"
 #include "runtime/Version.h"
 #include "tests/runtime/plugin/ScaleArtifact.h"
 
+#include <chrono>
 #include <cstdlib>
 #include <fstream>
+#include <thread>
 
 using namespace heddle;
 
@@ -31,6 +34,8 @@ std::string_view view(heddle_bytes bytes) { return {bytes.data, bytes.size}; }
 
 int compile(heddle_bytes text, heddle_sink sink, void *user) {
   note("compile");
+  if (const char *delay = std::getenv("HEDDLE_FAKE_DELAY"))
+    std::this_thread::sleep_for(std::chrono::milliseconds(std::atoi(delay)));
   Result<Request> request = Request::parse(view(text));
   if (!request.ok())
     return refuse(request.error(), sink, user);
