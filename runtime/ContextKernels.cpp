@@ -107,7 +107,7 @@ Context::KernelResult Context::fromStore(const std::string &key, bool tuned) {
 Context::KernelResult Context::fromBundles(const Request &open) {
   for (const Bundle &bundle : bundles)
     for (const Request &target : bundle.targets()) {
-      if (target.target != open.target)
+      if (!opened->runs(target.target))
         continue;
       Request request = forTarget(open, target);
       const bool tuned = takeWinner(request, bundle);

@@ -286,7 +286,8 @@ typedef struct heddle_call {
   size_t parameter_count;
   void *workspace; /* 64-byte aligned; used until the launch has ended */
   int64_t workspace_bytes;
-  void *stream; /* of the device (a CUstream); NULL on the CPU */
+  void *stream; /* of the device (a CUstream): the launch does not wait for its end. NULL: it does;
+                   the CPU takes NULL alone */
 } heddle_call;
 
 /* Fills in dtype, rank, shape and dense strides of tensor `index` as the request's tensors (or
@@ -297,8 +298,7 @@ heddle_status heddle_pattern_shape(const heddle_pattern *pattern, const heddle_r
  * launch. Workspace and stream of the call are not looked at. */
 heddle_status heddle_kernel_workspace(const heddle_kernel *kernel, const heddle_call *call,
                                       int64_t *bytes, heddle_error **error);
-/* Checks everything, then launches; the CPU has finished when it returns. Nothing has run after
- * HEDDLE_INVALID_ARGUMENT. */
+/* Checks everything, then launches. Nothing has run after HEDDLE_INVALID_ARGUMENT. */
 heddle_status heddle_kernel_launch(const heddle_kernel *kernel, const heddle_call *call,
                                    heddle_error **error);
 

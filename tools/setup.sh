@@ -7,7 +7,7 @@
 set -euo pipefail
 
 packages=(
-  cmake ninja-build make git binutils python3 python3-numpy python3-pip
+  cmake ninja-build make git binutils python3 python3-numpy python3-pip python3-dev python3-venv pkgconf
   clang-22 clang-format-22 clang-tidy-22 lld-22 liblld-22-dev libclang-rt-22-dev
   llvm-22-dev llvm-22-tools libmlir-22-dev mlir-22-tools
   libfmt-dev catch2 libbenchmark-dev libcli11-dev nlohmann-json3-dev libtomlplusplus-dev
@@ -32,7 +32,6 @@ sys.exit(not any(glob.glob(f"{s}/nvidia/*/{sys.argv[1]}*") for s in site.getsite
 
 # Optional: what lacks is told, and is not a failure of the set-up.
 nvidia() {
-  cd "$(dirname "$0")/.."
   local wanted=()
   [ -n "${HEDDLE_NVRTC:-}" ] || has_nvidia lib64/libnvrtc.so || wanted+=(nvidia-cuda-nvrtc)
   [ -n "${HEDDLE_NVDISASM:-}" ] || has_nvidia bin/nvdisasm || wanted+=(nvidia-cuda-nvdisasm)
@@ -46,15 +45,34 @@ nvidia() {
     echo "setup: that failed: CUDA targets will say what lacks, everything else works" >&2
 }
 
+# Optional, for the tests of the Python package, which are skipped without: no packages of Debian 12.
+python_environment() {
+  [ -e .cache/python-env/complete ] && return
+  if [ "${1:-}" = "--check" ]; then
+    echo "setup: missing, optional, for tests of the Python package: nanobind scikit-build-core"
+    return
+  fi
+  echo "setup: installing PyPI's nanobind, scikit-build-core and numpy into .cache/python-env"
+  if /usr/bin/python3 -m venv .cache/python-env && .cache/python-env/bin/pip install --quiet --disable-pip-version-check \
+    --timeout 15 --retries 1 'nanobind>=2.0' 'scikit-build-core>=0.10' numpy; then
+    touch .cache/python-env/complete
+  else
+    echo "setup: that failed: the tests of the Python package will be skipped" >&2
+  fi
+}
+
+cd "$(dirname "$0")/.."
 if [ ${#missing[@]} -eq 0 ]; then
   echo "setup: all ${#packages[@]} packages are installed"
   nvidia "$@"
+  python_environment "$@"
   exit 0
 fi
 
 echo "setup: missing: ${missing[*]}"
 if [ "${1:-}" = "--check" ]; then
   nvidia --check
+  python_environment --check
   exit 1
 fi
 
@@ -73,4 +91,5 @@ for package in "${missing[@]}"; do
 done
 DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}"
 nvidia "$@"
+python_environment "$@"
 echo "setup: done"

@@ -144,7 +144,10 @@ heddle_status heddle_kernel_launch(const heddle_kernel *kernel, const heddle_cal
     HEDDLE_CHECK(sized(call, "the call", known));
     Arrays arrays;
     HEDDLE_CHECK(fill(arrays, known));
-    return kernel->kernel().launch(arrays.tensors.span(), arrays.parameters.span(),
-                                   {known.workspace, known.workspace_bytes}, known.stream);
+    const Workspace workspace{known.workspace, known.workspace_bytes};
+    if (known.stream)
+      return kernel->kernel().enqueue(arrays.tensors.span(), arrays.parameters.span(), workspace,
+                                      known.stream);
+    return kernel->kernel().launch(arrays.tensors.span(), arrays.parameters.span(), workspace);
   });
 }

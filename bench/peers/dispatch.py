@@ -1,0 +1,78 @@
+#!/usr/bin/env python3
+"""What it costs to get a kernel going: launch_bench beside torch's dispatch of the same call, in one run.
+
+    bench/peers/dispatch.py                     with torch from build/peers-env (bench/peers/compare.py makes it)
+    bench/peers/dispatch.py --python /path/to/python-with-torch
+
+One token of 8 heads against 16 keys of width 64, f32, one thread: the arithmetic takes a microsecond or so on either
+side; the rest is overhead. torch runs under inference_mode, its cheapest way. Rounds alternate; the least time counts.
+"""
+import argparse
+import json
+import pathlib
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+TORCH = """
+import sys, time, torch
+torch.set_num_threads(1)
+q, k, v = torch.full((1, 8, 1, 64), 0.25), torch.full((1, 8, 16, 64), 0.25), torch.full((1, 8, 16, 64), 0.25)
+e = torch.empty(1, 8, 0, 64)
+attention = torch.nn.functional.scaled_dot_product_attention
+with torch.inference_mode():
+    for name, x in (("one_token", q), ("zero_rows", e)):
+        for _ in range(2000): attention(x, k, v)
+        best = 1e9
+        for _ in range(30):
+            start = time.perf_counter()
+            for _ in range(1000): attention(x, k, v)
+            best = min(best, time.perf_counter() - start)
+        print(name, best / 1000 * 1e9)
+print("version", torch.__version__)
+"""
+
+
+def torch_times(python):
+    done = subprocess.run([python, "-c", TORCH], capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit(f"dispatch: {python} has no working torch; run bench/peers/compare.py once, or name an interpreter "
+                 f"with --python\n{done.stderr[-400:]}")
+    return dict(line.split() for line in done.stdout.splitlines())
+
+
+def heddle_times(build):
+    done = subprocess.run([build / "bin" / "launch_bench", "--benchmark_format=json", "--benchmark_repetitions=5",
+                           "--benchmark_min_time=0.1"], capture_output=True, text=True, check=True)
+    times = {}
+    for row in json.loads(done.stdout)["benchmarks"]:
+        if row["run_type"] == "iteration":
+            times[row["run_name"]] = min(times.get(row["run_name"], 1e30), row["real_time"])
+    return times
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build")
+    parser.add_argument("--python", help="an interpreter with torch")
+    parser.add_argument("--rounds", type=int, default=2)
+    args = parser.parse_args()
+    python = args.python or str(args.build / "peers-env" / "bin" / "python")
+    ours, theirs, version = {}, {}, ""
+    for _ in range(args.rounds):
+        for name, time in heddle_times(args.build.resolve()).items():
+            ours[name] = min(ours.get(name, 1e30), time)
+        found = torch_times(python)
+        version = found.pop("version")
+        for name, time in found.items():
+            theirs[name] = min(theirs.get(name, 1e30), float(time))
+    for name, time in ours.items():
+        print(f"heddle  {name:22} {time:9.0f} ns")
+    for name, time in theirs.items():
+        print(f"torch   {name:22} {time:9.0f} ns   (version {version})")
+    print(f"overhead of torch / heddle: {theirs['zero_rows'] / ours['launch/zero_rows']:.1f} (kernel held), "
+          f"one token in all: {theirs['one_token'] / ours['call/one_token']:.1f} (kernel found by shape each time)")
+
+
+if __name__ == "__main__":
+    main()
