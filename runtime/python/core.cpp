@@ -2,8 +2,6 @@
 // by DLPack or the buffer protocol and are never copied; results are 64-byte aligned memory that
 // goes out as the caller's kind of tensor. The interpreter's lock is free while a kernel is looked
 // for, compiled or running.
-#include "heddle.hpp"
-
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/map.h>
@@ -18,6 +16,8 @@
 #include <optional>
 #include <string>
 #include <vector>
+
+#include "heddle.hpp"
 
 namespace nb = nanobind;
 namespace api = heddle::api;
@@ -179,8 +179,8 @@ class Pattern {
 public:
   explicit Pattern(api::Pattern given) : pattern(std::move(given)) {
     for (const heddle_tensor_info &info : pattern.tensors()) {
-      rows.push_back({info.name, info.dtype ? rowOf32(info.dtype) : "", info.rank,
-                      info.is_result != 0});
+      rows.push_back(
+          {info.name, info.dtype ? rowOf32(info.dtype) : "", info.rank, info.is_result != 0});
       inputs += !info.is_result;
     }
     for (const heddle_parameter_info &info : pattern.parameters())
@@ -387,14 +387,15 @@ NB_MODULE(_core, module) {
       .def_static("create", &makeContext, "device"_a, "threads"_a, "store"_a.none(), "use_store"_a,
                   "compile"_a, "trust_shared"_a, "winners"_a, "bundles"_a, "store_bytes"_a,
                   "compile_threads"_a, "compile_bytes"_a, "compiler"_a.none())
-      .def("pattern",
-           [](const api::Context &context, const std::string &text,
-              const std::optional<std::string> &name) {
-             api::Result<api::Pattern> pattern = [&] {
-               const nb::gil_scoped_release unlocked;
-               return context.pattern(text, name ? name->c_str() : nullptr);
-             }();
-             return Pattern(unwrap(std::move(pattern)));
-           },
-           "text"_a, "name"_a.none());
+      .def(
+          "pattern",
+          [](const api::Context &context, const std::string &text,
+             const std::optional<std::string> &name) {
+            api::Result<api::Pattern> pattern = [&] {
+              const nb::gil_scoped_release unlocked;
+              return context.pattern(text, name ? name->c_str() : nullptr);
+            }();
+            return Pattern(unwrap(std::move(pattern)));
+          },
+          "text"_a, "name"_a.none());
 }
