@@ -5,6 +5,7 @@
 #include "tests/runtime/Setting.h"
 #include "tests/support/Tier.h"
 
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -13,6 +14,7 @@
 #include <csignal>
 #include <filesystem>
 #include <random>
+#include <sstream>
 #include <thread>
 
 using namespace heddle;
