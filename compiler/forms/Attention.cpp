@@ -175,6 +175,16 @@ private:
     return w.sub(lengths.k, lengths.q);
   }
 
+  /// A range of rows cut to those that exist.
+  void clampRows(KernelWriter &w, Value &start, Value &length, const Extent &rows) {
+    Value all = w.extent(rows), zero = w.constant(0);
+    auto notBelow = [&](Value x) {
+      return w.builder.createOrFold<arith::MaxSIOp>(w.location, x, zero);
+    };
+    start = notBelow(w.min(start, all));
+    length = notBelow(w.min(length, w.sub(all, start)));
+  }
+
   /// Lengths of sequence b and where its rows begin, at the kernel's start.
   void readLengths(KernelWriter &w, TileScope &scope) {
     scope.start = w.builder.saveInsertionPoint();
@@ -184,8 +194,13 @@ private:
     Extent zero{0, "", {}};
     lengths = {value(problem.lenQ, problem.Tq), value(problem.lenK, problem.Tk),
                value(problem.startQ, zero), value(problem.startK, zero)};
-    if (problem.paging.block) // never past the table, whatever the length says
+    // Never outside the tensors, whatever their contents say.
+    if (problem.paging.block)
       lengths.k = w.min(lengths.k, w.extent(problem.Tk));
+    if (problem.startQ) {
+      clampRows(w, lengths.startQ, lengths.q, problem.Tq);
+      clampRows(w, lengths.startK, lengths.k, problem.Tk);
+    }
     if (problem.paging.first)
       lengths.startK = w.mul(scope.uniformValue(problem.paging.first), problem.paging.block);
   }

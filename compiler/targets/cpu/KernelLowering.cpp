@@ -150,7 +150,7 @@ void KernelLowering::lowerView(tile::ViewOp op) {
       return void(evaluator.reportUnsupported(op, "the artifact lacks a pointer or stride"));
   }
   place.pointer = e.address(pointer, place.element, offset);
-  if (place.access == tile::Access::Wrap)
+  if (place.access == tile::Access::Wrap || place.access == tile::Access::Paged)
     place.wrapExtent = arguments.extent(name, kept[0]);
   if (op.getTable()) {
     tables.push_back(std::make_unique<ViewPlace>(evaluator.views.lookup(op.getTable())));

@@ -32,6 +32,8 @@ Value rowOffset(VectorBuilder &e, const ViewPlace &view, Value row) {
   Value entry = arith::DivUIOp::create(e.builder, e.loc, row, block);
   Value slot = arith::RemUIOp::create(e.builder, e.loc, row, block);
   Value id = readTable(e, *view.table, entry);
+  if (view.access == tile::Access::Paged) // a page that is not there must not be touched
+    id = e.maxIndex(e.minIndex(id, e.plus(view.wrapExtent, -1)), e.integer(0));
   if (view.access == tile::Access::Paged)
     return e.plus(e.times(id, view.strides[0]), e.times(slot, view.slotStride));
   return e.times(e.plus(e.times(id, block), slot), view.strides[0]);

@@ -30,7 +30,7 @@ struct ViewPlace {
   tile::Access access = tile::Access::Dense;
   int64_t block = 0;                ///< rows of a page or list entry
   Value slotStride;                 ///< paged: stride of a slot inside its page
-  Value wrapExtent;                 ///< wrap: rows of the tensor
+  Value wrapExtent;                 ///< wrap: rows of the tensor; paged: its pages
   const ViewPlace *table = nullptr; ///< paged, list
 };
 
