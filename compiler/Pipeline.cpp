@@ -35,6 +35,8 @@ Status addCpuLayoutPasses(mlir::OpPassManager &passes, const TargetJob &job) {
       isa, cpu::chooseIsa(job.request.deviceFacts, knob == job.schedule.end() ? 0 : knob->second));
   CpuLayoutOptions options{isa.lanes(), isa.bf16Dot, job.machine.l2Bytes};
   mlir::OpPassManager &kernels = passes.nest<tile::ProgramOp>().nest<tile::KernelOp>();
+  kernels.addPass(createFoldScalePass());            // one multiply-add a score
+  kernels.addPass(createHoistReciprocalsPass());     // a row is divided once
   kernels.addPass(createAssignLayoutsPass(options)); // layout and space of every tile
   kernels.addPass(createPlaceMemoryPass());          // offsets in a worker's scratch
   kernels.addPass(createVerifyBudgetPass(options));  // does it fit the machine
@@ -61,10 +63,10 @@ Status addCudaLayoutPasses(mlir::OpPassManager &passes, const TargetJob &job) {
                               255,
                               job.machine.name.c_str()};
   mlir::OpPassManager &kernels = passes.nest<tile::ProgramOp>().nest<tile::KernelOp>();
-  kernels.addPass(cuda::createPadTilesPass(options));  // whole instructions
-  kernels.addPass(cuda::createFoldScalePass());        // one multiply-add a score
-  kernels.addPass(cuda::createDeferSumsPass());        // row sums in shares, one a thread
-  kernels.addPass(cuda::createHoistReciprocalsPass()); // a row is divided once
+  kernels.addPass(cuda::createPadTilesPass(options)); // whole instructions
+  kernels.addPass(createFoldScalePass());             // one multiply-add a score
+  kernels.addPass(cuda::createDeferSumsPass());       // row sums in shares, one a thread
+  kernels.addPass(createHoistReciprocalsPass());      // a row is divided once
   kernels.addPass(mlir::createCSEPass());
   kernels.addPass(cuda::createAssignLayoutsPass(options)); // layout and space of every tile
   if (schedule.at("RESCALE") == 1)

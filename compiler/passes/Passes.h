@@ -21,6 +21,13 @@ std::unique_ptr<mlir::Pass> createSplitEdgesPass();
 /// log2, a map that only one other map reads joins it; then folding and common subexpressions.
 std::unique_ptr<mlir::Pass> createSimplifyMapsPass();
 
+/// fold-scale: max(s c) = c max(s) for a constant c > 0: the factor is applied once a row, and in
+/// the exponential's argument, where it is one multiply-add.
+std::unique_ptr<mlir::Pass> createFoldScalePass();
+
+/// hoist-reciprocals: x / l with a number l of the row becomes x * (1 / l).
+std::unique_ptr<mlir::Pass> createHoistReciprocalsPass();
+
 /// Registers all passes by name; called by heddle-opt alone.
 void registerPasses();
 

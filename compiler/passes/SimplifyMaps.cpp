@@ -4,6 +4,7 @@
 //
 //   x * 0.125 / 50 -> tanh -> * 50 * log2 e    becomes    x * 0.0025 -> tanh -> * 72.13
 //   keep = map mask {..}; s = map(S, keep)     becomes    s = map(S, ..) with the mask inside
+#include "compiler/passes/CpuPasses.h"
 #include "compiler/passes/Passes.h"
 #include "ir/tile/TileDialect.h"
 
@@ -235,6 +236,11 @@ void registerPasses() {
   registerPass(createTileLoopsPass);
   registerPass(createSplitEdgesPass);
   registerPass(createSimplifyMapsPass);
+  registerPass(createFoldScalePass);
+  registerPass(createHoistReciprocalsPass);
+  registerPass([] { return createAssignLayoutsPass({}); });
+  registerPass(createPlaceMemoryPass);
+  registerPass([] { return createVerifyBudgetPass({}); });
 }
 
 } // namespace heddle::compiler

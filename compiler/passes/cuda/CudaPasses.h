@@ -1,9 +1,9 @@
 // Passes that make tile IR concrete for NVIDIA GPUs with mma.sync. In order:
 //
 //   PadTiles        extents rounded up to whole instructions; loads and stores clipped accordingly
-//   FoldScale       a positive factor of the scores moves past the row maximum
+//   FoldScale       (passes/) a positive factor of the scores moves past the row maximum
 //   DeferSums       row sums stay in shares, one a thread, until after the loops
-//   HoistReciprocals  a row is divided once, not once an element
+//   HoistReciprocals  (passes/) a row is divided once, not once an element
 //   AssignLayouts   layout and space of every tile
 //   LazyRescale     (knob RESCALE) the running base moves only when the maximum grew by much
 //   StageLoads      tiles read from shared memory come through rings of the schedule's depth
@@ -34,16 +34,9 @@ struct LayoutOptions {
 /// warps'. What is added is zero where it is summed and is not stored.
 std::unique_ptr<mlir::Pass> createPadTilesPass(const LayoutOptions &options);
 
-/// max(s c) = c max(s) for a constant c > 0: the factor is applied once a row, and in the
-/// exponential's argument, where it is one multiply-add.
-std::unique_ptr<mlir::Pass> createFoldScalePass();
-
 /// A row sum that a loop carries becomes 4 shares a row, so that threads exchange them only after
 /// the last loop.
 std::unique_ptr<mlir::Pass> createDeferSumsPass();
-
-/// x / l with a number l of the row becomes x * (1 / l).
-std::unique_ptr<mlir::Pass> createHoistReciprocalsPass();
 
 /// The base of the exponentials follows the row maximum only when that grew by more than 8 (in
 /// log2); otherwise the accumulators need no scaling. Exact: all of a row share one base. Of

@@ -11,9 +11,7 @@ void registerPasses() {
   using Create = std::unique_ptr<mlir::Pass> (*)();
   static constexpr Create kPasses[] = {
       [] { return createPadTilesPass(kOptions); },
-      [] { return createFoldScalePass(); },
       [] { return createDeferSumsPass(); },
-      [] { return createHoistReciprocalsPass(); },
       [] { return createLazyRescalePass(); },
       [] { return createAssignLayoutsPass(kOptions); },
       [] { return createStageLoadsPass(kOptions); },

@@ -141,6 +141,20 @@ Value lowerOp(VectorBuilder &e, Operation *op, ValueRange operands) {
   return vector->getResult(0);
 }
 
+/// x * y - z and x * y + z of f32 vectors in one step with one rounding, where only that reads the
+/// product (LLVM then drops it); null for all else.
+Value lowerMultiplyAdd(VectorBuilder &e, Operation *op, function_ref<Value(Value)> lowered) {
+  if (!isa<arith::AddFOp, arith::SubFOp>(op) || !op->getResult(0).getType().isF32())
+    return {};
+  auto product = op->getOperand(0).getDefiningOp<arith::MulFOp>();
+  if (!product || !product->hasOneUse() || product->getBlock() != op->getBlock())
+    return {};
+  Value z = spread(e, lowered(op->getOperand(1)));
+  if (isa<arith::SubFOp>(op))
+    z = arith::NegFOp::create(e.builder, e.loc, z);
+  return e.fma(spread(e, lowered(product.getLhs())), spread(e, lowered(product.getRhs())), z);
+}
+
 } // namespace
 
 Value lowerScalarFunction(VectorBuilder &e, Operation *op, ValueRange operands) {
@@ -173,7 +187,9 @@ Values lowerMapBody(VectorBuilder &e, tile::MapOp map, ValueRange operands,
       op.emitError("the CPU target cannot lower this op of a map");
       return {};
     }
-    Value result = gathered ? gather(gathered, lowered) : lowerOp(e, &op, lowered);
+    Value result = gathered ? gather(gathered, lowered) : lowerMultiplyAdd(e, &op, lookup);
+    if (!result && !gathered)
+      result = lowerOp(e, &op, lowered);
     if (!result)
       return {};
     values.map(op.getResult(0), result);

@@ -147,6 +147,12 @@ Known knownConstant(Value value) {
   return number.getValue().isZero() ? Known::Zero : Known::Anything;
 }
 
+bool isPositive(Value value) {
+  auto constant = value.getDefiningOp<arith::ConstantOp>();
+  auto number = constant ? dyn_cast<FloatAttr>(constant.getValue()) : FloatAttr();
+  return number && number.getValueAsDouble() > 0;
+}
+
 /// Values of the map's region where its operand `input` is known. Other operands are finite: a
 /// row's maximum, a factor.
 SmallVector<Known> propagate(tile::MapOp map, unsigned input, Known known) {
@@ -165,6 +171,10 @@ SmallVector<Known> propagate(tile::MapOp map, unsigned input, Known known) {
         llvm::TypeSwitch<Operation *, Known>(&op)
             .Case<arith::AddFOp, arith::SubFOp>(
                 [&](auto) { return first == Known::MinusInfinity ? first : Known::Anything; })
+            .Case<arith::MulFOp>([&](auto) {
+              bool scaled = first == Known::MinusInfinity && isPositive(op.getOperand(1));
+              return scaled ? first : Known::Anything;
+            })
             .Case<math::Exp2Op, math::ExpOp>(
                 [&](auto) { return first == Known::MinusInfinity ? Known::Zero : Known::Anything; })
             .Case<arith::TruncFOp, arith::ExtFOp>([&](auto) { return first; })

@@ -3,15 +3,15 @@
 //
 //   o = map(O[i, e], l[i]) { O / l }   ->   r = map(l[i]) { 1 / l } ; o = map(O[i, e], r[i]) { O r
 //   }
-#include "compiler/passes/cuda/CudaPasses.h"
-#include "compiler/passes/cuda/Dimensions.h"
+#include "compiler/passes/Passes.h"
+#include "ir/tile/TileDialect.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Pass/Pass.h"
 
 using namespace mlir;
 
-namespace heddle::compiler::cuda {
+namespace heddle::compiler {
 namespace {
 
 /// The operand of `map` that the divisor is an element of, if it has fewer dimensions.
@@ -69,7 +69,7 @@ class HoistReciprocalsPass
     : public PassWrapper<HoistReciprocalsPass, OperationPass<tile::KernelOp>> {
 public:
   MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(HoistReciprocalsPass)
-  StringRef getArgument() const override { return "cuda-hoist-reciprocals"; }
+  StringRef getArgument() const override { return "hoist-reciprocals"; }
   StringRef getDescription() const override { return "rows are divided once"; }
 
   void runOnOperation() override {
@@ -93,4 +93,4 @@ std::unique_ptr<Pass> createHoistReciprocalsPass() {
   return std::make_unique<HoistReciprocalsPass>();
 }
 
-} // namespace heddle::compiler::cuda
+} // namespace heddle::compiler

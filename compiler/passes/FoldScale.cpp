@@ -6,8 +6,8 @@
 //
 // so that an element costs one multiply-add and one comparison. In an edge body
 // select(k, S c, -inf) becomes select(k, S, -inf), which is the same since c > 0.
-#include "compiler/passes/cuda/CudaPasses.h"
-#include "compiler/passes/cuda/Dimensions.h"
+#include "compiler/passes/Passes.h"
+#include "ir/tile/TileDialect.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/IR/Matchers.h"
@@ -17,8 +17,10 @@
 
 using namespace mlir;
 
-namespace heddle::compiler::cuda {
+namespace heddle::compiler {
 namespace {
+
+tile::TileType tileType(Value value) { return dyn_cast<tile::TileType>(value.getType()); }
 
 std::optional<double> constantOf(Value value) {
   FloatAttr attr;
@@ -119,7 +121,7 @@ void moveFactor(tile::MapOp map, Scaled scaled) {
 class FoldScalePass : public PassWrapper<FoldScalePass, OperationPass<tile::KernelOp>> {
 public:
   MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(FoldScalePass)
-  StringRef getArgument() const override { return "cuda-fold-scale"; }
+  StringRef getArgument() const override { return "fold-scale"; }
   StringRef getDescription() const override {
     return "a positive factor of the scores moves past the row maximum";
   }
@@ -141,4 +143,4 @@ public:
 
 std::unique_ptr<Pass> createFoldScalePass() { return std::make_unique<FoldScalePass>(); }
 
-} // namespace heddle::compiler::cuda
+} // namespace heddle::compiler
