@@ -1,6 +1,8 @@
 // The table of forms, and the walk over it.
 #include "compiler/forms/Attention.h"
+#include "compiler/forms/Chunked.h"
 #include "compiler/forms/Form.h"
+#include "compiler/forms/Recurrent.h"
 
 #include <fmt/format.h>
 
@@ -9,10 +11,10 @@ namespace heddle::compiler {
 static constexpr Form kForms[] = {
     {"attention", "weights of all visible pairs, row by row, with a running maximum",
      refuseAttention, buildAttention},
+    {"chunked", "pairs inside a chunk of tokens, a state between chunks", refuseChunked,
+     buildChunked},
+    {"recurrent", "one token after the other, with a state", refuseRecurrent, buildRecurrent},
 };
-
-// Forms the language allows but nothing lowers yet; named so that asking for one gets a reason.
-static constexpr const char *kUnlowered[] = {"recurrent", "chunked"};
 
 llvm::ArrayRef<Form> formTable() { return kForms; }
 
@@ -26,12 +28,6 @@ static Error unsupported(pattern::DefOp def, const std::vector<Refusal> &refusal
       "", std::move(notes)};
 }
 
-static void addUnlowered(FormChoice &choice, const std::string &only = "") {
-  for (const char *name : kUnlowered)
-    if (only.empty() || only == name)
-      choice.refusals.push_back({name, "the recurrent and chunked forms are not lowered yet"});
-}
-
 Result<FormChoice> chooseForm(const FormRequest &request) {
   const std::string &wanted = request.request.form;
   FormChoice choice;
@@ -42,13 +38,10 @@ Result<FormChoice> chooseForm(const FormRequest &request) {
     std::string reason = form.refuse(request);
     if (reason.empty()) {
       choice.form = &form;
-      if (known)
-        addUnlowered(choice);
       return choice;
     }
     choice.refusals.push_back({form.name, reason});
   }
-  addUnlowered(choice, known ? "" : wanted);
   if (choice.refusals.empty())
     return Error{
         ErrorCode::InvalidArgument,

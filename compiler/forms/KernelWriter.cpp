@@ -135,6 +135,23 @@ tile::MapOp KernelWriter::map(TypeRange results, ValueRange inputs, llvm::ArrayR
   return tile::MapOp::create(builder, location, results, inputs, inputDims, dims, body);
 }
 
+Value KernelWriter::elementwise(ValueRange inputs, llvm::ArrayRef<Names> inputDims,
+                                const Names &dims, Combine combine, Type element) {
+  llvm::SmallVector<int64_t> shape;
+  for (llvm::StringRef dim : dims)
+    for (auto [input, names] : llvm::zip(inputs, inputDims))
+      if (auto found = llvm::find(names, dim); found != names.end()) {
+        shape.push_back(cast<tile::TileType>(input.getType()).getDim(found - names.begin()));
+        break;
+      }
+  tile::TileType type = tileType(shape, element ? element : builder.getF32Type());
+  return map({Type(type)}, inputs, inputDims, dims,
+             [&](OpBuilder &b, Location at, ValueRange x) {
+               tile::YieldOp::create(b, at, combine(b, at, x));
+             })
+      .getResult(0);
+}
+
 Value KernelWriter::mma(Value a, llvm::ArrayRef<llvm::StringRef> aDims, Value b,
                         llvm::ArrayRef<llvm::StringRef> bDims, Value init,
                         llvm::ArrayRef<llvm::StringRef> cDims) {
@@ -143,6 +160,37 @@ Value KernelWriter::mma(Value a, llvm::ArrayRef<llvm::StringRef> aDims, Value b,
 
 Value KernelWriter::reduce(tile::Reduction kind, Value tile, int64_t dim, Value init) {
   return tile::ReduceOp::create(builder, location, kind, tile, dim, init);
+}
+
+Value KernelWriter::prefixSum(Value tile, bool exclusive, bool reverse) {
+  auto unit = [&](bool set) { return set ? builder.getUnitAttr() : UnitAttr(); };
+  return tile::ScanOp::create(builder, location, tile.getType(),
+                              tile::ReductionAttr::get(builder.getContext(), tile::Reduction::Sum),
+                              tile, builder.getI64IntegerAttr(0), unit(exclusive), unit(reverse));
+}
+
+Value KernelWriter::solve(Value lower, Value rhs) {
+  return tile::SolveUnitLowerOp::create(builder, location, rhs.getType(), lower, rhs);
+}
+
+llvm::SmallVector<Value>
+KernelWriter::loop(Value lo, Value hi, int64_t step, ValueRange start,
+                   llvm::function_ref<llvm::SmallVector<Value>(Value, ValueRange)> body) {
+  auto loop = tile::ForOp::create(builder, location, ValueRange{lo, hi}, step, start);
+  OpBuilder::InsertionGuard guard(builder);
+  Block &block = loop.getBody().front();
+  if (block.mightHaveTerminator())
+    block.getTerminator()->erase();
+  builder.setInsertionPointToEnd(&block);
+  llvm::SmallVector<Value> next = body(loop.getIndex(), loop.getIterArgs());
+  tile::YieldOp::create(builder, location, next);
+  return llvm::SmallVector<Value>(loop.getResults());
+}
+
+Value KernelWriter::asReal(Value index) {
+  Value integer =
+      arith::IndexCastOp::create(builder, location, builder.getI64Type(), index).getResult();
+  return arith::SIToFPOp::create(builder, location, builder.getF32Type(), integer);
 }
 
 } // namespace heddle::compiler

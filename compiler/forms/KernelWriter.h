@@ -53,10 +53,25 @@ public:
   using Body = llvm::function_ref<void(mlir::OpBuilder &, mlir::Location, mlir::ValueRange)>;
   tile::MapOp map(mlir::TypeRange results, mlir::ValueRange inputs, llvm::ArrayRef<Names> inputDims,
                   llvm::ArrayRef<llvm::StringRef> dims, Body body);
+  /// A map with one result, `element` (default f32), whose extents are found in the operands.
+  using Combine =
+      llvm::function_ref<mlir::Value(mlir::OpBuilder &, mlir::Location, mlir::ValueRange)>;
+  mlir::Value elementwise(mlir::ValueRange inputs, llvm::ArrayRef<Names> inputDims,
+                          const Names &dims, Combine combine, mlir::Type element = {});
   mlir::Value mma(mlir::Value a, llvm::ArrayRef<llvm::StringRef> aDims, mlir::Value b,
                   llvm::ArrayRef<llvm::StringRef> bDims, mlir::Value init,
                   llvm::ArrayRef<llvm::StringRef> cDims);
   mlir::Value reduce(tile::Reduction kind, mlir::Value tile, int64_t dim, mlir::Value init);
+  /// Prefix sums along dimension 0.
+  mlir::Value prefixSum(mlir::Value tile, bool exclusive, bool reverse);
+  /// X with (I + stril L) X = B.
+  mlir::Value solve(mlir::Value lower, mlir::Value rhs);
+  /// for (index = lo; index < hi; index += step) carried = body(index, carried).
+  llvm::SmallVector<mlir::Value>
+  loop(mlir::Value lo, mlir::Value hi, int64_t step, mlir::ValueRange start,
+       llvm::function_ref<llvm::SmallVector<mlir::Value>(mlir::Value, mlir::ValueRange)> body);
+  /// An index as f32.
+  mlir::Value asReal(mlir::Value index);
   mlir::OpFoldResult fixed(int64_t offset) { return builder.getIndexAttr(offset); }
 };
 

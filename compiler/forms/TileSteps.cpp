@@ -92,4 +92,18 @@ Value weighted(KernelWriter &w, Value x, Value a, Value y, Value b, const Names 
                  });
 }
 
+Value divided(OpBuilder &builder, Location at, pattern::NormKind norm, Value O, Value l,
+              Value argument) {
+  Value zero = real(builder, at, 0);
+  if (norm == pattern::NormKind::max_abs) {
+    l = math::AbsFOp::create(builder, at, l);
+    l = arith::MaximumFOp::create(builder, at, l, argument);
+  } else if (argument) {
+    l = arith::AddFOp::create(builder, at, l, argument);
+  }
+  Value some = arith::CmpFOp::create(builder, at, arith::CmpFPredicate::UNE, l, zero);
+  Value ratio = arith::DivFOp::create(builder, at, O, l);
+  return arith::SelectOp::create(builder, at, some, ratio, zero);
+}
+
 } // namespace heddle::compiler::steps

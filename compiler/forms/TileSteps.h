@@ -35,4 +35,9 @@ mlir::Value sum(KernelWriter &w, mlir::Value x, mlir::Value y);
 mlir::Value weighted(KernelWriter &w, mlir::Value x, mlir::Value a, mlir::Value y, mlir::Value b,
                      const Names &dims);
 
+/// One element of a result: O over its sum l, as the norm has it; `argument` is its epsilon or
+/// floor, null for none. 0 where the divisor is 0.
+mlir::Value divided(mlir::OpBuilder &builder, mlir::Location at, pattern::NormKind norm,
+                    mlir::Value O, mlir::Value l, mlir::Value argument);
+
 } // namespace heddle::compiler::steps

@@ -1,4 +1,4 @@
-// Runs the attention form of a pattern text on random tensors with the plain walker, at any point
+// Runs a form of a pattern text on random tensors with the plain walker, at any point
 // of the tile passes, and compares with the interpreter.
 #pragma once
 
@@ -32,6 +32,9 @@ struct FormCase {
   std::map<std::string, double> params;
   int64_t BM = 8, BN = 16, SPLIT = 32;
   std::map<std::string, std::vector<double>> given; ///< tensors that are not random
+  std::string form;                                 ///< empty: the first that can
+  int64_t CHUNK = 16;
+  std::map<std::string, double (*)(double)> made = {}; ///< of normal numbers, by tensor
 };
 
 /// How far the passes go.
@@ -75,7 +78,8 @@ public:
     if (c.dims.contains("Hq") && c.dims.contains("Hk"))
       request.dims["G"] = c.dims.at("Hq") / c.dims.at("Hk");
     request.dtypes["*"] = DType::F32;
-    schedule = {{"BM", c.BM}, {"BN", c.BN}, {"SPLIT", c.SPLIT}};
+    request.form = c.form;
+    schedule = {{"BM", c.BM}, {"BN", c.BN}, {"SPLIT", c.SPLIT}, {"CHUNK", c.CHUNK}};
   }
 
   compiler::FormRequest formRequest() { return {def, request, schedule}; }
@@ -169,6 +173,7 @@ private:
                                             : c.dims.at(extent.asScalar()->str()));
       bool integer = mlir::isa<mlir::IntegerType>(tensor.getElementType());
       std::string name = tensor.getName().str();
+      auto made = c.made.contains(name) ? c.made.at(name) : +[](double x) { return x; };
       OwnedTensor &owned =
           tensors.insert_or_assign(name, OwnedTensor(integer ? DType::I32 : DType::F32, shape))
               .first->second;
@@ -177,7 +182,7 @@ private:
         storeElement(owned.view.dtype, owned.view.data, n,
                      c.given.contains(name) ? c.given.at(name).at(n)
                      : integer              ? double(n % 3)
-                                            : normal(random));
+                                            : made(normal(random)));
     }
   }
 

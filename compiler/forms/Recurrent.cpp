@@ -1,0 +1,243 @@
+// Builds the abstract program of the recurrent form: one kernel whose grid points walk the tokens
+// of a head with its state S [d, e].
+//
+//   S = 2^g S ;  add: u = v   delta: u = beta (v - S^T k)   dplr: S += y p^T, p = S_before^T a
+//   S += k u^T ;  o = S^T q                      (read bonus: o = S^T q + (q . (bonus k)) v, first)
+//
+// Sub-tokens repeat the write, or the read; the decay acts before the first.
+#include "compiler/forms/Recurrent.h"
+
+#include "compiler/forms/ScanKernel.h"
+#include "compiler/forms/TileSteps.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+
+#include <fmt/format.h>
+
+#include <numbers>
+
+namespace heddle::compiler {
+
+using namespace mlir;
+
+namespace {
+
+const Names kState = {"d", "e"}, kKey = {"d"}, kValue = {"e"}, kOne = {};
+
+Value product(OpBuilder &b, Location at, Value x, Value y) {
+  return arith::MulFOp::create(b, at, x, y);
+}
+
+class RecurrentBuilder {
+public:
+  explicit RecurrentBuilder(const ScanProblem &scan)
+      : scan(scan), program(scan.problem), kernel(program, scan, "steps"), w(kernel.w) {}
+
+  OwningOpRef<ModuleOp> run() {
+    if (scan.decay == StateDecay::Token && !scan.input("decay"))
+      constantDecay = kernel.constantDecay();
+    if (scan.input("bonus"))
+      bonus = kernel.loadAll(tensor("bonus"), kernel.heads(tensor("bonus")), {kernel.F()});
+    ScanState start = kernel.enter();
+    llvm::SmallVector<Value> carried{start.S};
+    if (start.z)
+      carried.push_back(start.z);
+    carried =
+        w.loop(w.constant(0), w.extent(scan.problem.Tk), 1, carried, [&](Value t, ValueRange in) {
+          kernel.computeNumbersBefore(t);
+          ScanState next = step(t, {in[0], in.size() > 1 ? in[1] : Value()});
+          llvm::SmallVector<Value> out{next.S};
+          if (next.z)
+            out.push_back(next.z);
+          return out;
+        });
+    kernel.leave({carried[0], carried.size() > 1 ? carried[1] : Value()});
+    return program.take();
+  }
+
+private:
+  pattern::UpdateKind update() const { return scan.mix().getUpdate(); }
+  const ProblemTensor &tensor(llvm::StringRef role) const { return *scan.input(role); }
+
+  // ---- what a token has ----
+
+  /// All that the tensor has for one token (and sub-token) of the head.
+  Value load(llvm::StringRef role, Value t, Value sub, Value member = {}) {
+    const ProblemTensor &given = tensor(role);
+    Value view = kernel.tokens(given, t, sub, member);
+    llvm::SmallVector<int64_t> shape(cast<tile::ViewType>(view.getType()).getShape());
+    if (role == "q" || role == "k")
+      shape.back() = kernel.F();
+    return kernel.loadAll(given, view, shape);
+  }
+
+  /// Sub-token n of an operand that has such an axis; null otherwise.
+  Value writeAxis(int64_t n) { return scan.mix().hasWriteAxis() ? w.constant(n) : Value(); }
+  Value readAxis(int64_t n) { return scan.mix().hasReadAxis() ? w.constant(n) : Value(); }
+
+  // ---- steps on the state ----
+
+  Value decayed(Value S, const Names &dims, Value t) {
+    if (scan.decay == StateDecay::None)
+      return S;
+    if (constantDecay)
+      return w.elementwise({S}, {dims}, dims, [&](OpBuilder &b, Location at, ValueRange x) {
+        return product(b, at, x[0], math::Exp2Op::create(b, at, constantDecay));
+      });
+    const Names &own = scan.decay == StateDecay::Token     ? kOne
+                       : scan.decay == StateDecay::Feature ? kKey
+                                                           : kState;
+    return w.elementwise({S, load("decay", t, {})}, {dims, own}, dims,
+                         [&](OpBuilder &b, Location at, ValueRange x) {
+                           Value log2e = steps::real(b, at, std::numbers::log2e);
+                           Value e = math::Exp2Op::create(b, at, product(b, at, x[1], log2e));
+                           return product(b, at, x[0], e);
+                         });
+  }
+
+  /// S^T x.
+  Value project(Value S, Value x) {
+    Value terms =
+        w.elementwise({S, x}, {kState, kKey}, kState, [](OpBuilder &b, Location at, ValueRange v) {
+          return product(b, at, v[0], v[1]);
+        });
+    return w.reduce(tile::Reduction::Sum, terms, 0, w.fill(w.f32({kernel.V()}), 0));
+  }
+
+  /// The sum of x y over features.
+  Value dot(Value x, Value y) {
+    Value terms =
+        w.elementwise({x, y}, {kKey, kKey}, kKey, [](OpBuilder &b, Location at, ValueRange v) {
+          return product(b, at, v[0], v[1]);
+        });
+    return w.reduce(tile::Reduction::Sum, terms, 0, w.fill(w.f32({}), 0));
+  }
+
+  /// S + x u^T.
+  Value addOuter(Value S, Value x, Value u) {
+    return w.elementwise(
+        {S, x, u}, {kState, kKey, kValue}, kState, [](OpBuilder &b, Location at, ValueRange v) {
+          return Value(arith::AddFOp::create(b, at, v[0], product(b, at, v[1], v[2])));
+        });
+  }
+
+  Value written(Value S, Value before, Value t, int64_t n, Value k) {
+    Value sub = writeAxis(n), v = load("v", t, sub);
+    if (update() == pattern::UpdateKind::add)
+      return addOuter(S, k, v);
+    if (update() == pattern::UpdateKind::delta) {
+      Value u = w.elementwise({v, project(S, k), load("beta", t, sub)}, {kValue, kValue, kOne},
+                              kValue, [](OpBuilder &b, Location at, ValueRange x) {
+                                Value e = arith::SubFOp::create(b, at, x[0], x[1]);
+                                return product(b, at, e, x[2]);
+                              });
+      return addOuter(S, k, u);
+    }
+    // The first sub-token erases from the state before it decayed.
+    Value erased = project(n == 0 ? before : S, load("a", t, sub));
+    return addOuter(addOuter(S, load("y", t, sub), erased), k, v);
+  }
+
+  ScanState step(Value t, const ScanState &state) {
+    bool early = scan.mix().getRead() == pattern::ReadKind::bonus;
+    llvm::SmallVector<Value> keys;
+    for (int64_t n = 0; n < scan.writes; ++n)
+      keys.push_back(kernel.mapped(false, load("k", t, writeAxis(n))));
+    if (early)
+      readAll(t, state, keys);
+    ScanState next{decayed(state.S, kState, t), {}};
+    if (state.z)
+      next.z = decayed(state.z, kKey, t);
+    for (auto [n, k] : llvm::enumerate(keys)) {
+      next.S = written(next.S, state.S, t, n, k);
+      if (next.z)
+        next.z = w.elementwise({next.z, k}, {kKey, kKey}, kKey,
+                               [](OpBuilder &b, Location at, ValueRange x) {
+                                 return Value(arith::AddFOp::create(b, at, x[0], x[1]));
+                               });
+    }
+    if (!early)
+      readAll(t, next, keys);
+    return next;
+  }
+
+  // ---- reads ----
+
+  void readAll(Value t, const ScanState &state, llvm::ArrayRef<Value> keys) {
+    if (!scan.result("o"))
+      return;
+    for (int64_t n = 0; n < scan.readouts; ++n) {
+      if (scan.group == 1) {
+        readOne(t, n, state, keys, {});
+        continue;
+      }
+      w.loop(w.constant(0), w.constant(scan.group), 1, {}, [&](Value member, ValueRange) {
+        readOne(t, n, state, keys, member);
+        return llvm::SmallVector<Value>();
+      });
+    }
+  }
+
+  void readOne(Value t, int64_t n, const ScanState &state, llvm::ArrayRef<Value> keys,
+               Value member) {
+    Value q = kernel.mapped(true, load("q", t, readAxis(n), member));
+    Value O = project(state.S, q);
+    if (bonus)
+      for (auto [sub, k] : llvm::enumerate(keys))
+        O = withBonus(O, q, k, load("v", t, writeAxis(sub)));
+    Value l = scan.mix().getNorm() == pattern::NormKind::None ? Value() : dot(q, state.z);
+    Value argument;
+    if (Expr expr = scan.problem.specialise(scan.mix().getNormArgAttr()); l && expr) {
+      kernel.scope.uniforms["i"] = kernel.scope.uniforms["row"] = t;
+      auto before = std::exchange(kernel.scope.start, w.builder.saveInsertionPoint());
+      argument = kernel.number(expr);
+      kernel.scope.start = before;
+    }
+    O = kernel.normalised(O, l, argument);
+    const ProblemTensor &o = *scan.result("o");
+    if (!o.element.isF32())
+      O = w.elementwise(
+          {O}, {kValue}, kValue,
+          [&](OpBuilder &b, Location at, ValueRange x) {
+            return Value(arith::TruncFOp::create(b, at, o.element, x[0]));
+          },
+          o.element);
+    w.store(O, kernel.tokens(o, t, readAxis(n), member), {w.fixed(0)}, {});
+  }
+
+  /// O + (q . (u k)) v.
+  Value withBonus(Value O, Value q, Value k, Value v) {
+    Value uk =
+        w.elementwise({bonus, k}, {kKey, kKey}, kKey, [](OpBuilder &b, Location at, ValueRange x) {
+          return product(b, at, x[0], x[1]);
+        });
+    return w.elementwise({O, dot(q, uk), v}, {kValue, kOne, kValue}, kValue,
+                         [](OpBuilder &b, Location at, ValueRange x) {
+                           return Value(
+                               arith::AddFOp::create(b, at, x[0], product(b, at, x[1], x[2])));
+                         });
+  }
+
+  const ScanProblem &scan;
+  ProgramWriter program;
+  ScanKernel kernel;
+  KernelWriter &w;
+  Value constantDecay; ///< log2, or null
+  Value bonus;         ///< u [F], or null
+};
+
+} // namespace
+
+std::string refuseRecurrent(const FormRequest &request) {
+  Result<ScanProblem> scan = readScanProblem(request);
+  return scan ? "" : scan.error().message;
+}
+
+OwningOpRef<ModuleOp> buildRecurrent(const FormRequest &request) {
+  Result<ScanProblem> scan = readScanProblem(request);
+  assert(scan && "build follows a refuse that found nothing");
+  return RecurrentBuilder(*scan).run();
+}
+
+} // namespace heddle::compiler

@@ -1,0 +1,236 @@
+// Views, loads and stores of scan kernels. The state head h of H = max(heads of k and v) uses head
+// floor(h Hx / H) of operand x; where query heads are more, `group` of them read one state.
+#include "compiler/forms/ScanKernel.h"
+
+#include "compiler/forms/TileSteps.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+
+#include <numbers>
+
+namespace heddle::compiler {
+
+using namespace mlir;
+
+static Value truncated(OpBuilder &b, Location at, Type type, Value x) {
+  return type.isF32() ? x : Value(arith::TruncFOp::create(b, at, type, x));
+}
+
+tile::KernelOp ScanKernel::addKernel(ProgramWriter &program, const ScanProblem &scan,
+                                     llvm::StringRef name) {
+  const MixProblem &p = scan.problem;
+  tile::FormulaAttr states = program.formula(p.Hk);
+  if (p.Hv != p.Hk)
+    states = tile::FormulaAttr::binary(tile::FormulaOp::Max, states, program.formula(p.Hv));
+  return program.kernel(name, {states, program.formula(p.B)}, {false, false});
+}
+
+ScanKernel::ScanKernel(ProgramWriter &program, const ScanProblem &scan, llvm::StringRef name)
+    : ScanKernel(addKernel(program, scan, name), scan) {}
+
+ScanKernel::ScanKernel(tile::KernelOp kernel, const ScanProblem &scan)
+    : w(kernel), scan(scan), scope(w, scan.problem), head(kernel.getGridIndex(0)),
+      batch(kernel.getGridIndex(1)) {
+  scope.start = w.builder.saveInsertionPoint();
+  scope.uniforms["b"] = batch;
+  scope.uniforms["h"] = head;
+}
+
+// ---- views ----
+
+static Value sharedHead(ScanKernel &k, const Extent &heads, Value member) {
+  const MixProblem &p = k.scan.problem;
+  if (k.scan.group > 1 && heads == p.Hq)
+    return member ? k.w.add(k.w.mul(k.head, k.scan.group), member) : Value();
+  if (p.Hk == p.Hv)
+    return k.head;
+  // floor(h Hx / H), H the larger of the two.
+  Value mine = k.w.extent(heads);
+  Value states =
+      k.w.builder.createOrFold<arith::MaxSIOp>(k.w.location, k.w.extent(p.Hk), k.w.extent(p.Hv));
+  Value scaled = k.w.builder.createOrFold<arith::MulIOp>(k.w.location, k.head, mine);
+  return k.w.builder.createOrFold<arith::DivUIOp>(k.w.location, scaled, states);
+}
+
+Value ScanKernel::tokens(const ProblemTensor &tensor, Value t, Value sub, Value member) {
+  llvm::SmallVector<Value> indices;
+  if (tensor.batched)
+    indices.push_back(batch);
+  indices.push_back(t);
+  if (sub)
+    indices.push_back(sub);
+  indices.push_back(sharedHead(*this, tensor.shape[indices.size()], member));
+  indices.resize(tensor.shape.size());
+  return w.view(tensor.name, tensor.element, tensor.shape, indices);
+}
+
+Value ScanKernel::heads(const ProblemTensor &tensor) {
+  llvm::SmallVector<Value> indices;
+  if (tensor.batched)
+    indices.push_back(batch);
+  indices.push_back(sharedHead(*this, tensor.shape[indices.size()], {}));
+  indices.resize(tensor.shape.size());
+  return w.view(tensor.name, tensor.element, tensor.shape, indices);
+}
+
+// ---- loads ----
+
+Value ScanKernel::asF32(Value tile) {
+  auto type = cast<tile::TileType>(tile.getType());
+  if (type.getElementType().isF32())
+    return tile;
+  Names dims = type.getRank() == 2 ? Names{"i", "d"} : type.getRank() == 1 ? Names{"d"} : Names{};
+  return w.elementwise({tile}, {dims}, dims, [](OpBuilder &b, Location at, ValueRange x) {
+    return Value(arith::ExtFOp::create(b, at, b.getF32Type(), x[0]));
+  });
+}
+
+Value ScanKernel::loadRows(const ProblemTensor &tensor, Value view, Value t, int64_t rows,
+                           Value valid, int64_t columns) {
+  llvm::SmallVector<int64_t> shape{rows};
+  llvm::SmallVector<OpFoldResult> offsets{OpFoldResult(t)};
+  llvm::SmallVector<Value> there{valid};
+  if (cast<tile::ViewType>(view.getType()).getRank() == 2) {
+    int64_t width = *tensor.shape.back().fixed;
+    shape.push_back(columns ? columns : width);
+    offsets.push_back(w.fixed(0));
+    if (shape.back() != width)
+      there.push_back(w.constant(width));
+  }
+  return asF32(w.load(w.tileType(shape, tensor.element), view, offsets, there));
+}
+
+Value ScanKernel::loadAll(const ProblemTensor &tensor, Value view, llvm::ArrayRef<int64_t> shape) {
+  llvm::SmallVector<OpFoldResult> offsets(shape.size(), w.fixed(0));
+  llvm::SmallVector<Value> there;
+  auto given = cast<tile::ViewType>(view.getType()).getShape();
+  if (given != shape)
+    for (int64_t extent : given)
+      there.push_back(w.constant(extent));
+  return asF32(w.load(w.tileType(shape, tensor.element), view, offsets, there));
+}
+
+void ScanKernel::computeNumbersBefore(Value loopIndex) {
+  Operation *loop = loopIndex.getParentBlock()->getParentOp();
+  scope.start = {loop->getBlock(), loop->getIterator()};
+}
+
+// ---- features ----
+
+Value ScanKernel::number(Expr expr) {
+  Value value = scope.uniform(expr);
+  OpBuilder::InsertionGuard guard(w.builder);
+  w.builder.restoreInsertionPoint(scope.start);
+  return value.getType().isIndex() ? w.asReal(value) : value;
+}
+
+Value ScanKernel::mapped(bool query, Value raw, Value index, Value valid) {
+  auto type = cast<tile::TileType>(raw.getType());
+  Names dims = type.getRank() == 2 ? Names{"i", "d"} : Names{"d"};
+  Value x = applyFeatures(w, scope, scan.problem, query, raw);
+  if (query) {
+    Value factor = number(scan.scale);
+    return w.elementwise({x}, {dims}, dims, [&](OpBuilder &b, Location at, ValueRange v) {
+      return Value(arith::MulFOp::create(b, at, v[0], factor));
+    });
+  }
+  if (!index || keepsZero(scan.problem, query))
+    return x;
+  Value count = arith::IndexCastOp::create(w.builder, w.location, w.builder.getI32Type(), valid);
+  return w.elementwise(
+      {x, index}, {dims, Names{"i"}}, dims, [&](OpBuilder &b, Location at, ValueRange v) {
+        Value there = arith::CmpIOp::create(b, at, arith::CmpIPredicate::slt, v[1], count);
+        return Value(arith::SelectOp::create(b, at, there, v[0], steps::real(b, at, 0)));
+      });
+}
+
+Value ScanKernel::constantDecay() {
+  if (!scan.problem.decay)
+    return {};
+  Value natural = number(scan.problem.decay);
+  OpBuilder::InsertionGuard guard(w.builder);
+  w.builder.restoreInsertionPoint(scope.start);
+  return arith::MulFOp::create(w.builder, w.location, natural, w.real(std::numbers::log2e));
+}
+
+// ---- state ----
+
+ScanState ScanKernel::enter() {
+  ScanState state;
+  const ProblemTensor *S0 = scan.input("in_state"), *z0 = scan.input("in_z");
+  state.S = S0 ? loadAll(*S0, heads(*S0), {F(), V()}) : w.fill(w.f32({F(), V()}), 0);
+  if (scan.sums)
+    state.z = z0 ? loadAll(*z0, heads(*z0), {F()}) : w.fill(w.f32({F()}), 0);
+  return state;
+}
+
+void ScanKernel::leave(const ScanState &state) {
+  auto store = [&](const ProblemTensor *tensor, Value tile) {
+    if (!tensor)
+      return;
+    auto type = cast<tile::TileType>(tile.getType());
+    Names dims = type.getRank() == 2 ? Names{"d", "e"} : Names{"d"};
+    if (!tensor->element.isF32())
+      tile = w.elementwise(
+          {tile}, {dims}, dims,
+          [&](OpBuilder &b, Location at, ValueRange x) {
+            return truncated(b, at, tensor->element, x[0]);
+          },
+          tensor->element);
+    llvm::SmallVector<OpFoldResult> offsets(type.getRank(), w.fixed(0));
+    w.store(tile, heads(*tensor), offsets, {});
+  };
+  store(scan.result("state"), state.S);
+  if (state.z)
+    store(scan.result("z"), state.z);
+}
+
+// ---- norm ----
+
+Value ScanKernel::normArgument(Value t, int64_t rows) {
+  Expr argument = scan.problem.specialise(scan.mix().getNormArgAttr());
+  if (!argument)
+    return {};
+  scope.axes["i"] = {"i", rows, t, {}};
+  scope.axes["row"] = {"i", rows, t, {}};
+  // Rows move with the loop, so what hangs on them is computed where they are.
+  auto outside = scope.start;
+  scope.start = w.builder.saveInsertionPoint();
+  PairScope::Prepared prepared = scope.prepare(argument);
+  w.builder.restoreInsertionPoint(scope.start);
+  scope.start = outside;
+  prepared.tiles.push_back(w.fill(w.f32({rows}), 0));
+  prepared.dims.push_back({"i"});
+  return w
+      .map({Type(w.f32({rows}))}, prepared.tiles, prepared.dims, {"i"},
+           [&](OpBuilder &b, Location at, ValueRange args) {
+             Value value = scope.emit(prepared, b, args, {});
+             value = ExprOps(b, at, prepared.integerType, scan.problem.scope, [](Expr) {
+                       return Value();
+                     }).asReal(value);
+             tile::YieldOp::create(b, at, value);
+           })
+      .getResult(0);
+}
+
+Value ScanKernel::normalised(Value O, Value l, Value argument) {
+  pattern::NormKind norm = scan.mix().getNorm();
+  if (norm == pattern::NormKind::None)
+    return O;
+  auto type = cast<tile::TileType>(O.getType());
+  Names dims = type.getRank() == 2 ? Names{"i", "e"} : Names{"e"};
+  Names outer(dims.begin(), dims.end() - 1);
+  llvm::SmallVector<Value> inputs{O, l};
+  llvm::SmallVector<Names> inputDims{dims, outer};
+  bool perRow = argument && isa<tile::TileType>(argument.getType());
+  if (perRow) {
+    inputs.push_back(argument);
+    inputDims.push_back(outer);
+  }
+  return w.elementwise(inputs, inputDims, dims, [&](OpBuilder &b, Location at, ValueRange x) {
+    return steps::divided(b, at, norm, x[0], x[1], perRow ? x[2] : argument);
+  });
+}
+
+} // namespace heddle::compiler
