@@ -57,6 +57,7 @@ public:
     widenOperands();
     spreadLanes();
     chooseSpaces();
+    matchOperands();
     carryInPlace();
     kernel.setStage(tile::Stage::Concrete);
     return success();
@@ -71,8 +72,13 @@ private:
   void widen(Product &product, OpOperand &operand);
   // Step 3.
   void spreadLanes();
+  int64_t hardLanesOf(Value value);
   int64_t lanesOf(Value value);
   void join(Value a, int64_t dimA, Value b, int64_t dimB);
+  // Tiles of one dimension follow the matrices they meet.
+  void joinRows();
+  void meet(Value row, Value matrix, int64_t dim);
+  bool inMemory(Value row);
   // Step 4.
   void chooseSpaces();
   void placeLoad(tile::LoadOp load);
@@ -86,6 +92,13 @@ private:
     place(value, tile::LanesAttr::get(kernel.getContext(), std::max<int64_t>(dim, 0), width),
           space);
   }
+  /// Along its lanes, or the last dimension of a matrix without.
+  void placeInOrder(Value value, Space space) {
+    int64_t lanes = lanesOf(value);
+    placeLanes(value,
+               lanes < 0 && tileType(value).getRank() > 1 ? tileType(value).getRank() - 1 : lanes,
+               space);
+  }
   void placePairs(Value value, int64_t lanes, int64_t packed) {
     place(value, tile::PairsAttr::get(kernel.getContext(), lanes, options.lanes, packed, 2),
           Space::Local);
@@ -96,6 +109,7 @@ private:
   bool needsMemory(Value value);
   std::optional<std::pair<int64_t, int64_t>> pairsFor(Value value);
   // Step 5.
+  void matchOperands();
   void carryInPlace();
 
   tile::KernelOp kernel;
@@ -103,7 +117,13 @@ private:
   OpBuilder builder;
   SmallVector<Product> products;
   llvm::EquivalenceClasses<std::pair<void *, int64_t>> classes;
-  DenseSet<std::pair<void *, int64_t>> lanesLeaders;
+  DenseSet<std::pair<void *, int64_t>> lanesLeaders, wishes;
+  llvm::EquivalenceClasses<void *> rowClasses;
+  /// How matrices read the tiles of a class: along their lanes, across them, or in both ways.
+  struct Meetings {
+    bool along = false, across = false, memory = false;
+  };
+  DenseMap<void *, Meetings> meetings;
 };
 
 //===------------------------------------------------------------------------------------------===//
@@ -200,8 +220,11 @@ void LayoutAssigner::widenOperands() {
 // Step 3: lanes
 //===------------------------------------------------------------------------------------------===//
 
+int64_t rankOf(Value value) { return tileType(value) ? tileType(value).getRank() : -1; }
+
 void LayoutAssigner::join(Value a, int64_t dimA, Value b, int64_t dimB) {
-  classes.unionSets({a.getAsOpaquePointer(), dimA}, {b.getAsOpaquePointer(), dimB});
+  if (rankOf(a) >= 2 && rankOf(b) >= 2)
+    classes.unionSets({a.getAsOpaquePointer(), dimA}, {b.getAsOpaquePointer(), dimB});
 }
 
 void LayoutAssigner::spreadLanes() {
@@ -221,12 +244,15 @@ void LayoutAssigner::spreadLanes() {
           join(input, dim, map.getResult(0), target);
       }
     } else if (auto reduce = dyn_cast<tile::ReduceOp>(op)) {
-      joinAll(reduce.getInit(), reduce.getResult());
       for (int64_t dim = 0, out = 0; dim < tileType(reduce.getTile()).getRank(); ++dim)
         if (dim != static_cast<int64_t>(reduce.getDim()))
           join(reduce.getTile(), dim, reduce.getResult(), out++);
     } else if (auto mma = dyn_cast<tile::MmaOp>(op)) {
       joinAll(mma.getInit(), mma.getResult());
+    } else if (auto scan = dyn_cast<tile::ScanOp>(op)) {
+      joinAll(scan.getTile(), scan.getResult());
+    } else if (auto solve = dyn_cast<tile::SolveUnitLowerOp>(op)) {
+      joinAll(solve.getRhs(), solve.getResult());
     } else if (auto loop = dyn_cast<tile::ForOp>(op)) {
       for (auto [n, init] : llvm::enumerate(loop.getInits())) {
         joinAll(init, loop.getIterArgs()[n]);
@@ -235,31 +261,112 @@ void LayoutAssigner::spreadLanes() {
       }
     }
   });
-  // What a map makes for a product lies as the product reads it.
-  for (Product &product : products)
-    if (product.kind == Product::Outer && product.lanesOperand().getDefiningOp<tile::MapOp>())
-      join(product.lanesOperand(), product.lanesFromA ? product.freeA : product.freeB,
-           product.op.getResult(), product.lanes);
+  auto leader = [&](Value value, int64_t dim) {
+    return classes.getOrInsertLeaderValue({value.getAsOpaquePointer(), dim});
+  };
   // Without products vectors run along the memory that matrices go to.
   if (products.empty())
     kernel.walk([&](tile::StoreOp store) {
-      Value stored = store.getTile();
-      if (tileType(stored).getRank() != 2)
-        return;
-      lanesLeaders.insert(classes.getOrInsertLeaderValue(
-          {stored.getAsOpaquePointer(), tileType(stored).getRank() - 1}));
+      if (rankOf(store.getTile()) == 2)
+        lanesLeaders.insert(leader(store.getTile(), 1));
     });
-  for (Product &product : products)
-    lanesLeaders.insert(classes.getOrInsertLeaderValue(
-        {product.op.getResult().getAsOpaquePointer(), product.lanes}));
+  for (Product &product : products) {
+    lanesLeaders.insert(leader(product.op.getResult(), product.lanes));
+    if (product.kind == Product::Outer)
+      wishes.insert(
+          leader(product.lanesOperand(), product.lanesFromA ? product.freeA : product.freeB));
+  }
+  joinRows();
 }
 
-/// The dimension of `value` along the lanes, or -1.
-int64_t LayoutAssigner::lanesOf(Value value) {
+/// The dimension of a matrix along the lanes because a product writes it so, or -1.
+int64_t LayoutAssigner::hardLanesOf(Value value) {
   for (int64_t dim = 0; dim < tileType(value).getRank(); ++dim)
     if (lanesLeaders.count(classes.getOrInsertLeaderValue({value.getAsOpaquePointer(), dim})))
       return dim;
   return -1;
+}
+
+/// The dimension along the lanes, or -1. A tile that only feeds a product is as that reads it.
+int64_t LayoutAssigner::lanesOf(Value value) {
+  if (tileType(value).getRank() < 2) {
+    Meetings met = meetings.lookup(rowClasses.getOrInsertLeaderValue(value.getAsOpaquePointer()));
+    return met.along || inMemory(value) ? 0 : -1;
+  }
+  if (int64_t lanes = hardLanesOf(value); lanes >= 0)
+    return lanes;
+  for (Product &product : products)
+    if (product.kind == Product::Outer && value == product.lanesOperand())
+      return product.lanesFromA ? product.freeA : product.freeB;
+  for (int64_t dim = 0; dim < tileType(value).getRank(); ++dim)
+    if (wishes.count(classes.getOrInsertLeaderValue({value.getAsOpaquePointer(), dim})))
+      return dim;
+  return -1;
+}
+
+/// Notes that `row` runs along dimension `dim` of a matrix.
+void LayoutAssigner::meet(Value row, Value matrix, int64_t dim) {
+  int64_t lanes = lanesOf(matrix);
+  Meetings &met = meetings[rowClasses.getOrInsertLeaderValue(row.getAsOpaquePointer())];
+  // Lanes of a matrix that no product orders are its last dimension; rows do not depend on that.
+  (dim == lanes || (lanes < 0 && dim == tileType(matrix).getRank() - 1) ? met.along : met.across) =
+      true;
+}
+
+/// Whether a tile of one dimension lies in scratch, where it is read along and across the lanes.
+bool LayoutAssigner::inMemory(Value row) {
+  if (rankOf(row) != 1)
+    return false;
+  Meetings met = meetings.lookup(rowClasses.getOrInsertLeaderValue(row.getAsOpaquePointer()));
+  constexpr int64_t kUnrolled = 16; // more splat vectors would be too much code
+  bool many = tileType(row).getDim(0) > kUnrolled;
+  return met.memory || (met.along && met.across) || (!met.along && many);
+}
+
+void LayoutAssigner::joinRows() {
+  // Coordinates and constants are made anew for each reader.
+  auto anew = [](Value value) {
+    return isa_and_nonnull<tile::IndexOp, tile::FillOp>(value.getDefiningOp());
+  };
+  auto unite = [&](Value a, Value b) {
+    if (rankOf(a) == 1 && rankOf(b) == 1 && !anew(a) && !anew(b))
+      rowClasses.unionSets(a.getAsOpaquePointer(), b.getAsOpaquePointer());
+  };
+  kernel.walk([&](Operation *op) {
+    if (auto map = dyn_cast<tile::MapOp>(op)) {
+      for (Value result : map.getResults())
+        for (Value input : map.getInputs())
+          unite(result, input);
+    } else if (auto reduce = dyn_cast<tile::ReduceOp>(op)) {
+      unite(reduce.getInit(), reduce.getResult());
+    } else if (auto scan = dyn_cast<tile::ScanOp>(op)) {
+      unite(scan.getTile(), scan.getResult());
+    } else if (auto loop = dyn_cast<tile::ForOp>(op)) {
+      for (auto [n, init] : llvm::enumerate(loop.getInits()))
+        for (Value same : {Value(loop.getIterArgs()[n]), Value(loop.getResult(n)),
+                           Value(loop.getYield().getValues()[n])})
+          unite(init, same);
+    }
+  });
+  kernel.walk([&](Operation *op) {
+    if (auto map = dyn_cast<tile::MapOp>(op)) {
+      for (auto [n, input] : llvm::enumerate(map.getInputs()))
+        if (rankOf(input) == 1 && rankOf(map.getResult(0)) >= 2)
+          meet(input, map.getResult(0), map.getInputPositions(n)[0]);
+    } else if (auto reduce = dyn_cast<tile::ReduceOp>(op)) {
+      if (rankOf(reduce.getResult()) == 1)
+        meet(reduce.getResult(), reduce.getTile(), reduce.getDim() == 0 ? 1 : 0);
+    }
+    // Running sums and sums of rows go through memory, and sums along lanes that are not all there.
+    Value row = isa<tile::ScanOp, tile::ReduceOp>(op) ? op->getOperand(0) : Value();
+    if (auto reduce = dyn_cast<tile::ReduceOp>(op); reduce && rankOf(row) == 2) {
+      int64_t lanes = lanesOf(row), dim = reduce.getDim();
+      bool along = dim == (lanes < 0 ? 1 : lanes);
+      row = along && tileType(row).getDim(dim) % options.lanes ? reduce.getResult() : Value();
+    }
+    if (row && rankOf(row) == 1)
+      meetings[rowClasses.getOrInsertLeaderValue(row.getAsOpaquePointer())].memory = true;
+  });
 }
 
 //===------------------------------------------------------------------------------------------===//
@@ -292,27 +399,29 @@ void LayoutAssigner::placeLoad(tile::LoadOp load) {
   Value value = load.getResult();
   TileType type = tileType(value);
   int64_t last = type.getRank() - 1;
+  if (type.getRank() == 0)
+    return placeLanes(value, -1, Space::Reg);
   if (type.getRank() == 1) {
-    if (lanesOf(value) == 0)
+    if (lanesOf(value) == 0 && !inMemory(value))
       return placeLanes(value, 0, Space::Reg);
     return load.getValid().empty() || clippedByLoop(load) ? placeGlobal(value)
                                                           : placeLanes(value, 0, Space::Local);
   }
   if (auto pairs = pairsFor(value))
     return placePairs(value, pairs->first, pairs->second);
-  int64_t lanes = lanesOf(value);
-  bool scalars = false;
+  int64_t lanes = hardLanesOf(value);
+  bool multiplied = false;
   for (Product &product : products) {
     if (product.kind == Product::Dot || (product.op.getA() != value && product.op.getB() != value))
       continue;
     if (value == product.lanesOperand())
       lanes = product.lanesFromA ? product.freeA : product.freeB;
-    else
-      scalars = true;
+    multiplied = true;
   }
   if (lanes >= 0 && lanes != last)
     return placeLanes(value, lanes, Space::Local);
-  if (scalars && !load.getValid().empty() && !clippedByLoop(load))
+  // What a product reads again and again must not be masked each time.
+  if (multiplied && !load.getValid().empty() && !clippedByLoop(load))
     return placeLanes(value, last, Space::Local);
   placeGlobal(value);
 }
@@ -335,11 +444,20 @@ int64_t level(Value value, Block *block, DenseMap<Value, int64_t> &memo) {
   return memo[value] = highest;
 }
 
+/// Whether a store reads the tile, through maps made where they are read.
+bool isStored(Value value) {
+  return llvm::any_of(value.getUsers(), [](Operation *user) {
+    return isa<tile::StoreOp>(user) || (isa<tile::MapOp>(user) && isStored(user->getResult(0)));
+  });
+}
+
 /// Whether some use reads the tile other than point by point in the nest that makes it.
 bool LayoutAssigner::needsMemory(Value value) {
   DenseMap<Value, int64_t> memo;
   Block *block = value.getParentBlock();
   int64_t own = level(value, block, memo);
+  if (value.getDefiningOp<tile::MmaOp>() && isStored(value))
+    return true; // stores go line by line, products in blocks
   for (OpOperand &use : value.getUses()) {
     Operation *user = use.getOwner();
     if (user->getBlock() != block || isa<tile::ForOp, tile::YieldOp>(user))
@@ -348,6 +466,8 @@ bool LayoutAssigner::needsMemory(Value value) {
       if (value != mma.getInit())
         return true;
     } else if (auto map = dyn_cast<tile::MapOp>(user)) {
+      if (rankOf(map.getResult(0)) > rankOf(value) && rankOf(value) > 1)
+        return true; // would be made again for each point of the third dimension
       for (Value operand : map.getInputs())
         if (level(operand, block, memo) > own)
           return true;
@@ -361,17 +481,11 @@ bool LayoutAssigner::needsMemory(Value value) {
 void LayoutAssigner::placeMap(tile::MapOp map) {
   for (Value result : map.getResults()) {
     int64_t lanes = lanesOf(result);
-    if (tileType(result).getRank() == 1) {
-      placeLanes(result, lanes, Space::Reg);
+    if (tileType(result).getRank() < 2) {
+      placeLanes(result, lanes, inMemory(result) ? Space::Local : Space::Reg);
       continue;
     }
-    bool widened = map.getInputs().size() == 1 && lanes < 0;
-    for (Product &product : products) {
-      if (product.kind == Product::Dot)
-        continue;
-      if (lanes < 0 && result == product.lanesOperand())
-        lanes = product.lanesFromA ? product.freeA : product.freeB;
-    }
+    bool widened = map.getInputs().size() == 1 && hardLanesOf(result) < 0;
     if (lanes < 0)
       lanes = tileType(result).getRank() - 1;
     bool readAsItLies =
@@ -389,7 +503,8 @@ void LayoutAssigner::placeLoop(tile::ForOp loop) {
   for (auto [n, result] : llvm::enumerate(loop.getResults())) {
     if (!tileType(result))
       continue;
-    Space space = tileType(result).getRank() == 1 ? Space::Reg : Space::Local;
+    bool registers = tileType(result).getRank() < 2 && !inMemory(result);
+    Space space = registers ? Space::Reg : Space::Local;
     int64_t lanes = lanesOf(result);
     if (space == Space::Local && lanes < 0)
       lanes = tileType(result).getRank() - 1;
@@ -406,9 +521,14 @@ void LayoutAssigner::chooseSpaces() {
       placeMap(map);
     } else if (auto loop = dyn_cast<tile::ForOp>(op)) {
       placeLoop(loop);
-    } else if (isa<tile::FillOp, tile::IndexOp, tile::ReduceOp>(op)) {
-      for (Value result : op->getResults())
-        placeLanes(result, lanesOf(result), Space::Reg);
+    } else if (isa<tile::FillOp, tile::IndexOp>(op)) {
+      placeLanes(op->getResult(0), lanesOf(op->getResult(0)), Space::Reg);
+    } else if (auto reduce = dyn_cast<tile::ReduceOp>(op)) {
+      Value result = reduce.getResult();
+      bool memory = inMemory(result) || rankOf(result) == 2;
+      placeInOrder(result, memory ? Space::Local : Space::Reg);
+    } else if (isa<tile::ScanOp, tile::SolveUnitLowerOp>(op)) {
+      placeInOrder(op->getResult(0), Space::Local);
     } else if (auto mma = dyn_cast<tile::MmaOp>(op)) {
       placeLanes(mma.getResult(), lanesOf(mma.getResult()),
                  needsMemory(mma.getResult()) ? Space::Local : Space::Reg);
@@ -442,6 +562,21 @@ bool madeInPlace(Value value, Value carried) {
       return false;
   }
   return true;
+}
+
+/// Running sums, sums and triangular systems have one type for what they start from and what they
+/// write.
+void LayoutAssigner::matchOperands() {
+  kernel.walk([&](Operation *op) {
+    if (!isa<tile::ScanOp, tile::SolveUnitLowerOp, tile::ReduceOp>(op))
+      return;
+    OpOperand &operand = op->getOpOperand(isa<tile::ScanOp>(op) ? 0 : 1);
+    Type type = op->getResult(0).getType();
+    if (operand.get().getType() == type)
+      return;
+    builder.setInsertionPoint(op);
+    operand.set(tile::ConvertOp::create(builder, op->getLoc(), type, operand.get(), UnitAttr()));
+  });
 }
 
 void LayoutAssigner::carryInPlace() {

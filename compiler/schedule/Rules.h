@@ -13,12 +13,14 @@ int64_t defaultMq(const Machine &machine, const Problem &problem);
 int64_t defaultBm(const Machine &machine, const Problem &problem);
 int64_t defaultBn(const Machine &machine, const Problem &problem);
 int64_t defaultSplit(const Problem &problem);
+int64_t defaultChunk(const Problem &problem);
 
 std::string lacksIsa(const Schedule &schedule, const Machine &machine);
 std::string registersExceeded(const Schedule &schedule, const Machine &machine);
 std::string rowsDoNotDivide(const Schedule &schedule);
 std::string keysDoNotFit(const Schedule &schedule, const Machine &machine, const Problem &problem);
 std::string splitDoesNotFit(const Schedule &schedule, const Problem &problem);
+std::string chunkDoesNotFit(const Schedule &schedule);
 
 /// f32 in a vector, and architectural vector registers, of a level of knob ISA.
 int64_t lanesOf(int64_t isa);

@@ -84,6 +84,16 @@ std::vector<std::string> refusals(const std::vector<Knob> &table, const Schedule
 }
 
 /// Tries every candidate of the knobs from `at` on; the knobs before are set.
+/// Whether a sweep tries the knob's candidates: those that the form reads. The widest instruction
+/// set is best but for rare machines: the other is tried when named.
+bool isSwept(std::string_view knob, const Problem &problem) {
+  const bool ofAttention = knob == "BM" || knob == "BN" || knob == "SPLIT";
+  const bool scan = problem.form == "chunked" || problem.form == "recurrent";
+  if (knob == "ISA" || (ofAttention && scan))
+    return false;
+  return knob != "CHUNK" || problem.form == "chunked";
+}
+
 void extend(const std::vector<Knob> &table, size_t at, Schedule &schedule, const Machine &machine,
             const Problem &problem, std::vector<Schedule> &found) {
   if (at == table.size()) {
@@ -93,9 +103,7 @@ void extend(const std::vector<Knob> &table, size_t at, Schedule &schedule, const
   }
   const Knob &knob = table[at];
   const int64_t byDefault = knob.byDefault(machine, problem);
-  // The widest instruction set is best but for rare machines: the other is tried when named.
-  std::vector<int64_t> values =
-      knob.name == std::string_view("ISA") ? kNoCandidates : knob.candidates;
+  std::vector<int64_t> values = isSwept(knob.name, problem) ? knob.candidates : kNoCandidates;
   if (!std::count(values.begin(), values.end(), byDefault))
     values.insert(std::lower_bound(values.begin(), values.end(), byDefault), byDefault);
   for (int64_t value : values) {

@@ -91,7 +91,8 @@ LogicalResult verifyText(EmitError emitError, StringRef text,
 
 LogicalResult verifyLayout(EmitError emitError, ArrayRef<int64_t> shape, Attribute layout,
                            Space space) {
-  if (lastDim(layout) >= static_cast<int64_t>(shape.size()))
+  // A tile of rank 0 is one element, whatever dimension its lanes name.
+  if (lastDim(layout) >= std::max<int64_t>(shape.size(), 1))
     return emitError() << "layout " << layout << " names dimension " << lastDim(layout)
                        << " of a tile of rank " << shape.size();
   if (isa<StridedAttr>(layout) != (space == Space::Global))

@@ -351,9 +351,11 @@ LogicalResult MmaOp::verify() {
     return emitOpError() << "accumulates in " << accumulator << ", expected "
                          << (integers ? "i32" : "f32");
   TileType result = getResult().getType();
-  // A start value made in registers may be written to scratch with the sums.
-  bool spilled = c.getSpace() == Space::Reg && result.getSpace() == Space::Local &&
-                 result.getLayout() == c.getLayout();
+  // A start value made in registers may be written to scratch with the sums, and one in scratch be
+  // read into registers.
+  auto onCpu = [](Space space) { return space == Space::Reg || space == Space::Local; };
+  bool spilled =
+      onCpu(c.getSpace()) && onCpu(result.getSpace()) && result.getLayout() == c.getLayout();
   if (result.withPlace(c.getLayout(), c.getSpace()) != c || (result != c && !spilled))
     return emitOpError() << "gives " << getResult().getType() << " from init of " << c;
   return success();

@@ -61,6 +61,8 @@ Value Evaluator::compute(Value tile, ArrayRef<Coord> point) {
 /// From the tile's place; null if it has none.
 Value Evaluator::read(Value tile, ArrayRef<Coord> point) {
   if (auto found = rows.find(tile); found != rows.end()) {
+    if (point.empty())
+      return found->second.vectors[0];
     int64_t number = point[0].number;
     if (number < 0 && point[0].lanes && found->second.memory) {
       auto type = cast<VectorType>(found->second.vectors[0].getType());
@@ -72,10 +74,9 @@ Value Evaluator::read(Value tile, ArrayRef<Coord> point) {
     return found->second.vectors[number];
   }
   if (auto found = locals.find(tile); found != locals.end()) {
-    for (auto [dim, coord] : llvm::enumerate(point))
-      if (coord.lanes && (found->second.strides[dim] != 1 || found->second.pairs))
-        return reportUnsupported(tile.getParentBlock()->getParentOp(),
-                                 "a tile in scratch is read across its lanes");
+    if (found->second.pairs && llvm::any_of(point, [](const Coord &c) { return c.lanes; }))
+      return reportUnsupported(tile.getParentBlock()->getParentOp(),
+                               "a tile of pairs is read by lanes");
     return loadLocal(e, found->second, point);
   }
   if (auto found = globals.find(tile); found != globals.end())

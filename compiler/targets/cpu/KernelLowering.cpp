@@ -88,6 +88,8 @@ void KernelLowering::lowerOp(Operation *op) {
   auto map = dyn_cast<tile::MapOp>(op);
   bool local =
       llvm::any_of(op->getResults(), [&](Value result) { return evaluator.locals.count(result); });
+  if (lowerThroughScratch(op, local))
+    return;
   if (map && !local && typeOf(map.getResult(0)).getRank() == 1) {
     // Row vectors; a vector along another dimension than the lanes stays where it is read.
     auto layout = cast<tile::LanesAttr>(typeOf(map.getResult(0)).getLayout());
@@ -105,6 +107,28 @@ void KernelLowering::lowerOp(Operation *op) {
     return addSink(op);
   if (!isa<tile::MapOp, tile::MmaOp>(op))
     evaluator.reportUnsupported(op, "this op has no lowering");
+}
+
+/// Ops that no nest of points makes: see Scans.cpp.
+bool KernelLowering::lowerThroughScratch(Operation *op, bool local) {
+  int64_t rank = typeOf(op->getResult(0)).getRank();
+  auto reduce = dyn_cast<tile::ReduceOp>(op);
+  bool sums = reduce && (local || rank == 0);
+  bool vector = isa<tile::MapOp, tile::ConvertOp>(op) && (rank == 0 || (local && rank == 1));
+  if (!sums && !vector && !isa<tile::ScanOp, tile::SolveUnitLowerOp>(op))
+    return false;
+  flush();
+  if (reduce)
+    nests.emitSum(reduce);
+  else if (auto scan = dyn_cast<tile::ScanOp>(op))
+    nests.emitScan(scan);
+  else if (auto solve = dyn_cast<tile::SolveUnitLowerOp>(op))
+    nests.emitSolve(solve);
+  else if (rank == 0)
+    nests.emitOne(op->getResult(0));
+  else
+    nests.emitVector(op);
+  return true;
 }
 
 void KernelLowering::lowerScalarOp(Operation *op) {
@@ -193,6 +217,11 @@ void KernelLowering::lowerLoad(tile::LoadOp op) {
   } else if (type.getSpace() == Space::Local) {
     flush();
     nests.emitLoad(op, place);
+  } else if (type.getRank() == 0) { // one number
+    RowsPlace rows;
+    rows.replicated = true;
+    rows.vectors.push_back(loadGlobal(e, place, {}, {}));
+    evaluator.rows[tile] = rows;
   } else { // row vectors
     RowsPlace rows;
     auto layout = cast<tile::LanesAttr>(type.getLayout());

@@ -521,10 +521,17 @@ void NestEmitter::emit(const NestGroup &group) {
   if (group.sinks.size() == 1 && isa<tile::MapOp>(first) && first->getNumResults() == 1) {
     Value result = first->getResult(0);
     auto layout = dyn_cast<tile::LanesAttr>(typeOf(result).getLayout());
-    bool acrossMemory =
-        layout && layout.getDim() == 0 && llvm::all_of(tileOperands(first), [&](Value operand) {
-          return evaluator.globals.count(operand) && typeOf(operand).getRank() == 2;
-        });
+    auto inMemory = [&](Value operand) {
+      return evaluator.globals.count(operand) && typeOf(operand).getRank() == 2;
+    };
+    auto anyPoint = [&](Value operand) { // readable one row at a time
+      return inMemory(operand) ||
+             (typeOf(operand).getRank() == 1 &&
+              (operand.getDefiningOp<tile::IndexOp>() || evaluator.locals.count(operand)));
+    };
+    bool acrossMemory = layout && layout.getDim() == 0 && typeOf(result).getRank() == 2 &&
+                        llvm::any_of(tileOperands(first), inMemory) &&
+                        llvm::all_of(tileOperands(first), anyPoint);
     if (acrossMemory) {
       fillTransposed(result, evaluator.locals.find(result)->second,
                      [&](ArrayRef<Coord> point) { return evaluator.compute(result, point); });

@@ -38,6 +38,13 @@ public:
   void emitStore(tile::StoreOp store, const GlobalPlace &target);
   /// A 1-d map: its row vectors, now.
   void emitRows(tile::MapOp map);
+  /// A map or copy of one dimension into scratch; a tile of rank 0, one splat vector.
+  void emitVector(mlir::Operation *op);
+  void emitOne(Value tile);
+  /// A reduction to scratch, or to a number; a running sum; a triangular system.
+  void emitSum(tile::ReduceOp reduce);
+  void emitScan(tile::ScanOp scan);
+  void emitSolve(tile::SolveUnitLowerOp solve);
 
 private:
   struct Nest; ///< one group being emitted
@@ -50,6 +57,13 @@ private:
   void storeStraight(tile::StoreOp store, const GlobalPlace &target);
   /// Calls body for indices 0, step, .. below `end`, a last smaller piece apart: (index, count).
   void forPieces(int64_t extent, int64_t step, mlir::function_ref<void(Value, int64_t)> body);
+
+  mlir::SmallVector<Coord> vectorsOf(int64_t extent);
+  void overIndices(int64_t extent, mlir::function_ref<void(Value)> body);
+  Value sumAlongLanes(tile::ReduceOp reduce, Point point);
+  Value sumAcrossLanes(tile::ReduceOp reduce, Point point);
+  void solveRows(tile::SolveUnitLowerOp solve, const LocalPlace &place, Value first, int64_t rows,
+                 mlir::ArrayRef<Coord> columns);
 
   Evaluator &evaluator;
   VectorBuilder &e;

@@ -296,26 +296,68 @@ void storeGlobal(VectorBuilder &e, const GlobalPlace &place, ArrayRef<Coord> poi
     e.store(vector, address);
 }
 
-Value loadLocal(VectorBuilder &e, const LocalPlace &place, ArrayRef<Coord> point) {
-  Type element = movedAs(place.type.getElementType());
+static Value localAddress(VectorBuilder &e, const LocalPlace &place, ArrayRef<Coord> point,
+                          Type element) {
   Value offset = e.integer(0);
   for (auto [dim, coord] : llvm::enumerate(point))
     offset = e.plus(offset, e.times(coord.index, place.strides[dim]));
-  Value address = e.address(place.pointer, element, offset);
+  return e.address(place.pointer, element, offset);
+}
+
+/// Pointers of lanes that lie `stride` elements apart in scratch.
+static Value apart(VectorBuilder &e, Value address, Type element, int64_t stride) {
+  auto pointer = LLVM::LLVMPointerType::get(e.builder.getContext());
+  Type i64 = e.builder.getI64Type();
+  VectorType wide = VectorType::get({e.lanes()}, i64);
+  Value steps = arith::ExtSIOp::create(e.builder, e.loc, wide, e.iota());
+  Value strides = arith::ConstantOp::create(
+      e.builder, e.loc, DenseElementsAttr::get(wide, e.builder.getIntegerAttr(i64, stride)));
+  Value offsets = arith::MulIOp::create(e.builder, e.loc, steps, strides);
+  return LLVM::GEPOp::create(e.builder, e.loc, VectorType::get({e.lanes()}, pointer), element,
+                             address, ValueRange{offsets});
+}
+
+/// The lanes of a tile in scratch that are inside it.
+static Value insideLocal(VectorBuilder &e, const LocalPlace &place, const Coord &coord,
+                         int64_t dim) {
+  Value mask = laneMask(e, coord.index, e.integer(place.type.getDim(dim)));
+  return mask ? mask : allLanes(e);
+}
+
+Value loadLocal(VectorBuilder &e, const LocalPlace &place, ArrayRef<Coord> point) {
+  Type element = movedAs(place.type.getElementType());
+  Value address = localAddress(e, place, point, element);
   VectorType type = VectorType::get({e.lanes()}, element);
-  Value vector =
-      lanesDim(point) >= 0
-          ? e.load(type, address)
-          : Value(vector::BroadcastOp::create(e.builder, e.loc, type, e.load(element, address)));
+  int64_t lanes = lanesDim(point);
+  Value vector;
+  if (lanes >= 0 && place.strides[lanes] != 1)
+    vector = LLVM::masked_gather::create(
+        e.builder, e.loc, type, apart(e, address, element, place.strides[lanes]),
+        insideLocal(e, place, point[lanes], lanes),
+        ValueRange{arith::ConstantOp::create(e.builder, e.loc, e.builder.getZeroAttr(type))},
+        alignment(element));
+  else if (lanes >= 0)
+    vector = e.load(type, address);
+  else
+    vector = vector::BroadcastOp::create(e.builder, e.loc, type, e.load(element, address));
   return asType(e, vector, place.type.getElementType());
 }
 
 void storeLocal(VectorBuilder &e, const LocalPlace &place, ArrayRef<Coord> point, Value vector) {
-  Value offset = e.integer(0);
-  for (auto [dim, coord] : llvm::enumerate(point))
-    offset = e.plus(offset, e.times(coord.index, place.strides[dim]));
   Type element = movedAs(place.type.getElementType());
-  e.store(asType(e, vector, element), e.address(place.pointer, element, offset));
+  Value address = localAddress(e, place, point, element);
+  int64_t lanes = lanesDim(point);
+  if (lanes < 0 || place.strides[lanes] == 1)
+    return e.store(asType(e, vector, element), address);
+  LLVM::masked_scatter::create(e.builder, e.loc, asType(e, vector, element),
+                               apart(e, address, element, place.strides[lanes]),
+                               insideLocal(e, place, point[lanes], lanes), alignment(element));
+}
+
+void storeElement(VectorBuilder &e, const LocalPlace &place, ArrayRef<Coord> point, Value vector) {
+  Type element = movedAs(place.type.getElementType());
+  Value one = vector::ExtractOp::create(e.builder, e.loc, asType(e, vector, element), int64_t(0));
+  e.store(one, localAddress(e, place, point, element));
 }
 
 Value loadPairs(VectorBuilder &e, const LocalPlace &place, Value lane, Value packed) {

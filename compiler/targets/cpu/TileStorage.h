@@ -73,6 +73,10 @@ Value loadLocal(VectorBuilder &e, const LocalPlace &place, mlir::ArrayRef<Coord>
 void storeLocal(VectorBuilder &e, const LocalPlace &place, mlir::ArrayRef<Coord> point,
                 Value vector);
 
+/// The same of one element: lane 0 of the vector.
+void storeElement(VectorBuilder &e, const LocalPlace &place, mlir::ArrayRef<Coord> point,
+                  Value vector);
+
 /// Dot products of pairs: the packed dimension's index is even. `loadPairs` gives vector<2W x bf16>
 /// by lanes, `loadPairWord` the same with one pair in each lane.
 Value loadPairs(VectorBuilder &e, const LocalPlace &place, Value lane, Value packed);
