@@ -30,13 +30,18 @@ using namespace mlir;
 
 namespace {
 
-/// Prefix sums of the log2-decays of a chunk; all null without a decay. [rows] for one number a
-/// token, [rows, F] for one a feature.
+/// The decay from one place of a chunk to another; both null without a decay. [rows] for one number
+/// a token, [rows, F] for one a feature.
+struct Decay {
+  Value log;    ///< log2 of the factor
+  Value factor; ///< 2^log
+};
+
 struct ChunkDecay {
-  Value through; ///< up to and with the token
-  Value before;  ///< up to the token
-  Value after;   ///< of the tokens behind it
-  Value total;   ///< of the chunk: [] or [F]
+  Decay through; ///< up to and with the token
+  Decay before;  ///< up to the token
+  Decay after;   ///< of the tokens behind it
+  Decay total;   ///< of the chunk: [] or [F]
 };
 
 struct Write {
@@ -109,41 +114,45 @@ private:
                           return Value(arith::MulFOp::create(b, at, x[0], log2e));
                         });
     }
+    auto of = [&](Value log, const Names &names) {
+      return Decay{
+          log, w.elementwise({log}, {names}, names, [](OpBuilder &b, Location at, ValueRange x) {
+            return Value(math::Exp2Op::create(b, at, x[0]));
+          })};
+    };
     ChunkDecay decay;
-    decay.through = w.prefixSum(g, false, false);
+    decay.through = of(w.prefixSum(g, false, false), dims);
     if (readsEarly() || update() == pattern::UpdateKind::dplr)
-      decay.before = w.prefixSum(g, true, false);
-    decay.after = w.prefixSum(g, true, true);
+      decay.before = of(w.prefixSum(g, true, false), dims);
+    decay.after = of(w.prefixSum(g, true, true), dims);
     llvm::SmallVector<int64_t> outer;
     if (matrix)
       outer.push_back(kernel.F());
-    decay.total = w.reduce(tile::Reduction::Sum, g, 0, w.fill(w.f32(outer), 0));
+    decay.total = of(w.reduce(tile::Reduction::Sum, g, 0, w.fill(w.f32(outer), 0)),
+                     matrix ? Names{"d"} : Names{});
     return decay;
   }
 
-  /// x 2^b, a row at a time; x itself without a decay.
-  Value decayed(Value x, Value b) {
-    if (!b)
+  Value multiplied(Value x, const Names &dims, Value factor, const Names &factorDims) {
+    if (!factor)
       return x;
-    Names bDims = scan.decay == StateDecay::Feature ? Names{"i", "d"} : Names{"i"};
-    return w.elementwise({x, b}, {Names{"i", "d"}, bDims}, {"i", "d"},
-                         [](OpBuilder &builder, Location at, ValueRange v) {
-                           Value e = math::Exp2Op::create(builder, at, v[1]);
-                           return Value(arith::MulFOp::create(builder, at, v[0], e));
+    return w.elementwise({x, factor}, {dims, factorDims}, dims,
+                         [](OpBuilder &b, Location at, ValueRange v) {
+                           return Value(arith::MulFOp::create(b, at, v[0], v[1]));
                          });
   }
 
+  /// The rows of x, each decayed; x itself without a decay.
+  Value decayed(Value x, const Decay &decay) {
+    return multiplied(x, {"i", "d"}, decay.factor,
+                      scan.decay == StateDecay::Feature ? Names{"i", "d"} : Names{"i"});
+  }
+
   /// A state tile [d, e] or [d] after the chunk's whole decay.
-  Value decayedState(Value S, Value total) {
-    if (!total)
-      return S;
-    Names dims = cast<tile::TileType>(S.getType()).getRank() == 2 ? Names{"d", "e"} : Names{"d"};
-    Names totalDims = scan.decay == StateDecay::Feature ? Names{"d"} : Names{};
-    return w.elementwise({S, total}, {dims, totalDims}, dims,
-                         [](OpBuilder &builder, Location at, ValueRange v) {
-                           Value e = math::Exp2Op::create(builder, at, v[1]);
-                           return Value(arith::MulFOp::create(builder, at, v[0], e));
-                         });
+  Value decayedState(Value S, const Decay &total) {
+    bool matrix = cast<tile::TileType>(S.getType()).getRank() == 2;
+    return multiplied(S, matrix ? Names{"d", "e"} : Names{"d"}, total.factor,
+                      scan.decay == StateDecay::Feature ? Names{"d"} : Names{});
   }
 
   // ---- pairs inside the chunk ----
@@ -151,8 +160,9 @@ private:
   /// W(x, y)_ij for j <= i, or j < i; 0 elsewhere. `factor` [rows] multiplies the rows, `diagonal`
   /// [rows] is put at i = j; both may be null. Exponents are masked before exp2: above the diagonal
   /// they may be positive.
-  Value weights(Value x, Value xPrefix, Value y, Value yPrefix, bool strict, Value factor,
-                Value diagonal) {
+  Value weights(Value x, const Decay &xDecay, Value y, const Decay &yDecay, bool strict,
+                Value factor, Value diagonal) {
+    Value xPrefix = xDecay.log, yPrefix = yDecay.log;
     Value zero = w.fill(w.f32({C, C}), 0);
     Value product;
     llvm::SmallVector<Value> inputs;
@@ -245,7 +255,7 @@ private:
       return {{K, w.solve(M, error)}};
     }
     Value A = load("a", t, valid), Y = load("y", t, valid);
-    Value before = decay.before, through = decay.through;
+    const Decay &before = decay.before, &through = decay.through;
     Value ay = weights(A, before, Y, through, /*strict=*/true, {}, {});
     Value ak = weights(A, before, K, through, /*strict=*/true, {}, {});
     Value right = combine(ak, V, read(decayed(A, before), S, noRows()));
@@ -278,7 +288,7 @@ private:
     const ProblemTensor &q = tensor("q");
     Value Q = kernel.mapped(
         true, kernel.loadRows(q, kernel.tokens(q, {}, {}, member), t, C, valid, kernel.F()));
-    Value prefix = readsEarly() ? decay.before : decay.through;
+    const Decay &prefix = readsEarly() ? decay.before : decay.through;
     Value Qd = decayed(Q, prefix);
     Value O = read(Qd, state.S, noRows());
     Value l;

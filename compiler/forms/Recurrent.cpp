@@ -36,7 +36,8 @@ public:
 
   OwningOpRef<ModuleOp> run() {
     if (scan.decay == StateDecay::Token && !scan.input("decay"))
-      constantDecay = kernel.constantDecay();
+      constantDecay =
+          math::Exp2Op::create(w.builder, w.location, kernel.constantDecay()).getResult();
     if (scan.input("bonus"))
       bonus = kernel.loadAll(tensor("bonus"), kernel.heads(tensor("bonus")), {kernel.F()});
     ScanState start = kernel.enter();
@@ -83,17 +84,19 @@ private:
       return S;
     if (constantDecay)
       return w.elementwise({S}, {dims}, dims, [&](OpBuilder &b, Location at, ValueRange x) {
-        return product(b, at, x[0], math::Exp2Op::create(b, at, constantDecay));
+        return product(b, at, x[0], constantDecay);
       });
     const Names &own = scan.decay == StateDecay::Token     ? kOne
                        : scan.decay == StateDecay::Feature ? kKey
                                                            : kState;
-    return w.elementwise({S, load("decay", t, {})}, {dims, own}, dims,
-                         [&](OpBuilder &b, Location at, ValueRange x) {
-                           Value log2e = steps::real(b, at, std::numbers::log2e);
-                           Value e = math::Exp2Op::create(b, at, product(b, at, x[1], log2e));
-                           return product(b, at, x[0], e);
-                         });
+    Value factor = w.elementwise(
+        {load("decay", t, {})}, {own}, own, [&](OpBuilder &b, Location at, ValueRange x) {
+          Value log2e = steps::real(b, at, std::numbers::log2e);
+          return Value(math::Exp2Op::create(b, at, product(b, at, x[0], log2e)));
+        });
+    return w.elementwise(
+        {S, factor}, {dims, own}, dims,
+        [&](OpBuilder &b, Location at, ValueRange x) { return product(b, at, x[0], x[1]); });
   }
 
   /// S^T x.
@@ -223,7 +226,7 @@ private:
   ProgramWriter program;
   ScanKernel kernel;
   KernelWriter &w;
-  Value constantDecay; ///< log2, or null
+  Value constantDecay; ///< the factor of a step, or null
   Value bonus;         ///< u [F], or null
 };
 

@@ -73,6 +73,7 @@ private:
   // Step 3.
   void spreadLanes();
   int64_t hardLanesOf(Value value);
+  int64_t wishedLanesOf(Value value);
   int64_t lanesOf(Value value);
   void join(Value a, int64_t dimA, Value b, int64_t dimB);
   // Tiles of one dimension follow the matrices they meet.
@@ -287,6 +288,14 @@ int64_t LayoutAssigner::hardLanesOf(Value value) {
   return -1;
 }
 
+/// The dimension along which some product reads what is made of the matrix by lanes, or -1.
+int64_t LayoutAssigner::wishedLanesOf(Value value) {
+  for (int64_t dim = 0; dim < tileType(value).getRank(); ++dim)
+    if (wishes.count(classes.getOrInsertLeaderValue({value.getAsOpaquePointer(), dim})))
+      return dim;
+  return -1;
+}
+
 /// The dimension along the lanes, or -1. A tile that only feeds a product is as that reads it.
 int64_t LayoutAssigner::lanesOf(Value value) {
   if (tileType(value).getRank() < 2) {
@@ -298,10 +307,7 @@ int64_t LayoutAssigner::lanesOf(Value value) {
   for (Product &product : products)
     if (product.kind == Product::Outer && value == product.lanesOperand())
       return product.lanesFromA ? product.freeA : product.freeB;
-  for (int64_t dim = 0; dim < tileType(value).getRank(); ++dim)
-    if (wishes.count(classes.getOrInsertLeaderValue({value.getAsOpaquePointer(), dim})))
-      return dim;
-  return -1;
+  return wishedLanesOf(value);
 }
 
 /// Notes that `row` runs along dimension `dim` of a matrix.
@@ -418,6 +424,10 @@ void LayoutAssigner::placeLoad(tile::LoadOp load) {
       lanes = product.lanesFromA ? product.freeA : product.freeB;
     multiplied = true;
   }
+  // Read more than once across memory, it is turned once; maps that read it once turn it
+  // themselves.
+  if (lanes < 0 && !value.hasOneUse())
+    lanes = wishedLanesOf(value);
   if (lanes >= 0 && lanes != last)
     return placeLanes(value, lanes, Space::Local);
   // What a product reads again and again must not be masked each time.
