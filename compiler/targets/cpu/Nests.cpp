@@ -84,9 +84,31 @@ static bool pointwise(const NestGroup &group, Evaluator &evaluator, Value tile, 
          pointwise(group, evaluator, mma.getInit(), identity);
 }
 
+/// A map of tiles that lie across its lanes in memory: it is turned in blocks, in a nest of its
+/// own.
+bool NestEmitter::turnsInBlocks(Operation *op) {
+  if (!isa<tile::MapOp>(op) || op->getNumResults() != 1)
+    return false;
+  Value result = op->getResult(0);
+  auto layout = dyn_cast<tile::LanesAttr>(typeOf(result).getLayout());
+  auto inMemory = [&](Value operand) {
+    return evaluator.globals.count(operand) && typeOf(operand).getRank() == 2;
+  };
+  auto anyPoint = [&](Value operand) { // readable one row at a time
+    return inMemory(operand) ||
+           (typeOf(operand).getRank() == 1 &&
+            (operand.getDefiningOp<tile::IndexOp>() || evaluator.locals.count(operand)));
+  };
+  return layout && layout.getDim() == 0 && typeOf(result).getRank() == 2 &&
+         evaluator.locals.count(result) && llvm::any_of(tileOperands(op), inMemory) &&
+         llvm::all_of(tileOperands(op), anyPoint);
+}
+
 bool NestEmitter::joins(const NestGroup &group, Operation *op) {
   if (group.empty())
     return true;
+  if (turnsInBlocks(group.sinks[0]) || turnsInBlocks(op))
+    return false;
   if (!isa<tile::MapOp, tile::ReduceOp>(op))
     return false;
   TileType first = typeOf(visited(group.sinks[0])), type = typeOf(visited(op));
@@ -517,26 +539,11 @@ void NestEmitter::emit(const NestGroup &group) {
     evaluator.reportUnsupported(first, "only tiles of two dimensions are kept in scratch");
     return;
   }
-  // A map of tiles that lie across its lanes in memory is turned in blocks.
-  if (group.sinks.size() == 1 && isa<tile::MapOp>(first) && first->getNumResults() == 1) {
+  if (turnsInBlocks(first)) {
     Value result = first->getResult(0);
-    auto layout = dyn_cast<tile::LanesAttr>(typeOf(result).getLayout());
-    auto inMemory = [&](Value operand) {
-      return evaluator.globals.count(operand) && typeOf(operand).getRank() == 2;
-    };
-    auto anyPoint = [&](Value operand) { // readable one row at a time
-      return inMemory(operand) ||
-             (typeOf(operand).getRank() == 1 &&
-              (operand.getDefiningOp<tile::IndexOp>() || evaluator.locals.count(operand)));
-    };
-    bool acrossMemory = layout && layout.getDim() == 0 && typeOf(result).getRank() == 2 &&
-                        llvm::any_of(tileOperands(first), inMemory) &&
-                        llvm::all_of(tileOperands(first), anyPoint);
-    if (acrossMemory) {
-      fillTransposed(result, evaluator.locals.find(result)->second,
-                     [&](ArrayRef<Coord> point) { return evaluator.compute(result, point); });
-      return;
-    }
+    fillTransposed(result, evaluator.locals.find(result)->second,
+                   [&](ArrayRef<Coord> point) { return evaluator.compute(result, point); });
+    return;
   }
   Nest(*this, group).emit();
 }

@@ -58,6 +58,7 @@ private:
   /// Calls body for indices 0, step, .. below `end`, a last smaller piece apart: (index, count).
   void forPieces(int64_t extent, int64_t step, mlir::function_ref<void(Value, int64_t)> body);
 
+  bool turnsInBlocks(mlir::Operation *op);
   mlir::SmallVector<Coord> vectorsOf(int64_t extent);
   void overIndices(int64_t extent, mlir::function_ref<void(Value)> body);
   Value sumAlongLanes(tile::ReduceOp reduce, Point point);
