@@ -15,6 +15,7 @@
 #include "compiler/forms/Chunked.h"
 
 #include "compiler/forms/ScanKernel.h"
+#include "compiler/forms/ScanProgram.h"
 #include "compiler/forms/TileSteps.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -50,13 +51,14 @@ struct Write {
 
 class ChunkedBuilder {
 public:
-  ChunkedBuilder(const ScanProblem &scan, int64_t chunk)
-      : scan(scan), program(scan.problem), kernel(program, scan, "chunks"), w(kernel.w), C(chunk) {}
+  ChunkedBuilder(const ScanProblem &scan, ProgramWriter &program, llvm::StringRef suffix,
+                 int64_t chunk)
+      : scan(scan), kernel(program, scan, ("chunks" + suffix).str()), w(kernel.w), C(chunk) {}
 
-  OwningOpRef<ModuleOp> run() {
+  void run() {
     openViews();
     rows = w.index(w.constant(0), C);
-    length = w.extent(scan.problem.Tk);
+    length = w.extent(scan.T);
     if (scan.decay == StateDecay::Token && !scan.input("decay"))
       perToken = kernel.constantDecay();
     ScanState start = kernel.enter();
@@ -72,12 +74,11 @@ public:
       return out;
     });
     kernel.leave({carried[0], carried.size() > 1 ? carried[1] : Value()});
-    return program.take();
   }
 
 private:
-  pattern::UpdateKind update() const { return scan.mix().getUpdate(); }
-  bool readsEarly() const { return scan.mix().getRead() == pattern::ReadKind::bonus; }
+  pattern::UpdateKind update() const { return scan.op().getUpdate(); }
+  bool readsEarly() const { return scan.op().getRead() == pattern::ReadKind::bonus; }
   const ProblemTensor &tensor(llvm::StringRef role) const { return *scan.input(role); }
 
   void openViews() {
@@ -292,7 +293,7 @@ private:
     Value Qd = decayed(Q, prefix);
     Value O = read(Qd, state.S, noRows());
     Value l;
-    if (scan.mix().getNorm() != pattern::NormKind::None)
+    if (scan.op().getNorm() != pattern::NormKind::None)
       l = rowSums(times(Qd, state.z), w.fill(w.f32({C}), 0));
     for (auto [n, write] : llvm::enumerate(writes)) {
       Value diagonal = readsEarly() && n == 0 ? bonusOf(Q, write.keys) : Value();
@@ -340,7 +341,6 @@ private:
   }
 
   const ScanProblem &scan;
-  ProgramWriter program;
   ScanKernel kernel;
   KernelWriter &w;
   int64_t C;
@@ -353,23 +353,24 @@ private:
 
 } // namespace
 
-std::string refuseChunked(const FormRequest &request) {
-  Result<ScanProblem> scan = readScanProblem(request);
-  if (!scan)
-    return scan.error().message;
-  if (scan->decay == StateDecay::Channel)
+static std::string refuse(const ScanProblem &scan) {
+  if (scan.decay == StateDecay::Channel)
     return "decay channel: the weight of a pair would depend on the value's feature; it has a "
            "recurrent form only";
-  if (scan->mix().hasWriteAxis() || scan->mix().hasReadAxis())
+  if (scan.op().hasWriteAxis() || scan.op().hasReadAxis())
     return "subtokens are not lowered in chunks yet";
   return "";
 }
 
+std::string refuseChunked(const FormRequest &request) { return refuseScans(request, refuse); }
+
 OwningOpRef<ModuleOp> buildChunked(const FormRequest &request) {
-  Result<ScanProblem> scan = readScanProblem(request);
-  assert(scan && "build follows a refuse that found nothing");
   auto chunk = request.schedule.find("CHUNK");
-  return ChunkedBuilder(*scan, chunk == request.schedule.end() ? 64 : chunk->second).run();
+  int64_t tokens = chunk == request.schedule.end() ? 64 : chunk->second;
+  return buildScans(request,
+                    [&](ProgramWriter &program, const ScanProblem &scan, llvm::StringRef suffix) {
+                      ChunkedBuilder(scan, program, suffix, tokens).run();
+                    });
 }
 
 } // namespace heddle::compiler

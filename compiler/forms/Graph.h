@@ -8,6 +8,7 @@
 #pragma once
 
 #include "compiler/forms/MixProblem.h"
+#include "compiler/forms/ScanProblem.h"
 
 #include <variant>
 
@@ -28,14 +29,17 @@ struct PrefixStage {
   std::string from, high, low;
 };
 
-using Stage = std::variant<MapStage, PrefixStage, MixProblem>;
+using Stage = std::variant<MapStage, PrefixStage, MixProblem, ScanProblem>;
 
 struct Graph : PatternProblem {
   std::vector<Stage> stages;
 };
 
+/// What mixes become: weights of pairs, or states that are carried along.
+enum class MixAs { Pairs, Scan };
+
 /// Reads the pattern. Unsupported, with the clause that is the obstacle; InvalidArgument where the
 /// request does not fix a width or a constant.
-Result<Graph> readGraph(const FormRequest &request);
+Result<Graph> readGraph(const FormRequest &request, MixAs mixes = MixAs::Pairs);
 
 } // namespace heddle::compiler

@@ -8,6 +8,7 @@
 #include "compiler/forms/Recurrent.h"
 
 #include "compiler/forms/ScanKernel.h"
+#include "compiler/forms/ScanProgram.h"
 #include "compiler/forms/TileSteps.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -31,10 +32,10 @@ Value product(OpBuilder &b, Location at, Value x, Value y) {
 
 class RecurrentBuilder {
 public:
-  explicit RecurrentBuilder(const ScanProblem &scan)
-      : scan(scan), program(scan.problem), kernel(program, scan, "steps"), w(kernel.w) {}
+  RecurrentBuilder(const ScanProblem &scan, ProgramWriter &program, llvm::StringRef suffix)
+      : scan(scan), kernel(program, scan, ("steps" + suffix).str()), w(kernel.w) {}
 
-  OwningOpRef<ModuleOp> run() {
+  void run() {
     if (scan.decay == StateDecay::Token && !scan.input("decay"))
       constantDecay =
           math::Exp2Op::create(w.builder, w.location, kernel.constantDecay()).getResult();
@@ -44,21 +45,19 @@ public:
     llvm::SmallVector<Value> carried{start.S};
     if (start.z)
       carried.push_back(start.z);
-    carried =
-        w.loop(w.constant(0), w.extent(scan.problem.Tk), 1, carried, [&](Value t, ValueRange in) {
-          kernel.computeNumbersBefore(t);
-          ScanState next = step(t, {in[0], in.size() > 1 ? in[1] : Value()});
-          llvm::SmallVector<Value> out{next.S};
-          if (next.z)
-            out.push_back(next.z);
-          return out;
-        });
+    carried = w.loop(w.constant(0), w.extent(scan.T), 1, carried, [&](Value t, ValueRange in) {
+      kernel.computeNumbersBefore(t);
+      ScanState next = step(t, {in[0], in.size() > 1 ? in[1] : Value()});
+      llvm::SmallVector<Value> out{next.S};
+      if (next.z)
+        out.push_back(next.z);
+      return out;
+    });
     kernel.leave({carried[0], carried.size() > 1 ? carried[1] : Value()});
-    return program.take();
   }
 
 private:
-  pattern::UpdateKind update() const { return scan.mix().getUpdate(); }
+  pattern::UpdateKind update() const { return scan.op().getUpdate(); }
   const ProblemTensor &tensor(llvm::StringRef role) const { return *scan.input(role); }
 
   // ---- what a token has ----
@@ -74,8 +73,8 @@ private:
   }
 
   /// Sub-token n of an operand that has such an axis; null otherwise.
-  Value writeAxis(int64_t n) { return scan.mix().hasWriteAxis() ? w.constant(n) : Value(); }
-  Value readAxis(int64_t n) { return scan.mix().hasReadAxis() ? w.constant(n) : Value(); }
+  Value writeAxis(int64_t n) { return scan.op().hasWriteAxis() ? w.constant(n) : Value(); }
+  Value readAxis(int64_t n) { return scan.op().hasReadAxis() ? w.constant(n) : Value(); }
 
   // ---- steps on the state ----
 
@@ -143,7 +142,7 @@ private:
   }
 
   ScanState step(Value t, const ScanState &state) {
-    bool early = scan.mix().getRead() == pattern::ReadKind::bonus;
+    bool early = scan.op().getRead() == pattern::ReadKind::bonus;
     llvm::SmallVector<Value> keys;
     for (int64_t n = 0; n < scan.writes; ++n)
       keys.push_back(kernel.mapped(false, load("k", t, writeAxis(n))));
@@ -189,12 +188,13 @@ private:
     if (bonus)
       for (auto [sub, k] : llvm::enumerate(keys))
         O = withBonus(O, q, k, load("v", t, writeAxis(sub)));
-    Value l = scan.mix().getNorm() == pattern::NormKind::None ? Value() : dot(q, state.z);
+    Value l = scan.op().getNorm() == pattern::NormKind::None ? Value() : dot(q, state.z);
     Value argument;
-    if (Expr expr = scan.problem.specialise(scan.mix().getNormArgAttr()); l && expr) {
-      kernel.scope.uniforms["i"] = kernel.scope.uniforms["row"] = t;
+    if (l && scan.normArg) {
+      for (const char *name : {"i", "row"})
+        kernel.scope.uniform(name, t, scan.T);
       auto before = std::exchange(kernel.scope.start, w.builder.saveInsertionPoint());
-      argument = kernel.number(expr);
+      argument = kernel.number(scan.normArg);
       kernel.scope.start = before;
     }
     O = kernel.normalised(O, l, argument);
@@ -223,7 +223,6 @@ private:
   }
 
   const ScanProblem &scan;
-  ProgramWriter program;
   ScanKernel kernel;
   KernelWriter &w;
   Value constantDecay; ///< the factor of a step, or null
@@ -233,14 +232,14 @@ private:
 } // namespace
 
 std::string refuseRecurrent(const FormRequest &request) {
-  Result<ScanProblem> scan = readScanProblem(request);
-  return scan ? "" : scan.error().message;
+  return refuseScans(request, [](const ScanProblem &) { return std::string(); });
 }
 
 OwningOpRef<ModuleOp> buildRecurrent(const FormRequest &request) {
-  Result<ScanProblem> scan = readScanProblem(request);
-  assert(scan && "build follows a refuse that found nothing");
-  return RecurrentBuilder(*scan).run();
+  return buildScans(request,
+                    [&](ProgramWriter &program, const ScanProblem &scan, llvm::StringRef suffix) {
+                      RecurrentBuilder(scan, program, suffix).run();
+                    });
 }
 
 } // namespace heddle::compiler

@@ -17,12 +17,7 @@ namespace heddle::compiler {
 using namespace mlir;
 using pattern::ExprKind;
 
-static ArrayAttr featuresOf(const MixProblem &problem, bool query) {
-  pattern::MixOp mix = problem.mix;
-  return query ? mix.getFeaturesQ() : mix.getFeaturesK();
-}
-
-static Expr argument(const MixProblem &problem, pattern::FeatureAttr feature,
+static Expr argument(const PatternProblem &problem, pattern::FeatureAttr feature,
                      llvm::StringRef name) {
   for (NamedAttribute argument : feature.getArguments())
     if (argument.getName() == name)
@@ -32,34 +27,33 @@ static Expr argument(const MixProblem &problem, pattern::FeatureAttr feature,
 
 static constexpr llvm::StringRef kElementwise[] = {"id", "silu", "relu", "elu1", "exp", "scale"};
 
-std::string refuseFeatures(const MixProblem &problem, bool query) {
-  for (auto feature : featuresOf(problem, query).getAsRange<pattern::FeatureAttr>()) {
+std::string refuseFeatures(const PatternProblem &problem, ArrayAttr features) {
+  for (auto feature : features.getAsRange<pattern::FeatureAttr>()) {
     llvm::StringRef name = feature.getName();
     if (!llvm::is_contained(kElementwise, name) && name != "l2norm" && name != "append")
-      return fmt::format("features {}: {} is not lowered yet", query ? "q" : "k", name.str());
+      return fmt::format("{} is not lowered yet", name.str());
     for (const char *given : {"by", "eps", "value"}) {
       Expr expr = argument(problem, feature, given);
       if (!expr)
         continue;
-      if (std::string reason = refuseExpr(expr); !reason.empty())
-        return fmt::format("features: {} is not lowered yet", reason);
+      if (std::string reason = TileScope::refuse(expr, problem); !reason.empty())
+        return reason;
       for (const std::string &used : pattern::freeVars(expr))
         if (used == "i" || used == "j" || used == "row")
-          return fmt::format("features: {} of {} changes with the token", given, name.str());
+          return fmt::format("{} of {} changes with the token", given, name.str());
     }
   }
   return "";
 }
 
-int64_t featureWidth(const MixProblem &problem, bool query) {
-  int64_t width = problem.D;
-  for (auto feature : featuresOf(problem, query).getAsRange<pattern::FeatureAttr>())
-    width += feature.getName() == "append";
-  return width;
+int64_t featureWidth(int64_t given, ArrayAttr features) {
+  for (auto feature : features.getAsRange<pattern::FeatureAttr>())
+    given += feature.getName() == "append";
+  return given;
 }
 
-bool keepsZero(const MixProblem &problem, bool query) {
-  for (auto feature : featuresOf(problem, query).getAsRange<pattern::FeatureAttr>())
+bool keepsZero(ArrayAttr features) {
+  for (auto feature : features.getAsRange<pattern::FeatureAttr>())
     if (llvm::is_contained({"elu1", "exp", "append"}, feature.getName()))
       return false;
   return true;
@@ -92,19 +86,18 @@ static Value element(OpBuilder &b, Location at, llvm::StringRef name, Value x, V
   return x;
 }
 
-Value applyFeatures(KernelWriter &w, PairScope &scope, const MixProblem &problem, bool query,
-                    Value x) {
+Value mapFeatures(KernelWriter &w, TileScope &scope, const PatternProblem &problem,
+                  ArrayAttr features, int64_t width, Value x) {
   auto type = cast<tile::TileType>(x.getType());
   Names all = type.getRank() == 2 ? Names{"i", "d"} : Names{"d"};
   Names outer(all.begin(), all.end() - 1);
   auto real = [&](Expr expr) {
-    Value value = scope.uniform(expr);
+    Value value = scope.uniformValue(expr);
     OpBuilder::InsertionGuard guard(w.builder);
     w.builder.restoreInsertionPoint(scope.start);
     return value.getType().isIndex() ? w.asReal(value) : value;
   };
-  int64_t width = problem.D;
-  for (auto feature : featuresOf(problem, query).getAsRange<pattern::FeatureAttr>()) {
+  for (auto feature : features.getAsRange<pattern::FeatureAttr>()) {
     llvm::StringRef name = feature.getName();
     if (name == "id")
       continue;

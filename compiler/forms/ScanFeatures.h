@@ -7,15 +7,16 @@
 
 namespace heddle::compiler {
 
-/// Why the feature maps of that side cannot be put into a kernel; empty if they can.
-std::string refuseFeatures(const MixProblem &problem, bool query);
-/// Width of a mapped q or k.
-int64_t featureWidth(const MixProblem &problem, bool query);
+/// Why the feature maps cannot be put into a kernel; empty if they can. Others become a map before
+/// the mix.
+std::string refuseFeatures(const PatternProblem &problem, mlir::ArrayAttr features);
+/// Width of a mapped row of `given` features.
+int64_t featureWidth(int64_t given, mlir::ArrayAttr features);
 /// Whether a token of zeros stays one.
-bool keepsZero(const MixProblem &problem, bool query);
-/// `tile`, f32 with features along its last dimension "d", mapped. Numbers that maps need are
-/// computed at scope.start.
-mlir::Value applyFeatures(KernelWriter &w, PairScope &scope, const MixProblem &problem, bool query,
-                          mlir::Value tile);
+bool keepsZero(mlir::ArrayAttr features);
+/// `tile`, f32 with features along its last dimension "d" of which the first `given` are there,
+/// mapped. Numbers that maps need are computed at scope.start.
+mlir::Value mapFeatures(KernelWriter &w, TileScope &scope, const PatternProblem &problem,
+                        mlir::ArrayAttr features, int64_t given, mlir::Value tile);
 
 } // namespace heddle::compiler

@@ -19,7 +19,7 @@ static Value truncated(OpBuilder &b, Location at, Type type, Value x) {
 
 tile::KernelOp ScanKernel::addKernel(ProgramWriter &program, const ScanProblem &scan,
                                      llvm::StringRef name) {
-  const MixProblem &p = scan.problem;
+  const ScanProblem &p = scan;
   tile::FormulaAttr states = program.formula(p.Hk);
   if (p.Hv != p.Hk)
     states = tile::FormulaAttr::binary(tile::FormulaOp::Max, states, program.formula(p.Hv));
@@ -30,17 +30,18 @@ ScanKernel::ScanKernel(ProgramWriter &program, const ScanProblem &scan, llvm::St
     : ScanKernel(addKernel(program, scan, name), scan) {}
 
 ScanKernel::ScanKernel(tile::KernelOp kernel, const ScanProblem &scan)
-    : w(kernel), scan(scan), scope(w, scan.problem), head(kernel.getGridIndex(0)),
+    : w(kernel), scan(scan), scope(w, scan), head(kernel.getGridIndex(0)),
       batch(kernel.getGridIndex(1)) {
   scope.start = w.builder.saveInsertionPoint();
-  scope.uniforms["b"] = batch;
-  scope.uniforms["h"] = head;
+  scope.innerDim = "i"; // rows move with the loop over tokens
+  scope.uniform("b", batch, scan.B);
+  scope.uniform("h", head);
 }
 
 // ---- views ----
 
 static Value sharedHead(ScanKernel &k, const Extent &heads, Value member) {
-  const MixProblem &p = k.scan.problem;
+  const ScanProblem &p = k.scan;
   if (k.scan.group > 1 && heads == p.Hq)
     return member ? k.w.add(k.w.mul(k.head, k.scan.group), member) : Value();
   if (p.Hk == p.Hv)
@@ -119,7 +120,7 @@ void ScanKernel::computeNumbersBefore(Value loopIndex) {
 // ---- features ----
 
 Value ScanKernel::number(Expr expr) {
-  Value value = scope.uniform(expr);
+  Value value = scope.uniformValue(expr);
   OpBuilder::InsertionGuard guard(w.builder);
   w.builder.restoreInsertionPoint(scope.start);
   return value.getType().isIndex() ? w.asReal(value) : value;
@@ -128,14 +129,15 @@ Value ScanKernel::number(Expr expr) {
 Value ScanKernel::mapped(bool query, Value raw, Value index, Value valid) {
   auto type = cast<tile::TileType>(raw.getType());
   Names dims = type.getRank() == 2 ? Names{"i", "d"} : Names{"d"};
-  Value x = applyFeatures(w, scope, scan.problem, query, raw);
+  ArrayAttr features = query ? scan.featuresQ : scan.featuresK;
+  Value x = mapFeatures(w, scope, scan, features, scan.D, raw);
   if (query) {
     Value factor = number(scan.scale);
     return w.elementwise({x}, {dims}, dims, [&](OpBuilder &b, Location at, ValueRange v) {
       return Value(arith::MulFOp::create(b, at, v[0], factor));
     });
   }
-  if (!index || keepsZero(scan.problem, query))
+  if (!index || keepsZero(features))
     return x;
   Value count = arith::IndexCastOp::create(w.builder, w.location, w.builder.getI32Type(), valid);
   return w.elementwise(
@@ -146,9 +148,9 @@ Value ScanKernel::mapped(bool query, Value raw, Value index, Value valid) {
 }
 
 Value ScanKernel::constantDecay() {
-  if (!scan.problem.decay)
+  if (!scan.constantDecay)
     return {};
-  Value natural = number(scan.problem.decay);
+  Value natural = number(scan.constantDecay);
   OpBuilder::InsertionGuard guard(w.builder);
   w.builder.restoreInsertionPoint(scope.start);
   return arith::MulFOp::create(w.builder, w.location, natural, w.real(std::numbers::log2e));
@@ -189,33 +191,15 @@ void ScanKernel::leave(const ScanState &state) {
 // ---- norm ----
 
 Value ScanKernel::normArgument(Value t, int64_t rows) {
-  Expr argument = scan.problem.specialise(scan.mix().getNormArgAttr());
-  if (!argument)
+  if (!scan.normArg)
     return {};
-  scope.axes["i"] = {"i", rows, t, {}};
-  scope.axes["row"] = {"i", rows, t, {}};
-  // Rows move with the loop, so what hangs on them is computed where they are.
-  auto outside = scope.start;
-  scope.start = w.builder.saveInsertionPoint();
-  PairScope::Prepared prepared = scope.prepare(argument);
-  w.builder.restoreInsertionPoint(scope.start);
-  scope.start = outside;
-  prepared.tiles.push_back(w.fill(w.f32({rows}), 0));
-  prepared.dims.push_back({"i"});
-  return w
-      .map({Type(w.f32({rows}))}, prepared.tiles, prepared.dims, {"i"},
-           [&](OpBuilder &b, Location at, ValueRange args) {
-             Value value = scope.emit(prepared, b, args, {});
-             value = ExprOps(b, at, prepared.integerType, scan.problem.scope, [](Expr) {
-                       return Value();
-                     }).asReal(value);
-             tile::YieldOp::create(b, at, value);
-           })
-      .getResult(0);
+  for (const char *name : {"i", "row"})
+    scope.axis(name, {"i", rows, t, scan.T});
+  return scope.tile(scan.normArg, {"i"}, {rows});
 }
 
 Value ScanKernel::normalised(Value O, Value l, Value argument) {
-  pattern::NormKind norm = scan.mix().getNorm();
+  pattern::NormKind norm = scan.op().getNorm();
   if (norm == pattern::NormKind::None)
     return O;
   auto type = cast<tile::TileType>(O.getType());

@@ -20,11 +20,11 @@ public:
 
   KernelWriter w;
   const ScanProblem &scan;
-  PairScope scope;
+  TileScope scope;
   mlir::Value head, batch; ///< of the state
 
   int64_t F() const { return scan.features; }
-  int64_t V() const { return scan.problem.Dv; }
+  int64_t V() const { return scan.Dv; }
 
   /// Window of a tensor [B, T, (sub), H, rest..]: of all tokens (null t), or of one; null `sub`
   /// where there is no such axis. `member` of the group of query heads for q and o.

@@ -16,13 +16,13 @@ using namespace mlir;
 using pattern::ExprKind;
 
 const ProblemTensor *ScanProblem::input(llvm::StringRef role) const {
-  auto found = problem.inputs.find(role);
-  return found == problem.inputs.end() ? nullptr : problem.find(found->second);
+  auto found = inputs.find(role);
+  return found == inputs.end() ? nullptr : find(found->second);
 }
 
 const ProblemTensor *ScanProblem::result(llvm::StringRef role) const {
-  auto found = problem.results.find(role);
-  return found == problem.results.end() ? nullptr : problem.find(found->second);
+  auto found = results.find(role);
+  return found == results.end() ? nullptr : find(found->second);
 }
 
 namespace {
@@ -33,24 +33,21 @@ template <typename... Args> Error unsupported(fmt::format_string<Args...> text, 
 
 class Reader {
 public:
-  explicit Reader(MixProblem problem) { scan.problem = std::move(problem); }
+  explicit Reader(ScanProblem &scan) : scan(scan) {}
 
-  Result<ScanProblem> run() {
+  Status run() {
     HEDDLE_CHECK(checkWeights());
     HEDDLE_CHECK(checkSupport());
     HEDDLE_CHECK(checkOthers());
     HEDDLE_CHECK(readScale());
     HEDDLE_CHECK(readDecay());
-    HEDDLE_CHECK(readFeatures());
+    HEDDLE_CHECK(readWidths());
     HEDDLE_CHECK(readSubtokens());
-    HEDDLE_CHECK(readHeads());
-    HEDDLE_CHECK(checkTensors());
-    return std::move(scan);
+    return readHeads();
   }
 
 private:
-  pattern::MixOp mix() { return scan.problem.mix; }
-  MixProblem &problem() { return scan.problem; }
+  pattern::MixOp mix() { return scan.mix; }
 
   Status checkWeights() {
     if (mix().getWeight() != pattern::WeightKind::id)
@@ -64,16 +61,15 @@ private:
   }
 
   Status checkSupport() {
-    MLIRContext *context = problem().context;
+    MLIRContext *context = scan.context;
     Expr causal = pattern::makeBinary(ExprKind::Le, pattern::makeVar(context, "j"),
                                       pattern::makeVar(context, "i"));
-    if (problem().support != causal)
+    if (scan.support != causal)
       return unsupported("support {{ {} }}: a state keeps every key up to the query, which is "
                          "j <= i and nothing else",
-                         problem().support.str());
-    if (problem().Tq != problem().Tk)
-      return unsupported("lengths {} and {} of q and k: a scan reads where it writes",
-                         problem().Tq.name, problem().Tk.name);
+                         scan.support.str());
+    if (scan.input("q")->dim(0) != scan.T)
+      return unsupported("q and k differ in their lengths: a scan reads where it writes");
     return {};
   }
 
@@ -98,12 +94,12 @@ private:
       return unsupported("norm with update {} is not lowered yet",
                          pattern::stringifyUpdateKind(mix().getUpdate()).str());
     scan.sums = sums;
-    if (Expr argument = problem().specialise(mix().getNormArgAttr())) {
-      if (std::string reason = refuseExpr(argument); !reason.empty())
-        return unsupported("norm: {} is not lowered yet", reason);
-      if (std::string reason = PairScope::refuseReads(argument, problem()); !reason.empty())
+    if (scan.normArg)
+      if (std::string reason = TileScope::refuse(scan.normArg, scan); !reason.empty())
         return unsupported("norm: {}", reason);
-    }
+    for (const auto &[role, name] : scan.results)
+      if (role != "o" && role != "state" && role != "z")
+        return unsupported("result {} is not lowered yet", role.str());
     return {};
   }
 
@@ -113,10 +109,10 @@ private:
 
   /// score { c * s }: c is the score of s = 1, if the score is linear in s.
   Status readScale() {
-    Expr score = problem().score;
+    Expr score = scan.score;
     auto at = [&](double s) {
       llvm::StringMap<Expr> names;
-      names["s"] = pattern::makeFloat(problem().context, s);
+      names["s"] = pattern::makeFloat(scan.context, s);
       return pattern::simplify(pattern::substitute(score, names));
     };
     if (!isProduct(score) || mentions(score, "j"))
@@ -127,8 +123,8 @@ private:
       if (mentions(scan.scale, name))
         return unsupported("score {{ {} }}: a factor that depends on {} is not lowered yet",
                            score.str(), name);
-    if (std::string reason = refuseExpr(scan.scale); !reason.empty())
-      return unsupported("score: {} is not lowered yet", reason);
+    if (std::string reason = TileScope::refuse(scan.scale, scan); !reason.empty())
+      return unsupported("score: {}", reason);
     return {};
   }
 
@@ -151,8 +147,8 @@ private:
       break;
     case pattern::DecayKind::constant:
       scan.decay = StateDecay::Token;
-      if (std::string reason = refuseExpr(problem().decay); !reason.empty())
-        return unsupported("decay: {} is not lowered yet", reason);
+      if (std::string reason = TileScope::refuse(scan.constantDecay, scan); !reason.empty())
+        return unsupported("decay: {}", reason);
       break;
     case pattern::DecayKind::scalar:
       scan.decay = StateDecay::Token;
@@ -167,21 +163,31 @@ private:
     return {};
   }
 
-  Status readFeatures() {
-    int64_t width = 0;
-    for (bool query : {true, false}) {
-      if (std::string reason = refuseFeatures(problem(), query); !reason.empty())
-        return unsupported("{}", reason);
-      width = featureWidth(problem(), query);
-    }
-    scan.features = width;
+  Status width(const char *role, int64_t &out) {
+    const Extent &extent = scan.input(role)->shape.back();
+    if (!extent.fixed)
+      return Error{
+          ErrorCode::InvalidArgument,
+          fmt::format("width {} of {} is not fixed by the request, give it as a static dim",
+                      extent.name, role)};
+    out = *extent.fixed;
+    return {};
+  }
+
+  Status readWidths() {
+    HEDDLE_CHECK(width("k", scan.D));
+    HEDDLE_CHECK(width("v", scan.Dv));
+    for (ArrayAttr features : {scan.featuresQ, scan.featuresK})
+      if (std::string reason = refuseFeatures(scan, features); !reason.empty())
+        return unsupported("features: {}", reason);
+    scan.features = featureWidth(scan.D, scan.featuresK);
     return {};
   }
 
   Result<int64_t> number(const char *what, Expr expr) {
     if (!expr)
       return 1;
-    Expr known = problem().specialise(expr);
+    Expr known = scan.specialise(expr);
     if (!known.is(ExprKind::Integer))
       return Error{ErrorCode::InvalidArgument,
                    fmt::format("{} {} is not fixed by the request, give it as a static dim", what,
@@ -199,37 +205,30 @@ private:
 
   /// States are per head of k or v, whichever are more; several query heads may read one.
   Status readHeads() {
-    const MixProblem &p = problem();
-    if (p.Hq != p.Hk && p.Hq != p.Hv) {
-      if (p.Hk != p.Hv && p.G > 1)
+    if (scan.Hq != scan.Hk && scan.Hq != scan.Hv) {
+      if (scan.Hq.fixed && scan.Hk.fixed && *scan.Hk.fixed > 0)
+        scan.group = *scan.Hq.fixed / *scan.Hk.fixed;
+      else if (scan.givenG > 0)
+        scan.group = scan.givenG;
+      else
+        return Error{ErrorCode::InvalidArgument,
+                     "the head group G = Hq / Hk is not fixed by the request, give it as a static "
+                     "dim"};
+      if (scan.Hk != scan.Hv && scan.group > 1)
         return unsupported("q, k and v have three different numbers of heads");
-      scan.group = p.G;
     }
-    bool perQueryHead = p.decay && mentions(p.decay, "h");
+    bool perQueryHead = scan.constantDecay && mentions(scan.constantDecay, "h");
     if (scan.group > 1 && (perQueryHead || mentions(scan.scale, "h")))
       return unsupported("decay or score of {} query heads that share a state depends on the head",
                          scan.group);
     return {};
   }
 
-  Status checkTensors() {
-    for (const auto &[role, name] : problem().inputs)
-      if (!problem().find(name))
-        return unsupported("operand {} of the mix is not an argument", role.str());
-    for (const auto &[role, name] : problem().results)
-      if (role != "o" && role != "state" && role != "z")
-        return unsupported("result {} is not lowered yet", role.str());
-    return {};
-  }
-
-  ScanProblem scan;
+  ScanProblem &scan;
 };
 
 } // namespace
 
-Result<ScanProblem> readScanProblem(const FormRequest &request) {
-  HEDDLE_TRY(problem, readMixProblem(request));
-  return Reader(std::move(problem)).run();
-}
+Status readScan(ScanProblem &scan) { return Reader(scan).run(); }
 
 } // namespace heddle::compiler

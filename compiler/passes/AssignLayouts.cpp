@@ -348,10 +348,10 @@ void LayoutAssigner::joinRows() {
     } else if (auto scan = dyn_cast<tile::ScanOp>(op)) {
       unite(scan.getTile(), scan.getResult());
     } else if (auto loop = dyn_cast<tile::ForOp>(op)) {
-      for (auto [n, init] : llvm::enumerate(loop.getInits()))
-        for (Value same : {Value(loop.getIterArgs()[n]), Value(loop.getResult(n)),
+      for (auto [n, result] : llvm::enumerate(loop.getResults()))
+        for (Value same : {Value(loop.getIterArgs()[n]), Value(loop.getInits()[n]),
                            Value(loop.getYield().getValues()[n])})
-          unite(init, same);
+          unite(result, same);
     }
   });
   kernel.walk([&](Operation *op) {
@@ -585,7 +585,11 @@ void LayoutAssigner::matchOperands() {
     if (operand.get().getType() == type)
       return;
     builder.setInsertionPoint(op);
-    operand.set(tile::ConvertOp::create(builder, op->getLoc(), type, operand.get(), UnitAttr()));
+    if (auto fill = operand.get().getDefiningOp<tile::FillOp>()) // made where it is read
+      operand.set(tile::FillOp::create(builder, op->getLoc(), cast<TileType>(type),
+                                       fill.getValue().convertToDouble()));
+    else
+      operand.set(tile::ConvertOp::create(builder, op->getLoc(), type, operand.get(), UnitAttr()));
   });
 }
 

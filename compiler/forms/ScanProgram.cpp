@@ -1,0 +1,46 @@
+// Walks the stages of a pattern whose mixes are scans.
+#include "compiler/forms/ScanProgram.h"
+
+#include "compiler/forms/Graph.h"
+#include "compiler/forms/MapKernels.h"
+
+namespace heddle::compiler {
+
+using namespace mlir;
+
+std::string refuseScans(const FormRequest &request,
+                        llvm::function_ref<std::string(const ScanProblem &)> more) {
+  Result<Graph> graph = readGraph(request, MixAs::Scan);
+  if (!graph)
+    return graph.error().message;
+  for (const Stage &stage : graph->stages) {
+    std::string reason;
+    if (auto map = std::get_if<MapStage>(&stage))
+      reason = refuseMap(*graph, *map);
+    else if (auto scan = std::get_if<ScanProblem>(&stage))
+      reason = more(*scan);
+    if (!reason.empty())
+      return reason;
+  }
+  return "";
+}
+
+OwningOpRef<ModuleOp>
+buildScans(const FormRequest &request,
+           llvm::function_ref<void(ProgramWriter &, const ScanProblem &, llvm::StringRef)> write) {
+  Result<Graph> graph = readGraph(request, MixAs::Scan);
+  assert(graph && "build follows a refuse that found nothing");
+  ProgramWriter program(*graph, pattern::DefOp(request.def).getSymName());
+  int64_t scans = 0;
+  for (const Stage &stage : graph->stages) {
+    if (auto map = std::get_if<MapStage>(&stage)) {
+      writeMap(program, *graph, *map);
+    } else if (auto scan = std::get_if<ScanProblem>(&stage)) {
+      write(program, *scan, scans ? "_" + std::to_string(scans) : "");
+      ++scans;
+    }
+  }
+  return program.take();
+}
+
+} // namespace heddle::compiler

@@ -1,0 +1,20 @@
+// A program of the recurrent or the chunked form: the stages of a pattern in order, maps as their
+// own kernels, each mix as the kernels of a scan.
+#pragma once
+
+#include "compiler/forms/Form.h"
+#include "compiler/forms/Program.h"
+#include "compiler/forms/ScanProblem.h"
+
+namespace heddle::compiler {
+
+/// Why some stage has no kernels; `more` says what the form cannot do of a scan.
+std::string refuseScans(const FormRequest &request,
+                        llvm::function_ref<std::string(const ScanProblem &)> more);
+
+/// `write` adds the kernels of a scan; their names end in the suffix.
+mlir::OwningOpRef<mlir::ModuleOp>
+buildScans(const FormRequest &request,
+           llvm::function_ref<void(ProgramWriter &, const ScanProblem &, llvm::StringRef)> write);
+
+} // namespace heddle::compiler
