@@ -578,6 +578,18 @@ bool madeInPlace(Value value, Value carried) {
 /// write.
 void LayoutAssigner::matchOperands() {
   kernel.walk([&](Operation *op) {
+    if (auto loop = dyn_cast<tile::ForOp>(op)) {
+      // What is made where it is read starts a loop in any layout.
+      for (auto [init, result] : llvm::zip(loop.getInitsMutable(), loop.getResults()))
+        if (auto fill = init.get().getDefiningOp<tile::FillOp>();
+            fill && tileType(result).getSpace() == Space::Reg &&
+            result.getType() != fill.getType()) {
+          builder.setInsertionPoint(op);
+          init.set(tile::FillOp::create(builder, op->getLoc(), tileType(result),
+                                        fill.getValue().convertToDouble()));
+        }
+      return;
+    }
     if (!isa<tile::ScanOp, tile::SolveUnitLowerOp, tile::ReduceOp>(op))
       return;
     OpOperand &operand = op->getOpOperand(isa<tile::ScanOp>(op) ? 0 : 1);
