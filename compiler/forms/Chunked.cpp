@@ -366,9 +366,12 @@ std::string refuseChunked(const FormRequest &request) { return refuseScans(reque
 
 OwningOpRef<ModuleOp> buildChunked(const FormRequest &request) {
   auto chunk = request.schedule.find("CHUNK");
-  int64_t tokens = chunk == request.schedule.end() ? 64 : chunk->second;
+  int64_t given = chunk == request.schedule.end() ? 0 : chunk->second;
   return buildScans(request,
                     [&](ProgramWriter &program, const ScanProblem &scan, llvm::StringRef suffix) {
+                      // Weights of pairs whose features decay apart are made one by one: short
+                      // chunks.
+                      int64_t tokens = given ? given : scan.decay == StateDecay::Feature ? 16 : 64;
                       ChunkedBuilder(scan, program, suffix, tokens).run();
                     });
 }

@@ -34,7 +34,7 @@ struct Form {
   mlir::OwningOpRef<mlir::ModuleOp> (*build)(const FormRequest &);
 };
 
-/// All forms in order of preference.
+/// All forms in order of preference for sequences.
 llvm::ArrayRef<Form> formTable();
 
 struct Refusal {

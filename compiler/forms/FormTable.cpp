@@ -8,12 +8,13 @@
 
 namespace heddle::compiler {
 
+// A state beats the pairs of all tokens wherever there is one; see preferred() for single tokens.
 static constexpr Form kForms[] = {
-    {"attention", "weights of all visible pairs, row by row, with a running maximum",
-     refuseAttention, buildAttention},
     {"chunked", "pairs inside a chunk of tokens, a state between chunks", refuseChunked,
      buildChunked},
     {"recurrent", "one token after the other, with a state", refuseRecurrent, buildRecurrent},
+    {"attention", "weights of all visible pairs, row by row, with a running maximum",
+     refuseAttention, buildAttention},
 };
 
 llvm::ArrayRef<Form> formTable() { return kForms; }
@@ -28,19 +29,30 @@ static Error unsupported(pattern::DefOp def, const std::vector<Refusal> &refusal
       "", std::move(notes)};
 }
 
+/// The table in order of preference for the request: a single token needs no chunk.
+static std::vector<const Form *> preferred(const Request &request) {
+  std::vector<const Form *> forms;
+  for (const Form &form : formTable())
+    forms.push_back(&form);
+  auto length = request.extents.find("T");
+  if (length != request.extents.end() && length->second.bound == ExtentClass::One)
+    std::swap(forms[0], forms[1]);
+  return forms;
+}
+
 Result<FormChoice> chooseForm(const FormRequest &request) {
   const std::string &wanted = request.request.form;
   FormChoice choice;
   bool known = wanted.empty() || wanted == "auto";
-  for (const Form &form : formTable()) {
-    if (!known && wanted != form.name)
+  for (const Form *form : preferred(request.request)) {
+    if (!known && wanted != form->name)
       continue;
-    std::string reason = form.refuse(request);
+    std::string reason = form->refuse(request);
     if (reason.empty()) {
-      choice.form = &form;
+      choice.form = form;
       return choice;
     }
-    choice.refusals.push_back({form.name, reason});
+    choice.refusals.push_back({form->name, reason});
   }
   if (choice.refusals.empty())
     return Error{

@@ -54,8 +54,6 @@ int64_t defaultBn(const Machine &machine, const Problem &problem) {
 
 int64_t defaultSplit(const Problem &problem) { return isDecode(problem) ? 512 : 0; }
 
-int64_t defaultChunk(const Problem &) { return 64; }
-
 int64_t workingSet(const Schedule &schedule, const Problem &problem) {
   return 4 * schedule.at("BM") * (problem.d + problem.dv + schedule.at("BN"));
 }
@@ -123,7 +121,7 @@ std::string splitDoesNotFit(const Schedule &schedule, const Problem &problem) {
 
 std::string chunkDoesNotFit(const Schedule &schedule) {
   const int64_t chunk = schedule.at("CHUNK");
-  return chunk >= 1 && chunk <= 4096 ? "" : fmt::format("CHUNK={} is not in 1 to 4096", chunk);
+  return chunk >= 0 && chunk <= 4096 ? "" : fmt::format("CHUNK={} is not in 0 to 4096", chunk);
 }
 
 } // namespace heddle::compiler::rules

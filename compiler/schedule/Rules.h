@@ -13,7 +13,6 @@ int64_t defaultMq(const Machine &machine, const Problem &problem);
 int64_t defaultBm(const Machine &machine, const Problem &problem);
 int64_t defaultBn(const Machine &machine, const Problem &problem);
 int64_t defaultSplit(const Problem &problem);
-int64_t defaultChunk(const Problem &problem);
 
 std::string lacksIsa(const Schedule &schedule, const Machine &machine);
 std::string registersExceeded(const Schedule &schedule, const Machine &machine);

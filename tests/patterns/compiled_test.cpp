@@ -19,22 +19,27 @@ using heddle::test::Problem;
 namespace {
 
 /// Files without native code, so that one that loses it is noticed.
-const std::set<std::string> kInterpreterOnly = {
-    "deltanet",         "deltaproduct",   "gated_deltanet", "gated_deltanet2", "kda",     "lsel",
-    "log_linear_delta", "lsel_tree",      "mamba3",         "mamba3_mimo",     "mc_soup", "rwkv7",
-    "tree_decoding",    "tree_retention", "ttt_linear"};
+const std::set<std::string> kInterpreterOnly = {"log_linear_delta", "lsel",          "lsel_tree",
+                                                "mamba3",           "mamba3_mimo",   "mc_soup",
+                                                "tree_decoding",    "tree_retention"};
 
 struct Variant {
   const char *what;
   int64_t length;
   DType dtype;
   bool oneQuery = false;
+  const char *form = ""; ///< empty: the compiler's choice
 };
 const Variant kVariants[] = {{"one token", 1, DType::F32},
                              {"few tokens", 7, DType::F32},
                              {"many tokens", 777, DType::F32},
                              {"many tokens in bf16", 77, DType::BF16},
                              {"one query row", 777, DType::F32, true}};
+
+/// Each form that the pattern has, whichever is chosen.
+const Variant kForms[] = {{"in chunks", 77, DType::F32, false, "chunked"},
+                          {"token by token", 21, DType::F32, false, "recurrent"},
+                          {"by pairs", 77, DType::F32, false, "attention"}};
 
 /// A pattern of the library, parsed.
 struct File {
@@ -117,6 +122,10 @@ void runVariant(const File &file, const Case &check, const Variant &variant,
       problem.dims["Tq"] = 1;
   });
   Request request = requestOf(file, bound, variant.dtype, *device);
+  request.form = variant.form;
+  Result<compiler::Choice> choice = compiler::choose(request);
+  if (*variant.form && choice && choice->form.empty())
+    return; // the pattern has no such form
   Result<Artifact> artifact = compiler::compile(request);
   INFO((artifact ? "" : artifact.error().toString()));
   REQUIRE(artifact.ok());
@@ -199,6 +208,8 @@ TEST_CASE("compiled library files equal the interpreter") {
         if ((!variant.oneQuery || hasQueries) && (turn || wholeTier() || only))
           runVariant(file, check, variant, device);
       }
+      for (const Variant &variant : kForms)
+        runVariant(file, check, variant, device);
     }
   }
 }
