@@ -121,6 +121,9 @@ void moveFactor(tile::MapOp map, Scaled scaled) {
 class FoldScalePass : public PassWrapper<FoldScalePass, OperationPass<tile::KernelOp>> {
 public:
   MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(FoldScalePass)
+  void getDependentDialects(DialectRegistry &registry) const override {
+    registry.insert<arith::ArithDialect>();
+  }
   StringRef getArgument() const override { return "fold-scale"; }
   StringRef getDescription() const override {
     return "a positive factor of the scores moves past the row maximum";

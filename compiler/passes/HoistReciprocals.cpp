@@ -69,6 +69,9 @@ class HoistReciprocalsPass
     : public PassWrapper<HoistReciprocalsPass, OperationPass<tile::KernelOp>> {
 public:
   MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(HoistReciprocalsPass)
+  void getDependentDialects(DialectRegistry &registry) const override {
+    registry.insert<arith::ArithDialect>();
+  }
   StringRef getArgument() const override { return "hoist-reciprocals"; }
   StringRef getDescription() const override { return "rows are divided once"; }
 

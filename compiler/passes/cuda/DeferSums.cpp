@@ -129,6 +129,9 @@ private:
 class DeferSumsPass : public PassWrapper<DeferSumsPass, OperationPass<tile::KernelOp>> {
 public:
   MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(DeferSumsPass)
+  void getDependentDialects(DialectRegistry &registry) const override {
+    registry.insert<arith::ArithDialect>();
+  }
   StringRef getArgument() const override { return "cuda-defer-sums"; }
   StringRef getDescription() const override { return "carried row sums stay in shares"; }
   void runOnOperation() override {

@@ -131,6 +131,9 @@ private:
 class LazyRescalePass : public PassWrapper<LazyRescalePass, OperationPass<tile::KernelOp>> {
 public:
   MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(LazyRescalePass)
+  void getDependentDialects(DialectRegistry &registry) const override {
+    registry.insert<arith::ArithDialect, scf::SCFDialect>();
+  }
   StringRef getArgument() const override { return "cuda-lazy-rescale"; }
   StringRef getDescription() const override {
     return "accumulators are scaled when a maximum grew by much";

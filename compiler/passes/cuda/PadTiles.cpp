@@ -112,6 +112,9 @@ class PadTilesPass : public PassWrapper<PadTilesPass, OperationPass<tile::Kernel
 public:
   MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(PadTilesPass)
   explicit PadTilesPass(const LayoutOptions &options) : warps(options.warps) {}
+  void getDependentDialects(DialectRegistry &registry) const override {
+    registry.insert<arith::ArithDialect>();
+  }
   StringRef getArgument() const override { return "cuda-pad-tiles"; }
   StringRef getDescription() const override { return "extents of whole mma instructions"; }
   void runOnOperation() override { TilePadder(getOperation(), warps).run(); }

@@ -375,6 +375,9 @@ class StageLoadsPass : public PassWrapper<StageLoadsPass, OperationPass<tile::Ke
 public:
   MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(StageLoadsPass)
   explicit StageLoadsPass(const LayoutOptions &options) : stages(options.stages) {}
+  void getDependentDialects(DialectRegistry &registry) const override {
+    registry.insert<arith::ArithDialect, scf::SCFDialect>();
+  }
   StringRef getArgument() const override { return "cuda-stage-loads"; }
   StringRef getDescription() const override { return "loads into shared memory become rings"; }
 
