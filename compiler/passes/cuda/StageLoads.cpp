@@ -201,7 +201,7 @@ private:
   }
 
   void numberTiles() {
-    int64_t step = loops.front().getStep();
+    step = loops.front().getStep(); // the loops are rewritten one by one
     total = constant(0);
     for (tile::ForOp loop : loops) {
       OperandRange bounds = loop.getBounds();
@@ -227,7 +227,7 @@ private:
       base = choose(here, interval.base, base);
       end = choose(here, interval.end, end);
     }
-    Value j = make<arith::AddIOp>(make<arith::MulIOp>(n, constant(loops.front().getStep())), base);
+    Value j = make<arith::AddIOp>(make<arith::MulIOp>(n, constant(step)), base);
     SmallVector<Value> valid{make<arith::SubIOp>(end, j)};
     for (int64_t count : stream.counts)
       valid.push_back(constant(count));
@@ -363,7 +363,7 @@ private:
 
 private:
   tile::KernelOp kernel;
-  int64_t stages;
+  int64_t stages, step = 0;
   OpBuilder builder;
   SmallVector<tile::ForOp> loops;
   SmallVector<Stream> streams;

@@ -28,7 +28,48 @@ TEST_CASE("emitted attention equals the interpreter") {
                        {{"W", 33}}},
            CudaProblem{"softcap", sizes(2, 1, 1, 65, 65, 80, 80)},
            CudaProblem{"alibi", sizes(1, 2, 2, 70, 90, 32, 32)},
+           CudaProblem{
+               "prefix_lm", sizes(1, 1, 1, 130, 130, 64, 64), DType::F16, "sm_86", {}, {{"P", 50}}},
+           CudaProblem{"local_chunk",
+                       sizes(1, 1, 1, 100, 100, 96, 96),
+                       DType::BF16,
+                       "sm_90",
+                       {},
+                       {{"c", 24}}},
+           CudaProblem{"learned_sink", sizes(1, 2, 2, 33, 70, 112, 112), DType::BF16, "sm_120"},
+           CudaProblem{"sigmoid_attention", sizes(1, 2, 1, 40, 90, 72, 72), DType::BF16, "sm_100"},
            CudaProblem{"mla_expanded", sizes(1, 1, 1, 40, 70, 192, 128)},
        })
     checkOnPtxMachine(problem);
+}
+
+TEST_CASE("emitted decode with packed heads and its merge equals the interpreter") {
+  NEEDS_NVRTC;
+  for (const CudaProblem &problem : {
+           CudaProblem{"gqa", sizes(2, 8, 2, 1, 1537, 64, 64)},
+           CudaProblem{"gqa", sizes(1, 8, 1, 1, 777, 72, 72), DType::F16, "sm_89"},
+           CudaProblem{"causal_softmax", sizes(1, 1, 1, 1, 7, 128, 128)},
+           CudaProblem{"learned_sink", sizes(1, 4, 2, 1, 600, 96, 96)},
+           CudaProblem{"alibi", sizes(1, 4, 2, 1, 70, 32, 32)},
+       })
+    checkOnPtxMachine(problem);
+}
+
+TEST_CASE("every knob gives the same function") {
+  NEEDS_NVRTC;
+  using Schedule = std::map<std::string, int64_t>;
+  for (const Schedule &schedule : {
+           Schedule{{"WARPS", 4}, {"BM", 64}, {"BN", 32}, {"STAGES", 1}, {"QREG", 0}},
+           Schedule{{"WARPS", 2}, {"BM", 64}, {"BN", 64}, {"STAGES", 3}, {"QREG", 1}},
+           Schedule{{"WARPS", 4}, {"BM", 128}, {"BN", 96}, {"STAGES", 2}, {"QREG", 0}},
+           Schedule{{"RESCALE", 1}},
+       })
+    checkOnPtxMachine(
+        {"causal_softmax", sizes(1, 1, 1, 150, 333, 64, 64), DType::BF16, "sm_80", schedule});
+}
+
+TEST_CASE("lengths around tiles") {
+  NEEDS_NVRTC;
+  for (int64_t Tk : {1, 127, 129})
+    checkOnPtxMachine({"causal_softmax", sizes(1, 1, 1, 17, Tk, 32, 40)});
 }
