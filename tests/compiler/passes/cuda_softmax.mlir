@@ -1,8 +1,8 @@
 // The factor of the scores moves past the maximum, the carried sum stays in shares, the quotient by
 // a row becomes a product.
-// RUN: heddle-opt %s --pass-pipeline="builtin.module(tile.program(tile.kernel(cuda-fold-scale)))" | FileCheck %s --check-prefix=FOLD
+// RUN: heddle-opt %s --pass-pipeline="builtin.module(tile.program(tile.kernel(fold-scale)))" | FileCheck %s --check-prefix=FOLD
 // RUN: heddle-opt %s --pass-pipeline="builtin.module(tile.program(tile.kernel(cuda-defer-sums)))" | FileCheck %s --check-prefix=DEFER
-// RUN: heddle-opt %s --pass-pipeline="builtin.module(tile.program(tile.kernel(cuda-hoist-reciprocals)))" | FileCheck %s --check-prefix=DIVIDE
+// RUN: heddle-opt %s --pass-pipeline="builtin.module(tile.program(tile.kernel(hoist-reciprocals)))" | FileCheck %s --check-prefix=DIVIDE
 !S = !tile.tile<64x32xf32>
 !R = !tile.tile<64xf32>
 
