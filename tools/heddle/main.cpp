@@ -12,20 +12,21 @@ using namespace heddle::tool;
 namespace {
 
 constexpr AddCommand kCommands[] = {
-    addPatternsCommand, addModelsCommand, addMachinesCommand, addShowCommand,
-    addCompileCommand,  addRunCommand,    addTuneCommand,     addBenchCommand,
-    addExplainCommand,  addBuildCommand,  addCacheCommand,
+    addPatternsCommand, addModelsCommand,  addMachinesCommand, addShowCommand,
+    addCompileCommand,  addRunCommand,     addVerifyCommand,   addTuneCommand,
+    addBenchCommand,    addExplainCommand, addBuildCommand,    addCacheCommand,
 };
 
 constexpr const char *kFooter = R"(
 A PATTERN is a name of the library (`heddle patterns`) or the path of a .heddle file.
 Examples:
   heddle run causal_softmax --shape B=1,Hq=32,Hk=8,T=1537,D=128 --check
+  heddle verify causal_softmax --shape T=200,Hq=4,Hk=2,D=64 --dtype bf16 --target sm_80
   heddle tune --model gemma-2-9b --layer local --shape T=2048
   heddle show softcap --shape T=777,Hq=4,D=96 --after tile
   heddle build --for cpu --patterns causal_softmax --shapes shapes.txt -o kernels.bundle
   heddle explain gated_deltanet --shape B=1,Hk=8,Hv=8,T=4096,K=128,V=128
-Exit codes: 0 done, 1 bad input or unsupported, 2 a result outside its tolerance.
+Exit codes: 0 done, 1 bad input or unsupported, 2 a result outside its tolerance or a finding.
 The store of compiled kernels and timings is $HEDDLE_CACHE, else ~/.cache/heddle.)";
 
 bool wantsJson(int argc, char **argv) {

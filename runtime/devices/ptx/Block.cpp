@@ -1,6 +1,8 @@
-// Runs the warps of a block in turn, parks them on barriers, and finds deadlock: a round in which
-// no warp can do anything.
+// Runs the warps of a block in turn, parks them on barriers, and finds
+// deadlock: a round in which no warp can do anything.
 #include "runtime/devices/ptx/Block.h"
+
+#include "runtime/devices/ptx/Checker.h"
 
 #include <fmt/format.h>
 
@@ -37,6 +39,8 @@ Block::Block(Launch &launch) : launch(launch), program(*launch.program) {
   barriers.resize(kBarriers);
   if (launch.options.counts)
     counts.assign(program.functions[0]->code.size(), 0);
+  if (launch.options.check || launch.options.counts)
+    observer = std::make_unique<Checker>(*this, launch.options.check, launch.options.counts);
 }
 
 Block::~Block() = default;
@@ -63,6 +67,8 @@ void Block::run(int64_t x, int64_t y, int64_t z) {
     warps[w]->start(*this, static_cast<int>(w),
                     lanes == kLanes ? kAllLanes : (uint32_t{1} << lanes) - 1);
   }
+  if (observer)
+    observer->start();
   while (!launch.stopped) {
     bool progress = false, finished = true;
     for (const auto &warp : warps) {
@@ -73,8 +79,11 @@ void Block::run(int64_t x, int64_t y, int64_t z) {
       if (launch.stopped)
         return;
     }
-    if (finished)
+    if (finished) {
+      if (observer)
+        observer->finish();
       return;
+    }
     if (!progress) {
       reportDeadlock();
       return;
@@ -101,14 +110,16 @@ void Block::reportDeadlock() {
     first->fail(*first->paths[0].at, first->paths[0].mask, "deadlock: all wait: " + where);
 }
 
-/// ops: result of bar.red (if variant >= 2), number, count (0: all threads), predicate.
+/// ops: result of bar.red (if variant >= 2), number, count (0: all threads),
+/// predicate.
 bool Block::arriveAtBarrier(Warp &warp, const Inst &inst, uint32_t mask) {
   const int lane = std::countr_zero(mask);
   const uint64_t number = warp.lane(inst.ops[inst.results], lane);
   const int64_t count = static_cast<int64_t>(warp.lane(inst.ops[inst.results + 1], lane));
   if (number >= barriers.size() || count % kLanes != 0) {
     warp.fail(inst, mask,
-              fmt::format("barrier {} with {} threads: barriers 0 to 15 exist, and the threads are "
+              fmt::format("barrier {} with {} threads: barriers 0 to 15 exist, "
+                          "and the threads are "
                           "a multiple of 32",
                           number, count));
     return true;
@@ -125,6 +136,8 @@ bool Block::arriveAtBarrier(Warp &warp, const Inst &inst, uint32_t mask) {
     warp.fail(inst, mask, fmt::format("barrier {} is entered twice before it completes", number));
     return true;
   }
+  if (observer)
+    observer->barrierArrive(warp, inst, mask, static_cast<int>(number));
   barrier.active = true;
   barrier.expected = count;
   arrived |= mask;
@@ -162,14 +175,18 @@ void Block::releaseIfComplete(int number) {
   }
   if (barrier.expected ? present < barrier.expected : !all)
     return;
+  std::vector<uint32_t> waiting(warps.size(), 0);
   for (const auto &warp : warps) {
     for (Path &path : warp->paths) {
       if (path.state != Path::State::AtBarrier || path.members != static_cast<uint32_t>(number))
         continue;
+      waiting[static_cast<size_t>(warp->index)] |= path.mask;
       const Inst &inst = *path.at;
       if (inst.variant >= 2) {
         warp->enter(path);
         const Operand &result = inst.ops[0];
+        if (observer)
+          path.frame->defined[result.offset / 4] |= path.mask;
         if (inst.variant == 2)
           forLanes(path.mask, [&](int l) { warp->dst<uint32_t>(result)[l] = barrier.sum; });
         else
@@ -183,6 +200,8 @@ void Block::releaseIfComplete(int number) {
   }
   barrier = Barrier();
   barrier.arrived.assign(warps.size(), 0);
+  if (observer)
+    observer->barrierRelease(number, waiting);
 }
 
 } // namespace heddle::ptx

@@ -1,4 +1,5 @@
-// A block (CTA): its warps, shared memory and barriers, run by one thread of the host.
+// A block (CTA): its warps, shared memory and barriers, run by one thread of
+// the host.
 #pragma once
 
 #include "runtime/devices/ptx/Machine.h"
@@ -54,6 +55,7 @@ public:
   std::byte *local = nullptr; // localBytes for each thread
   uint64_t localBytes = 0;
   const std::byte *constants = nullptr;
+  std::unique_ptr<Observer> observer; // null: nobody watches
   std::vector<uint64_t> counts; // warp instructions, by instruction of the kernel; may be empty
 
 private:

@@ -27,6 +27,7 @@ public:
   Inst inst;
   const InstructionSyntax &syntax() const { return *text; }
   bool refuse(std::string reason);
+  void noteUnmodelled(); ///< the instruction has an effect that the machine does not model
 
   /// Removes a modifier; true if it was there.
   bool take(std::string_view modifier);

@@ -25,6 +25,7 @@ constexpr uint64_t kPatience = 1 << 14;
 } // namespace
 
 void Warp::enter(const Path &path) {
+  frame = path.frame;
   bases[Operand::Frame] = path.frame->memory;
   std::fill_n(reinterpret_cast<uint64_t *>(specials + offsetOf(Special::LocalBase)), kLanes,
               path.frame->localBase);
@@ -485,8 +486,6 @@ template <bool Observed> bool Warp::runPaths(int64_t fuel) {
       return true;
     if (event) {
       control(*event, active);
-      if (Observed && observer && !stop)
-        observer->after(*this, *event, active);
       if (stop)
         return true;
     } else if (pc == meeting) {
@@ -518,6 +517,7 @@ bool Warp::run(int64_t fuel) {
 
 void Warp::start(Block &owner, int number, uint32_t lanes) {
   block = &owner;
+  observer = owner.observer.get();
   index = number;
   live = lanes;
   steps = 0;

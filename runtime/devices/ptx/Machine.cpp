@@ -1,8 +1,10 @@
-// Loads modules, checks launches and runs their blocks, on several threads where asked.
+// Loads modules, checks launches and runs their blocks, on several threads
+// where asked.
 #include "runtime/devices/ptx/Machine.h"
 
 #include "runtime/devices/ptx/Block.h"
 #include "runtime/devices/ptx/Decoder.h"
+#include "runtime/devices/ptx/Observer.h"
 
 #include <fmt/format.h>
 
@@ -190,11 +192,42 @@ void runBlocks(Launch &launch) {
   std::lock_guard lock(launch.mutex);
   launch.report.warpInstructions += steps;
   launch.report.counts.resize(block.counts.size());
+  if (block.observer)
+    block.observer->addTo(launch.report);
   for (size_t i = 0; i < block.counts.size(); ++i)
     launch.report.counts[i] += block.counts[i];
 }
 
+/// An error of a launch as a finding: its place is in the error.
+Finding findingOf(const Error &error) {
+  Finding finding;
+  finding.kind = "error";
+  finding.message = error.message;
+  for (const std::string &note : error.notes)
+    finding.message += "; " + note;
+  const size_t colon = error.where.rfind(':');
+  if (colon != std::string::npos)
+    finding.line = std::atoi(error.where.c_str() + colon + 1);
+  finding.times = 1;
+  return finding;
+}
+
 } // namespace
+
+std::string Finding::toString() const {
+  std::string text = fmt::format("{}: line {}", kind, line);
+  if (!cuda.empty())
+    text += fmt::format(" ({})", cuda);
+  text += ": " + message;
+  if (lanes)
+    text += fmt::format("; block ({}, {}, {}), warp {}, lanes {:#010x}, {} times", block[0],
+                        block[1], block[2], warp, lanes, times);
+  return text;
+}
+
+const char *Report::verdict() const {
+  return !findings.empty() ? "findings" : unmodelled.empty() ? "clean" : "incomplete";
+}
 
 Result<Report> Machine::launch(const Program &program, const LaunchConfig &config,
                                const LaunchOptions &options) {
@@ -214,8 +247,11 @@ Result<Report> Machine::launch(const Program &program, const LaunchConfig &confi
   runBlocks(launch);
   for (std::thread &helper : helpers)
     helper.join();
-  if (launch.error)
+  if (launch.error && !options.check)
     return *launch.error;
+  if (launch.error)
+    launch.report.findings.push_back(findingOf(*launch.error));
+  launch.report.unmodelled = program.unmodelled;
   launch.report.printed = std::move(launch.printed);
   return std::move(launch.report);
 }

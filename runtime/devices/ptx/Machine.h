@@ -6,12 +6,12 @@
 //   HEDDLE_TRY(buffer, machine.memory.allocate(bytes, "q"));
 //   ParamBlock params(*program);
 //   HEDDLE_CHECK(params.set(0, buffer->address));
-//   HEDDLE_TRY(report, machine.launch(*program, {.grid = {8, 1, 1}, .block = {256, 1, 1}},
-//   params.bytes(), {}));
+//   HEDDLE_TRY(report, machine.launch(*program, {.grid = {8, 1, 1}, .params = params.bytes()}, {}));
 #pragma once
 
 #include "runtime/devices/ptx/Memory.h"
 #include "runtime/devices/ptx/Program.h"
+#include "runtime/devices/ptx/Traffic.h"
 
 #include <map>
 #include <optional>
@@ -38,17 +38,41 @@ enum class CopyTime : uint8_t { Early, Late, Random };
 struct LaunchOptions {
   Numbers numbers = Numbers::Fast;
   CopyTime copies = CopyTime::Early;
-  uint64_t seed = 1; // of what is random
-  bool counts = false;
+  uint64_t seed = 1;                    // of what is random
+  bool check = false;                   // look for what Finding names
+  bool counts = false;                  // Report::counts and Report::traffic
   int threads = 1;                      // of the host, at least 1; 0: all
   int64_t stepLimit = int64_t{1} << 28; // warp instructions of one warp; more is an endless loop
   int64_t sharedLimit = 232448;         // bytes of shared memory a block may have
+};
+
+/// What a kernel did wrong: "race", "missing wait", "barrier divergence",
+/// "pending copy", "uninitialised register", "uninitialised shared memory",
+/// "uninitialised global memory", or "error": what ends a launch without the
+/// checker too.
+struct Finding {
+  std::string kind, message;
+  int line = 0;     // of the PTX
+  std::string cuda; // "kernel.cu:12", where .loc says it
+  int64_t block[3] = {0, 0, 0};
+  int warp = 0;
+  uint32_t lanes = 0; // of the first time
+  uint64_t times = 0;
+
+  std::string toString() const;
 };
 
 struct Report {
   uint64_t warpInstructions = 0;
   std::vector<uint64_t> counts; // by instruction of the kernel, if asked for
   std::string printed;          // what the kernel's printf wrote
+  Traffic traffic;
+  std::vector<Finding> findings;
+  std::vector<std::string> unmodelled; // instructions of the kernel whose effect is not modelled
+
+  /// "clean", "findings" or "incomplete" (no findings, but not all is
+  /// modelled); of a checked run.
+  const char *verdict() const;
 };
 
 /// The arguments of a launch, laid out as the kernel's signature says.
@@ -70,8 +94,9 @@ private:
 /// PTX text that is loaded: its variables have addresses.
 class Module {
 public:
-  /// The kernel of this name, decoded on the first call. Fails with NotFound, and with Unsupported
-  /// naming opcode and line if the machine does not know all of it.
+  /// The kernel of this name, decoded on the first call. Fails with NotFound,
+  /// and with Unsupported naming opcode and line if the machine does not know
+  /// all of it.
   Result<const Program *> kernel(const std::string &name);
   std::vector<std::string> kernels() const;
   /// A variable's buffer, or null.
@@ -95,7 +120,8 @@ class Machine {
 public:
   Result<std::unique_ptr<Module>> load(std::string_view text, const std::string &file);
   Status unload(Module &module);
-  /// Runs a grid to its end. Fails with what the kernel did wrong: kind, line, lanes, address.
+  /// Runs a grid to its end. Fails with what the kernel did wrong: kind, line,
+  /// lanes, address.
   Result<Report> launch(const Program &program, const LaunchConfig &config,
                         const LaunchOptions &options);
 

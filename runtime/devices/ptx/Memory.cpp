@@ -105,7 +105,7 @@ Status Memory::write(uint64_t address, std::span<const std::byte> from) {
   HEDDLE_TRY(to, host(address, from.size()));
   std::memcpy(to, from.data(), from.size());
   Buffer *buffer = find(address);
-  buffer->shadow->set(address - buffer->address, from.size(), true);
+  buffer->shadow->set(address - buffer->address, from.size());
   return {};
 }
 

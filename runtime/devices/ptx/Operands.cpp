@@ -16,6 +16,10 @@ bool Decoder::refuse(std::string why) {
   return false;
 }
 
+void Decoder::noteUnmodelled() {
+  program.unmodelled.push_back(fmt::format("{} (line {})", text->spelling(), text->line));
+}
+
 bool Decoder::take(std::string_view modifier) {
   const auto found = std::find(left.begin(), left.end(), modifier);
   if (found == left.end())

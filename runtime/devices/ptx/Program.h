@@ -151,7 +151,8 @@ struct Program {
   int64_t localBytes = 0;
   int64_t maxThreads[3] = {0, 0, 0}, requiredThreads[3] = {0, 0, 0}, cluster[3] = {0, 0, 0};
   std::vector<std::string> files;
-  std::vector<Refusal> refusals; // empty, or the kernel may not run
+  std::vector<std::string> unmodelled; // "setmaxnreg.inc (line 12)": run as if they did nothing
+  std::vector<Refusal> refusals;       // empty, or the kernel may not run
 };
 
 /// For every branch, where the lanes that part there meet again (Inst::reconverge).

@@ -1,6 +1,8 @@
 // What the checker knows of each byte of a buffer.
 #pragma once
 
+#include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <vector>
 
@@ -12,16 +14,21 @@ struct Shadow {
       : bits((bytes + 63) / 64, initialised ? ~uint64_t{0} : 0) {}
   bool initialised(uint64_t offset, uint64_t bytes) const {
     for (uint64_t i = offset; i < offset + bytes; ++i)
-      if (!(bits[i / 64] >> (i % 64) & 1))
+      if (!(std::atomic_ref(bits[i / 64]).load(std::memory_order_relaxed) >> (i % 64) & 1))
         return false;
     return true;
   }
-  void set(uint64_t offset, uint64_t bytes, bool value) {
-    for (uint64_t i = offset; i < offset + bytes; ++i)
-      bits[i / 64] = value ? bits[i / 64] | uint64_t{1} << (i % 64)
-                           : bits[i / 64] & ~(uint64_t{1} << (i % 64));
+  /// Bytes count as written from now on; blocks on several threads of the host
+  /// may call it.
+  void set(uint64_t offset, uint64_t bytes) {
+    for (uint64_t i = offset, end = offset + bytes; i < end;) {
+      const uint64_t first = i % 64, count = std::min(64 - first, end - i);
+      const uint64_t ones = count == 64 ? ~uint64_t{0} : ((uint64_t{1} << count) - 1) << first;
+      std::atomic_ref(bits[i / 64]).fetch_or(ones, std::memory_order_relaxed);
+      i += count;
+    }
   }
-  std::vector<uint64_t> bits;
+  mutable std::vector<uint64_t> bits;
 };
 
 } // namespace heddle::ptx

@@ -120,6 +120,7 @@ public:
   void release(Path &path); ///< a path goes on after the instruction it waited in
 
   std::byte *bases[3] = {nullptr, nullptr, nullptr}; // by Operand::Base, of the path running
+  Frame *frame = nullptr;                            // of the path running
   Block *block = nullptr;
   Observer *observer = nullptr;
   int index = 0;

@@ -104,6 +104,9 @@ TEST_CASE("carry chains make 128-bit sums and products", "[ptx]") {
   check<uint32_t, uint32_t>(
       ".reg .b32 %l; sub.cc.u32 %l, %a, %c; subc.u32 %d, %b, %a;",
       [](Int a, Int b, Int c) { return ((((b << 32) | a) - ((a << 32) | c)) >> 32) & 0xffffffff; });
+  // The flag of a subtraction says that nothing was borrowed.
+  check<uint32_t, uint32_t>(".reg .b32 %l; sub.cc.u32 %l, %a, %b; addc.u32 %d, %c, 0;",
+                            [](Int a, Int b, Int c) { return c + (a >= b ? 1 : 0); });
   check<uint32_t, uint32_t>(
       ".reg .b32 %l; mad.lo.cc.u32 %l, %a, %b, %c; madc.hi.u32 %d, %a, %b, %c;",
       [](Int a, Int b, Int c) { return ((a * b + ((c << 32) | c)) >> 32) & 0xffffffff; });

@@ -301,3 +301,53 @@ TEST_CASE("matrix instructions need all lanes", "[ptx]") {
   REQUIRE(!report.ok());
   CHECK(report.error().message.find("all 32 lanes") != std::string::npos);
 }
+
+TEST_CASE("wmma multiplies what it loads, whatever the order in memory", "[ptx]") {
+  struct Case {
+    const char *shape;
+    int m, n, k;
+    const char *aOrder, *bOrder;
+  };
+  const Case cases[] = {{"m16n16k16", 16, 16, 16, "row", "col"},
+                        {"m32n8k16", 32, 8, 16, "col", "row"},
+                        {"m8n32k16", 8, 32, 16, "row", "row"}};
+  for (const Case &c : cases) {
+    const bool aRows = std::string(c.aOrder) == "row", bRows = std::string(c.bOrder) == "row";
+    const int aStride = (aRows ? c.k : c.m) + 8, bStride = (bRows ? c.n : c.k) + 8;
+    std::vector<uint16_t> a(static_cast<size_t>(32 * 48)), b(a.size());
+    for (size_t i = 0; i < a.size(); ++i) {
+      a[i] = static_cast<uint16_t>(encodeF16(static_cast<float>(static_cast<int>(i * 7 % 13) - 6)));
+      b[i] = static_cast<uint16_t>(encodeF16(static_cast<float>(static_cast<int>(i * 5 % 11) - 5)));
+    }
+    const std::string body =
+        fmt::format(".reg .b32 %a<8>, %b<8>; .reg .f32 %c<8>; .reg .b64 %p, %q, %r;\n"
+                    "ld.param.u64 %p, [p0]; ld.param.u64 %q, [p1]; ld.param.u64 %r, [p2];\n"
+                    "wmma.load.a.sync.aligned.{0}.{2}.global.f16 {3}, [%p], {5};\n"
+                    "wmma.load.b.sync.aligned.{1}.{2}.global.f16 {4}, [%q], {6};\n"
+                    "wmma.load.c.sync.aligned.row.{2}.global.f32 {7}, [%r];\n"
+                    "wmma.mma.sync.aligned.{0}.{1}.{2}.f32.f32 {7}, {3}, {4}, {7};\n"
+                    "wmma.store.d.sync.aligned.row.{2}.global.f32 [%r], {7}, {8};\n",
+                    c.aOrder, c.bOrder, c.shape, registers("a", 8), registers("b", 8), aStride,
+                    bStride, registers("c", 8), c.n);
+    std::vector<float> before(static_cast<size_t>(c.m * c.n));
+    for (size_t i = 0; i < before.size(); ++i)
+      before[i] = static_cast<float>(i);
+    std::vector<Bytes> buffers = {bytesOf(a), bytesOf(b), bytesOf(before)};
+    PtxLaunch launch;
+    launch.options.check = true;
+    const auto result =
+        runPtx(ptxModule(".param .u64 p0, .param .u64 p1, .param .u64 p2", body), buffers, launch);
+    INFO((result.ok() ? "" : result.error().toString()));
+    REQUIRE(result.ok());
+    CHECK(result->findings.empty());
+    const auto got = valuesOf<float>(buffers[2]);
+    for (int row = 0; row < c.m; ++row)
+      for (int col = 0; col < c.n; ++col) {
+        float sum = before[static_cast<size_t>(row * c.n + col)];
+        for (int k = 0; k < c.k; ++k)
+          sum += decodeF16(a[static_cast<size_t>(aRows ? row * aStride + k : k * aStride + row)]) *
+                 decodeF16(b[static_cast<size_t>(bRows ? k * bStride + col : col * bStride + k)]);
+        REQUIRE(got[static_cast<size_t>(row * c.n + col)] == sum);
+      }
+  }
+}

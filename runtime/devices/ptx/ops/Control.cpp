@@ -150,6 +150,7 @@ bool decodeNanosleep(Decoder &d) {
 }
 
 bool decodeNothing(Decoder &d) {
+  d.noteUnmodelled();
   for (const char *word : {"inc", "dec", "sync", "aligned", "u32", "launch_dependents", "wait"})
     d.take(word);
   d.inst.run = &doNothing;

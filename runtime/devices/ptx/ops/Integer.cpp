@@ -154,11 +154,13 @@ void withCarry(Warp &w, const Inst &i, uint32_t mask) {
   uint32_t carryOut = 0;
   for (uint32_t rest = mask; rest; rest &= rest - 1) {
     const int l = std::countr_zero(rest);
-    const unsigned carry = carryIn >> l & 1;
+    const unsigned carry = in ? carryIn >> l & 1 : op == CarryOp::Sub;
     using W = Wider<U>;
     W sum = 0;
     if constexpr (op == CarryOp::Sub) {
-      sum = static_cast<W>(a[l]) - b[l] - carry; // the borrow shows above the width
+      // a + ~b + 1: the flag is set where nothing is borrowed, as compiled code relies on when it
+      // reads the flag of a subtraction by addc.
+      sum = static_cast<W>(a[l]) + static_cast<U>(~b[l]) + carry;
     } else if constexpr (op == CarryOp::Add) {
       sum = static_cast<W>(a[l]) + b[l] + carry;
     } else {

@@ -1,8 +1,10 @@
-// mma.sync: D = A B + C with A 16 x K, B K x 8. One 32-bit register holds w = 4 / (element bytes)
-// consecutive k's, beginning at w * q; lane t has g = t / 4, q = t % 4:
-//   A register r: row g + 8 (r % 2), k's of half r / 2    B register r: column g, k's of half r
-//   C register i: row g + 8 (i / 2), column 2 q + i % 2
-// So register r of A, seen as 32 lanes, is an 8 x 4 block of k groups in row order.
+// mma.sync: D = A B + C with A 16 x K, B K x 8. One 32-bit register holds w = 4
+// / (element bytes) consecutive k's, beginning at w * q; lane t has g = t / 4,
+// q = t % 4:
+//   A register r: row g + 8 (r % 2), k's of half r / 2    B register r: column
+//   g, k's of half r C register i: row g + 8 (i / 2), column 2 q + i % 2
+// So register r of A, seen as 32 lanes, is an 8 x 4 block of k groups in row
+// order.
 #include "runtime/devices/ptx/Block.h"
 #include "runtime/devices/ptx/ops/Formats.h"
 #include "runtime/devices/ptx/ops/Lanes.h"
@@ -31,7 +33,8 @@ template <float (*decode)(uint8_t)> const std::array<float, 256> &valuesOf() {
 }
 
 /// Element e (of w) of 32 registers as values.
-template <class V> void elements(const uint32_t *reg, Type type, int e, V *out) {
+template <class V>
+[[gnu::always_inline]] inline void elements(const uint32_t *reg, Type type, int e, V *out) {
   switch (type) {
   case Type::F16:
     for (int l = 0; l < kLanes; ++l)
@@ -62,18 +65,21 @@ template <class V> void elements(const uint32_t *reg, Type type, int e, V *out) 
   }
 }
 
-int perRegister(Type type) { return type == Type::TF32 ? 1 : 32 / bitsOf(type); }
+constexpr int perRegister(Type type) {
+  return type == Type::TF32 ? 1 : type == Type::F16 || type == Type::BF16 ? 2 : 4;
+}
 
-/// Operands of one product. Column j = half * 4 w + e * 4 + q of `a` and row j of `b` belong
-/// together; the real k is half * 4 w + q * w + e.
+/// Operands of one product. Column j = half * 4 w + e * 4 + q of `a` and row j
+/// of `b` belong together; the real k is half * 4 w + q * w + e.
 template <class V> struct Tiles {
   alignas(64) V a[2][kMaxK / 4][kLanes]; // [row half][j / 4][4 g + q]
   alignas(64) V b[kMaxK][8];             // [j][n]
 };
 
 template <class V>
-void unpack(Warp &w, const Inst &i, const Operand *a, const Operand *b, Type aType, Type bType,
-            int k, Tiles<V> &tiles) {
+[[gnu::always_inline]] inline void unpack(Warp &w, const Inst &i, const Operand *a,
+                                          const Operand *b, Type aType, Type bType, int k,
+                                          Tiles<V> &tiles) {
   const int width = perRegister(aType), halves = k / (4 * width);
   for (int half = 0; half < halves; ++half) {
     for (int e = 0; e < width; ++e) {
@@ -173,8 +179,8 @@ template <class V> void storeAccumulator(Warp &w, const Operand *d, bool half, V
   }
 }
 
-/// variant: type of A, extra: type of B, count: k; imm: bit 0 D is f16, bit 1 C is f16,
-/// bit 2 saturate; imm2: generation.
+/// variant: type of A, extra: type of B, count: k; imm: bit 0 D is f16, bit 1 C
+/// is f16, bit 2 saturate; imm2: generation.
 template <class V, Type fixed> void runMma(Warp &w, const Inst &i, uint32_t mask) {
   if (!w.needAllLanes(i, mask))
     return;
@@ -211,7 +217,8 @@ template <class V, Type fixed> void runMma(Warp &w, const Inst &i, uint32_t mask
   storeAccumulator(w, i.ops, halfD, acc);
 }
 
-/// m8n8k4.f64: A one element (row g, k q), B one (k q, column g), C two (row g, columns 2q, 2q+1).
+/// m8n8k4.f64: A one element (row g, k q), B one (k q, column g), C two (row g,
+/// columns 2q, 2q+1).
 void runDouble(Warp &w, const Inst &i, uint32_t mask) {
   if (!w.needAllLanes(i, mask))
     return;
@@ -285,7 +292,7 @@ bool decodeMma(Decoder &d) {
   return true;
 }
 
-constexpr Opcode kOpcodes[] = {{"mma", decodeMma}};
+constexpr Opcode kOpcodes[] = {{"mma", decodeMma}, {"wmma", decodeWmma}};
 
 } // namespace
 

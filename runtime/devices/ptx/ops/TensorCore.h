@@ -26,6 +26,10 @@ StepRule stepRule(int sm, Type input);
 float dotFaithful(const float *a, const float *b, int stride, int count, float c,
                   const StepRule &rule, bool halfResult);
 
+class Decoder;
+/// wmma.load, wmma.mma and wmma.store (Wmma.cpp).
+bool decodeWmma(Decoder &d);
+
 /// "sm_90a" -> 90.
 int smNumber(const std::string &target);
 
