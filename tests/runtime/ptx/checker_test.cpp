@@ -132,7 +132,6 @@ TEST_CASE("each kind of finding has its kernel", "[ptx]") {
     return r.findings.empty() ? std::string("clean") : r.findings[0].kind;
   };
   CHECK(kind("ld.shared.u32 %v, [%a];") == "uninitialised shared memory");
-  CHECK(kind("ld.global.u32 %v, [%q];") == "uninitialised global memory");
   CHECK(kind("st.global.u32 [%q], %w;") == "uninitialised register");
   CHECK(kind("add.u32 %v, %w, 1; mov.u32 %w, %v; st.global.u32 [%q], %w;") ==
         "uninitialised register");
@@ -160,6 +159,30 @@ TEST_CASE("each kind of finding has its kernel", "[ptx]") {
   CHECK(kind("setp.lt.u32 %p, %t, 16; @%p mov.u32 %w, 3; @%p st.global.u32 [%q], %w;") == "clean");
   const ptx::Report unmodelled = report(head + "griddepcontrol.wait;");
   CHECK(std::string(unmodelled.verdict()) == "incomplete");
+}
+
+TEST_CASE("global memory that nobody wrote is not to be read", "[ptx]") {
+  ptx::Machine machine;
+  const auto module = machine.load(ptxModule(".param .u64 p0",
+                                             ".reg .b64 %q; .reg .b32 %v; ld.param.u64 %q, [p0];\n"
+                                             "st.global.u32 [%q], 1; ld.global.u32 %v, [%q];\n"
+                                             "ld.global.u32 %v, [%q+4];"),
+                                   "test.ptx");
+  REQUIRE(module.ok());
+  const auto kernel = (*module)->kernel("kernel");
+  REQUIRE(kernel.ok());
+  ptx::ParamBlock params(**kernel);
+  const auto buffer = machine.memory.allocate(8, "tensor");
+  REQUIRE(params.set(0, (*buffer)->address).ok());
+  ptx::LaunchConfig config;
+  config.params = params.bytes();
+  ptx::LaunchOptions options;
+  options.check = true;
+  const auto result = machine.launch(**kernel, config, options);
+  REQUIRE(result.ok());
+  REQUIRE(result->findings.size() == 1);
+  CHECK(result->findings[0].kind == "uninitialised global memory");
+  CHECK(result->findings[0].message.find("byte 4 of tensor") != std::string::npos);
 }
 
 TEST_CASE("bank conflicts and sectors equal their closed forms", "[ptx]") {
