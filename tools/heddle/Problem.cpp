@@ -173,7 +173,9 @@ void addProblemOptions(CLI::App &command, ProblemOptions &options) {
   command.add_option("--machine", options.machine,
                      "chip to make code for (`heddle machines`), e.g. rtx4090 for sm_89 (default: "
                      "this computer's, or the first of the target)");
-  command.add_option("--device", options.device, "where kernels run: cpu, cuda[:N], or ptx[:SM], the PTX machine")
+  command
+      .add_option("--device", options.device,
+                  "where kernels run: cpu, cuda[:N], or ptx[:SM], the PTX machine")
       ->capture_default_str();
   command.add_option("--threads", options.threads, "threads to use (default: all cores)")
       ->check(CLI::NonNegativeNumber);

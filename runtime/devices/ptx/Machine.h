@@ -6,7 +6,7 @@
 //   HEDDLE_TRY(buffer, machine.memory.allocate(bytes, "q"));
 //   ParamBlock params(*program);
 //   HEDDLE_CHECK(params.set(0, buffer->address));
-//   HEDDLE_TRY(report, machine.launch(*program, {.grid = {8, 1, 1}, .params = params.bytes()}, {}));
+//   HEDDLE_TRY(report, machine.launch(*program, {.params = params.bytes()}, {}));
 #pragma once
 
 #include "runtime/devices/ptx/Memory.h"
