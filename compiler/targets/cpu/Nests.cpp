@@ -148,6 +148,8 @@ bool NestEmitter::joins(const NestGroup &group, Operation *op) {
 //===------------------------------------------------------------------------------------------===//
 
 bool readsReplicated(Evaluator &evaluator, Value tile) {
+  if (typeOf(tile).getRank() == 0)
+    return false; // one number is the same at every point
   if (auto found = evaluator.rows.find(tile); found != evaluator.rows.end())
     return found->second.replicated;
   if (!isStreamed(tile))
