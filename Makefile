@@ -1,5 +1,5 @@
 # Thin front to tools/setup.sh, CMake and the test runner. `make help` lists the targets.
-.PHONY: help setup build demo test test-all bench bench-peers format format-check include-check clean
+.PHONY: help setup build demo test test-all gpu-check bench-compile bench bench-peers format format-check include-check clean
 BUILD := build
 
 help:           ## list the targets
@@ -26,6 +26,12 @@ bench: build    ## Google Benchmark programs: kernels beside the measured peak
 
 bench-peers: build ## Heddle beside torch, onnxruntime, OpenVINO and ggml in one run; installs them into build/ from PyPI
 	@bench/peers/compare.py --build $(BUILD)
+
+gpu-check: build ## all that needs a GPU, with a report in build/gpu-report.json; says so where there is none
+	@tools/gpu_check.py --build $(BUILD)
+
+bench-compile: build ## CPU time from source to GPU code, beside Triton (from PyPI into build/); needs no GPU
+	@bench/baselines/compare_compile.py --build $(BUILD)
 
 format:         ## format all sources
 	@git ls-files '*.cpp' '*.h' '*.c' | xargs clang-format-22 -i

@@ -5,6 +5,7 @@
 #include "compiler/Compiler.h"
 #include "compiler/Interpreter.h"
 #include "compiler/PluginCall.h"
+#include "compiler/PluginGpu.h"
 #include "compiler/PluginReports.h"
 #include "compiler/PluginSignature.h"
 #include "compiler/schedule/Schedule.h"
@@ -171,6 +172,23 @@ int tuneEntry(heddle_bytes text, const heddle_compiler_call *call,
   });
 }
 
+int inspectEntry(heddle_bytes text, heddle_bytes bytes, int32_t sass, heddle_sink sink,
+                 void *user) {
+  return answer(sink, user, [&]() -> Result<std::string> {
+    HEDDLE_TRY(request, readRequest(text));
+    HEDDLE_TRY(artifact, Artifact::parse(view(bytes)));
+    return inspectReport(request, artifact, sass != 0);
+  });
+}
+
+int estimateEntry(heddle_bytes text, const heddle_compiler_call *call,
+                  const heddle_compiler_sweep *options, heddle_sink sink, void *user) {
+  return answer(sink, user, [&]() -> Result<std::string> {
+    HEDDLE_TRY(request, readRequest(text));
+    return estimateReport(request, *call, *options);
+  });
+}
+
 int knobsEntry(heddle_sink sink, void *user) {
   return answer(sink, user, []() -> Result<std::string> {
     nlohmann::json list = nlohmann::json::array();
@@ -212,7 +230,9 @@ constexpr heddle_compiler_api kApi = {sizeof(heddle_compiler_api),
                                       machinesEntry,
                                       interpretEntry,
                                       checkEntry,
-                                      tuneEntry};
+                                      tuneEntry,
+                                      inspectEntry,
+                                      estimateEntry};
 
 } // namespace
 } // namespace heddle::compiler

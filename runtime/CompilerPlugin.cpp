@@ -92,6 +92,21 @@ heddle_compiler_check checkOptions(const CheckSettings &settings) {
   return {settings.budget, settings.mostRows, settings.seed};
 }
 
+/// Views into the settings.
+heddle_compiler_sweep sweepOptions(const TuneSettings &settings) {
+  heddle_compiler_sweep options = {};
+  options.budget = settings.budget;
+  options.threads = settings.threads;
+  options.store_directory = bytes(settings.storeDirectory);
+  options.check = checkOptions(settings.check);
+  options.progress = [](void *user, int64_t done, int64_t total, heddle_bytes note) -> int {
+    const auto &progress = *static_cast<const SweepProgress *>(user);
+    return !progress || progress(done, total, {note.data, note.size});
+  };
+  options.progress_user = const_cast<SweepProgress *>(&settings.progress);
+  return options;
+}
+
 std::vector<std::string> lines(std::string_view text) {
   std::vector<std::string> found;
   while (!text.empty()) {
@@ -246,17 +261,27 @@ Result<std::string> CompilerPlugin::tune(const Request &request,
   CallRecord record(parameters);
   record.addTensors(tensors);
   const heddle_compiler_call work = record.call();
-  heddle_compiler_sweep options = {};
-  options.budget = settings.budget;
-  options.threads = settings.threads;
-  options.store_directory = bytes(settings.storeDirectory);
-  options.check = checkOptions(settings.check);
-  options.progress = [](void *user, int64_t done, int64_t total, heddle_bytes note) -> int {
-    const auto &progress = *static_cast<const SweepProgress *>(user);
-    return !progress || progress(done, total, {note.data, note.size});
-  };
-  options.progress_user = const_cast<SweepProgress *>(&settings.progress);
+  const heddle_compiler_sweep options = sweepOptions(settings);
   return call(boundary->tune, bytes(text), &work, &options);
+}
+
+Result<std::string> CompilerPlugin::inspect(const Request &request, const Artifact &artifact,
+                                            bool sass) {
+  HEDDLE_TRY(boundary, api());
+  const std::string text = request.serialize(), code = artifact.serialize();
+  return call(boundary->inspect, bytes(text), bytes(code), static_cast<int32_t>(sass));
+}
+
+Result<std::string> CompilerPlugin::estimate(const Request &request, const Extents &extents,
+                                             const std::map<std::string, double> &parameters,
+                                             const TuneSettings &settings) {
+  HEDDLE_TRY(boundary, api());
+  const std::string text = request.serialize();
+  CallRecord record(parameters);
+  record.addExtents(extents);
+  const heddle_compiler_call work = record.call();
+  const heddle_compiler_sweep options = sweepOptions(settings);
+  return call(boundary->estimate, bytes(text), &work, &options);
 }
 
 } // namespace heddle

@@ -95,6 +95,15 @@ public:
                            const std::map<std::string, double> &parameters,
                            const TuneSettings &settings);
 
+  /// Facts of a GPU artifact made for the request: a JSON array, one object a launch; with `sass`
+  /// the loops of the machine code too.
+  Result<std::string> inspect(const Request &request, const Artifact &artifact, bool sass);
+  /// Ranks candidate schedules for a GPU by an estimate, without one. `settings.check` is not used.
+  /// A JSON object: winner, candidates, compiled, reused, machine.
+  Result<std::string> estimate(const Request &request, const Extents &extents,
+                               const std::map<std::string, double> &parameters,
+                               const TuneSettings &settings);
+
 private:
   Result<const heddle_compiler_api *> api();
 

@@ -19,7 +19,7 @@ RULES = [
     ("compiler/targets", [r"ir/", r"compiler/(?!forms/|passes/)", MLIR, DATA]),
     ("compiler/Plugin", [r"ir/", r"compiler/", r"autotune/", MLIR, r"runtime/"]),
     ("compiler", [r"ir/", r"compiler/", MLIR, DATA]),
-    ("autotune", [r"autotune/", r"compiler/(Compiler|Oracle|schedule/|machine/)", DATA, r"runtime/(heddle|Sha256)\.h"]),
+    ("autotune", [r"autotune/", r"compiler/(Compiler|KernelFacts|Oracle|schedule/|machine/)", DATA, r"runtime/(heddle|Sha256)\.h"]),
 ]
 PROJECT = re.compile(r"(ir|compiler|runtime|autotune|tools|tests|bench|mlir|llvm|lld)/")
 

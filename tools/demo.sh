@@ -24,3 +24,12 @@ problem "Llama-3-8B, prefill of 1537 tokens" --model llama-3-8b --shape T=1537
 say "the pattern"
 "$heddle" patterns softcap_window
 problem "Gemma 2 9B, local layer, 1537 tokens, window 1024" --model gemma-2-9b --layer local --shape T=1537 --param W=1024
+
+# The same problem for GPUs that need not be here: what the machine code takes, and what its main loop is made of.
+gpu() {
+  say "Llama-3-8B, prefill of 1537 tokens, on $1: registers, shared memory, occupancy, main loop"
+  "$heddle" explain --model llama-3-8b --shape T=1537 --target "$2" --sass --quiet |
+    grep -E '^(kernel|main loop|loop|note|schedule|   )' || true
+}
+gpu "an H100" sm_90
+gpu "an RTX 4090" sm_89

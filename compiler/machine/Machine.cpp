@@ -257,10 +257,29 @@ static Result<Machine> machineForGpu(std::string_view target) {
                fmt::format("found target {}, expected that of a known machine: {}", target, known)};
 }
 
+/// What the driver says about the GPU that is there; see runtime/devices/cuda/CudaDevice.cpp.
+static void takeGpuFacts(Machine &machine, std::string_view facts) {
+  if (fact(facts, "model").empty())
+    return;
+  machine.title = fmt::format("{} (as {})", fact(facts, "model"), machine.name);
+  machine.name = "host";
+  int64_t kilohertz = 0;
+  takeNumber(fact(facts, "clock"), kilohertz);
+  if (kilohertz > 0)
+    machine.clockGHz = static_cast<double>(kilohertz) * 1e-6;
+  takeNumber(fact(facts, "l2"), machine.l2Bytes);
+  takeNumber(fact(facts, "multiprocessors"), machine.gpu.multiprocessors);
+  takeNumber(fact(facts, "shared"), machine.gpu.sharedBytesPerBlock);
+  takeNumber(fact(facts, "shared_all"), machine.gpu.sharedBytesPerMultiprocessor);
+}
+
 Result<Machine> machineOf(const Request &request) {
   const bool unnamed = request.machine.empty() || request.machine == "host";
-  if (unnamed && request.target.starts_with("sm_"))
-    return machineForGpu(request.target);
+  if (unnamed && request.target.starts_with("sm_")) {
+    HEDDLE_TRY(machine, machineForGpu(request.target));
+    takeGpuFacts(machine, request.deviceFacts);
+    return machine;
+  }
   if (unnamed)
     return hostMachine(request.deviceFacts);
   HEDDLE_TRY(machine, loadMachine(request.machine));

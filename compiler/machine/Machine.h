@@ -63,7 +63,8 @@ Result<Machine> parseMachine(std::string_view name, std::string_view toml);
 
 /// The machine of a request. "host" (or empty): the built-in file that fits best among those whose
 /// features are all present, with features, caches and title replaced by what Request::deviceFacts
-/// says. A host whose facts lack avx2 and fma is Unsupported.
+/// says. A host whose facts lack avx2 and fma is Unsupported. For a GPU's target: the first file of
+/// that target, with the numbers that the facts have.
 Result<Machine> machineOf(const Request &request);
 
 } // namespace heddle::compiler

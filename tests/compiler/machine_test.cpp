@@ -91,3 +91,23 @@ TEST_CASE("the host is the best fitting file with the facts put in") {
   request.machine = "a100";
   CHECK(machineOf(request).ok());
 }
+
+TEST_CASE("a GPU that is there brings its own numbers, one that is not those of its file") {
+  Request request;
+  request.target = "sm_90";
+  CHECK(machineOf(request)->name == "h100");
+  request.deviceFacts =
+      "model NVIDIA H200; sm 90; multiprocessors 131; clock 1980000; shared 232000; "
+      "shared_all 233000; l2 62914560; driver 12.4";
+  const Machine machine = machineOf(request).value();
+  CHECK(machine.name == "host");
+  CHECK(machine.title == "NVIDIA H200 (as h100)");
+  CHECK(machine.gpu.multiprocessors == 131);
+  CHECK(machine.gpu.sharedBytesPerBlock == 232000);
+  CHECK(machine.gpu.sharedBytesPerMultiprocessor == 233000);
+  CHECK(machine.l2Bytes == 62914560);
+  CHECK(machine.clockGHz == Approx(1.98));
+  CHECK(machine.gpu.warps == 64);
+  request.target = "sm_42";
+  CHECK(machineOf(request).error().code == ErrorCode::NotFound);
+}

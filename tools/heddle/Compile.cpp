@@ -1,5 +1,6 @@
 // heddle compile: the code of a kernel and its description, into a folder.
 #include "tools/heddle/Kernels.h"
+#include "tools/heddle/Launcher.h"
 #include "tools/heddle/Terminal.h"
 
 #include <fmt/format.h>
@@ -111,7 +112,7 @@ nlohmann::json kernelJson(const Artifact &artifact, const std::string &image) {
           {"notes", artifact.notes}};
 }
 
-Result<int> run(const ProblemOptions &options, const std::string &folder) {
+Result<int> run(const ProblemOptions &options, const std::string &folder, bool launcher) {
   HEDDLE_TRY(problem, resolveProblem(options));
   HEDDLE_TRY(artifact, problem.context->compiler().compile(problem.request));
   std::error_code failed;
@@ -122,6 +123,16 @@ Result<int> run(const ProblemOptions &options, const std::string &folder) {
   fs::path out(folder);
   std::string image = artifact.name + (artifact.target == "cpu" ? ".so" : ".cubin");
   nlohmann::json description = kernelJson(artifact, image);
+  const bool gpu = artifact.target != "cpu";
+  if (launcher && !gpu)
+    return Error{ErrorCode::InvalidArgument,
+                 "found --emit-launcher for target cpu, expected a GPU's, e.g. --target sm_90"};
+  if (gpu) {
+    HEDDLE_TRY(facts, problem.context->compiler().inspect(problem.request, artifact, false));
+    description["resources"] = nlohmann::json::parse(facts);
+  }
+  if (launcher)
+    HEDDLE_CHECK(writeText(out / "launch.cpp", launcherText(artifact, image)));
   HEDDLE_CHECK(writeText(out / image, artifact.image));
   HEDDLE_CHECK(writeText(out / "kernel.json", description.dump(1) + "\n"));
   for (const auto &[kind, text] : artifact.sources)
@@ -146,10 +157,14 @@ void addCompileCommand(CLI::App &app, Action &action) {
       app.add_subcommand("compile", "write a kernel's code and its description to a folder");
   auto options = std::make_shared<ProblemOptions>();
   auto folder = std::make_shared<std::string>();
+  auto launcher = std::make_shared<bool>(false);
   addProblemOptions(*command, *options);
+  command->add_flag("--emit-launcher", *launcher,
+                    "also write launch.cpp, a host program that launches the kernel through the "
+                    "CUDA driver API alone");
   command->add_option("-o,--output", *folder, "folder for the code, its assembly and kernel.json")
       ->required();
-  command->callback([=, &action] { action = [=] { return run(*options, *folder); }; });
+  command->callback([=, &action] { action = [=] { return run(*options, *folder, *launcher); }; });
 }
 
 } // namespace heddle::tool

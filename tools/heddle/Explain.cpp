@@ -1,5 +1,6 @@
 // heddle explain: why this form and schedule, what it costs, and what was refused.
 #include "runtime/devices/cpu/Peak.h"
+#include "tools/heddle/GpuFacts.h"
 #include "tools/heddle/Kernels.h"
 #include "tools/heddle/Terminal.h"
 
@@ -42,6 +43,7 @@ void print(const Problem &problem, const nlohmann::json &json) {
     fmt::print("roofline   {} bound on {}: at best {}\n", roof.value("bound", ""),
                roof.value("machine", ""), timeText(roof.value("ms", 0.0)));
   }
+  printGpuFacts(json);
   for (const nlohmann::json &note : json.value("notes", nlohmann::json::array()))
     fmt::print("note       {}\n", note.get<std::string>());
 }
@@ -63,13 +65,15 @@ Status addRoofline(nlohmann::json &json, const Problem &problem) {
   return {};
 }
 
-Result<int> run(const ProblemOptions &options) {
+Result<int> run(const ProblemOptions &options, bool sass) {
   HEDDLE_TRY(problem, resolveProblem(options));
   HEDDLE_TRY(text, problem.context->compiler().explain(problem.request, problem.extents,
                                                        problem.parameters));
   nlohmann::json json = nlohmann::json::parse(text);
   if (problem.request.target == "cpu")
     HEDDLE_CHECK(addRoofline(json, problem));
+  else if (json.value("form", "interpreter") != "interpreter")
+    HEDDLE_CHECK(addGpuFacts(json, problem, sass));
   if (options.json)
     fmt::print("{}\n", json.dump(1));
   else
@@ -83,8 +87,12 @@ void addExplainCommand(CLI::App &app, Action &action) {
   auto *command = app.add_subcommand(
       "explain", "why this form and schedule; work, traffic, state, roofline; what was refused");
   auto options = std::make_shared<ProblemOptions>();
+  auto sass = std::make_shared<bool>(false);
   addProblemOptions(*command, *options);
-  command->callback([=, &action] { action = [=] { return run(*options); }; });
+  command->add_flag("--sass", *sass,
+                    "for a GPU target: what the loops of its machine code are made of; needs "
+                    "nvdisasm (PyPI: nvidia-cuda-nvdisasm), no GPU");
+  command->callback([=, &action] { action = [=] { return run(*options, *sass); }; });
 }
 
 } // namespace heddle::tool

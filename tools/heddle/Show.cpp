@@ -46,7 +46,7 @@ void addShowCommand(CLI::App &app, Action &action) {
   addProblemOptions(*command, *options);
   command
       ->add_option("--after", *station,
-                   "pattern, form, tile, layouts; cpu: vector, llvm, asm; sm_*: cuda, ptx")
+                   "pattern, form, tile, layouts; cpu: vector, llvm, asm; sm_*: cuda, ptx, sass")
       ->capture_default_str();
   command->add_flag("--tiles", *tiles,
                     "count visited and full tiles against the exact number of pairs");

@@ -57,28 +57,96 @@ void print(const Problem &problem, const nlohmann::json &sweep, double flops) {
              sweep["reused"].get<int64_t>(), sweep["ties"].get<int64_t>() - 1);
 }
 
+/// Best estimate first, refused ones last.
+void printEstimates(const Problem &problem, const nlohmann::json &sweep) {
+  std::vector<nlohmann::json> candidates = sweep["candidates"];
+  std::sort(candidates.begin(), candidates.end(), [](const auto &a, const auto &b) {
+    return std::pair(a.value("estimated_ms", 1e30), a["schedule"]) <
+           std::pair(b.value("estimated_ms", 1e30), b["schedule"]);
+  });
+  const auto text = [](const nlohmann::json &candidate, const char *key) {
+    return candidate.contains(key) ? candidate[key].dump() : "";
+  };
+  Table table({"", "schedule", "estimate", "bound by", "registers", "shared", "blocks", "warps",
+               "other/mma", "note"});
+  for (const nlohmann::json &candidate : candidates) {
+    const bool refused = candidate.contains("refusal"), known = candidate.contains("registers");
+    const double other = candidate.value("other_per_mma", 0.0);
+    table.add(
+        {candidate["schedule"] == sweep["winner"] ? "*" : " ", scheduleText(candidate["schedule"]),
+         refused ? "" : timeText(candidate["estimated_ms"].get<double>()),
+         candidate.value("bound", ""), text(candidate, "registers"),
+         known ? bytesText(candidate["shared_bytes"].get<double>()) : "", text(candidate, "blocks"),
+         known ? fmt::format("{:.0f} %", candidate["occupancy"].get<double>() * 100) : "",
+         other > 0 ? fmt::format("{:.2f}", other) : "",
+         refused                   ? "refused: " + candidate["refusal"].get<std::string>()
+         : candidate["from_store"] ? "estimated before"
+                                   : ""});
+  }
+  fmt::print("{} {}: {}\nestimates for {}, nothing was run\n{}", problem.pattern.name,
+             problem.dtypeName(), problem.shapeText(), sweep.value("machine", ""), table.text());
+  fmt::print("best estimate (*): {}; {} compiled, {} from the store\n",
+             scheduleText(sweep["winner"]), sweep["compiled"].get<int64_t>(),
+             sweep["reused"].get<int64_t>());
+}
+
+/// The settings of a sweep; `progress` must outlive them.
+TuneSettings settingsOf(const TuneCommandOptions &options, const Problem &problem,
+                        Progress &progress) {
+  TuneSettings settings;
+  settings.budget = options.budget;
+  settings.check.seed = options.seed;
+  settings.threads = problem.threads();
+  settings.storeDirectory = problem.context->cache().directory();
+  settings.progress = [&](int64_t done, int64_t total, std::string_view note) {
+    progress.setTotal(total);
+    progress.update(done, std::string(note));
+    return !interrupted.load();
+  };
+  return settings;
+}
+
+/// For a GPU that is not here: schedules ranked by an estimate. The best one is kept as the winner
+/// of requests for this target, until a measurement replaces it.
+Result<int> runEstimate(const TuneCommandOptions &options, Problem &problem) {
+  Progress progress("estimate " + problem.pattern.name, 1, options.problem.quiet);
+  const TuneSettings settings = settingsOf(options, problem, progress);
+  auto previous = std::signal(SIGINT, interrupt);
+  auto swept = problem.context->compiler().estimate(problem.request, problem.extents,
+                                                    problem.parameters, settings);
+  std::signal(SIGINT, previous);
+  if (!swept.ok())
+    return swept.error();
+  nlohmann::json sweep = nlohmann::json::parse(*swept);
+  if (problem.context->cache().enabled())
+    HEDDLE_CHECK(problem.context->setWinner(problem.request, sweep["winner"]));
+  if (options.problem.json)
+    fmt::print("{}\n", sweep.dump(1));
+  else
+    printEstimates(problem, sweep);
+  return 0;
+}
+
 Result<int> run(const TuneCommandOptions &options) {
   if (!options.problem.schedule.empty())
     return Error{ErrorCode::InvalidArgument,
                  "tune: found --schedule, but a sweep chooses the schedule"};
   HEDDLE_TRY(problem, resolveProblem(options.problem));
   problem.request.schedule.clear(); // an earlier winner must not fix what is to be swept
+  if (!problem.context->device().runs(problem.request.target))
+    return runEstimate(options, problem);
+  if (!problem.context->device().usesHostMemory())
+    return Error{ErrorCode::Unsupported,
+                 fmt::format("sweeps are not measured on {} yet; `tune --target {}` without "
+                             "--device ranks schedules by an estimate",
+                             problem.context->device().name(), problem.request.target)};
   HEDDLE_TRY(tensors, makeTensors(problem, {}, options.seed));
 
   std::map<std::string, double> parameters; // constants are in the request
   for (const ParameterValue &parameter : problem.launchParameters())
     parameters[std::string(parameter.name)] = parameter.value;
-  TuneSettings settings;
-  settings.budget = options.budget;
-  settings.check.seed = options.seed;
-  settings.threads = problem.threads();
-  settings.storeDirectory = problem.context->cache().directory();
   Progress progress("tune " + problem.pattern.name, 1, options.problem.quiet);
-  settings.progress = [&](int64_t done, int64_t total, std::string_view note) {
-    progress.setTotal(total);
-    progress.update(done, std::string(note));
-    return !interrupted.load();
-  };
+  const TuneSettings settings = settingsOf(options, problem, progress);
   auto previous = std::signal(SIGINT, interrupt);
   auto swept = problem.context->compiler().tune(
       problem.request, namedTensors(problem.signature, tensors), parameters, settings);
@@ -106,7 +174,8 @@ Result<int> run(const TuneCommandOptions &options) {
 
 void addTuneCommand(CLI::App &app, Action &action) {
   auto *command = app.add_subcommand(
-      "tune", "measure candidate schedules, check each against the definition, keep the fastest");
+      "tune", "measure candidate schedules, check each against the definition, keep the fastest; "
+              "for a GPU target without that GPU: rank them by an estimate");
   auto options = std::make_shared<TuneCommandOptions>();
   addProblemOptions(*command, options->problem);
   command

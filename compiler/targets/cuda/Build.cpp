@@ -49,6 +49,11 @@ Status build(const std::string &text, const TargetJob &job, Artifact &artifact) 
                    fmt::format("found no entry {} in the compiled text", launch.entry)};
     HEDDLE_CHECK(checkShared(launch, entry->second, job));
   }
+  for (const auto &[entry, facts] : code.entries)
+    if (facts.spillStoreBytes + facts.spillLoadBytes > 0)
+      artifact.notes.push_back(fmt::format(
+          "{}: {} registers are not enough: {} bytes of spill stores and {} of spill loads", entry,
+          facts.registers, facts.spillStoreBytes, facts.spillLoadBytes));
   artifact.requiredFeatures = {artifact.target};
   artifact.image = std::move(code.cubin);
   artifact.resources = std::move(code.entries);

@@ -1,9 +1,8 @@
 // Concrete tile IR -> CUDA C++ text -> NVRTC -> PTX and cubin.
 #include "compiler/targets/cuda/CudaTarget.h"
 
+#include "compiler/targets/cuda/Build.h"
 #include "compiler/targets/cuda/CudaText.h"
-#include "compiler/targets/cuda/Nvrtc.h"
-#include "runtime/CudaFiles.h"
 
 #include "mlir/IR/BuiltinOps.h"
 
@@ -16,12 +15,6 @@ using namespace mlir;
 namespace {
 
 tile::ProgramOp programOf(ModuleOp module) { return *module.getOps<tile::ProgramOp>().begin(); }
-
-Result<CudaCode> translate(const std::string &text, const TargetJob &job, const Artifact &artifact,
-                           Nvrtc::Output output) {
-  HEDDLE_TRY(nvrtc, Nvrtc::load(identityPath(job.request.nvrtc)));
-  return nvrtc.compile(text, artifact.name + ".cu", job.request.target, output);
-}
 
 /// What the kernels take for granted of scalars: lengths and integer parameters are 32-bit in
 /// kernels, and y and z of a grid are at most 65535.
@@ -47,17 +40,8 @@ void addConstraints(Artifact &artifact) {
 
 Status emit(ModuleOp module, const TargetJob &job, Artifact &artifact) {
   HEDDLE_TRY(text, emitText(programOf(module), artifact));
-  HEDDLE_TRY(code, translate(text, job, artifact, Nvrtc::PtxAndCubin));
-  artifact.sources["cu"] = text;
-  artifact.sources["ptx"] = code.ptx;
-  artifact.image = code.cubin;
-  artifact.requiredFeatures = {job.request.target};
+  HEDDLE_CHECK(build(text, job, artifact));
   addConstraints(artifact);
-  for (const auto &[entry, facts] : code.entries)
-    if (facts.spillStoreBytes + facts.spillLoadBytes > 0)
-      artifact.notes.push_back(fmt::format(
-          "{}: {} registers are not enough: {} bytes of spill stores and {} of spill loads", entry,
-          facts.registers, facts.spillStoreBytes, facts.spillLoadBytes));
   return {};
 }
 
@@ -67,10 +51,9 @@ Result<std::string> show(ModuleOp module, const TargetJob &job, const Artifact &
   HEDDLE_TRY(text, emitText(programOf(module), shown));
   if (station == "cuda")
     return text;
-  HEDDLE_TRY(code, translate(text, job, artifact, Nvrtc::Ptx));
-  return code.ptx;
+  return showBuilt(text, job, artifact.name, station);
 }
 
-std::vector<std::string> stations() { return {"cuda", "ptx"}; }
+std::vector<std::string> stations() { return {"cuda", "ptx", "sass"}; }
 
 } // namespace heddle::compiler::cuda

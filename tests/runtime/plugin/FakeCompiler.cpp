@@ -98,7 +98,9 @@ const heddle_compiler_api kApi = {sizeof(heddle_compiler_api),
                                   list,
                                   interpret,
                                   check,
-                                  tune};
+                                  tune,
+                                  nullptr,
+                                  nullptr};
 
 } // namespace
 
