@@ -259,6 +259,10 @@ Result<Choice> choose(const Request &request) {
   for (const Refusal &refusal : compilation.choice.refusals)
     choice.refused.push_back(fmt::format("{}: {}", refusal.form, refusal.reason));
   choice.support = fmt::format("{}", fmt::join(compilation.supports, "\n"));
+  compilation.module().walk([&](tile::KernelOp kernel) {
+    auto why = kernel->getAttrOfType<mlir::StringAttr>("why");
+    choice.launches.push_back({kernel.getSymName().str(), why ? why.str() : ""});
+  });
   return choice;
 }
 

@@ -32,6 +32,8 @@ struct Choice {
   std::string form;                 ///< empty: none can lower the pattern
   std::vector<std::string> refused; ///< "chunked: reason"
   std::string support;              ///< class and zones of each loop over keys, one a line
+  /// Kernels in launch order, each with what it does and why it is a launch of its own.
+  std::vector<std::pair<std::string, std::string>> launches;
 };
 /// Fails where the pattern or the request is wrong, not where nothing lowers it.
 Result<Choice> choose(const Request &request);

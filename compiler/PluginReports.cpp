@@ -149,6 +149,12 @@ Result<std::string> explainReport(const Request &request, const heddle_compiler_
   json["machine"] = machine.title;
   json["schedule"] = schedule;
   json["support"] = choice.support;
+  json["launches"] = nlohmann::json::array();
+  for (const auto &[kernel, why] : choice.launches)
+    json["launches"].push_back({{"kernel", kernel}, {"why", why}});
+  if (choice.support.find('[') != std::string::npos)
+    json["notes"].push_back("the support reads tensors: pairs, work and traffic are counted as if "
+                            "they held zeros");
   Result<TileCounts> tiles = countTiles(request, extentsOf(call), bindings.params);
   if (tiles.ok())
     json["tiles"] = tilesJson(*tiles);

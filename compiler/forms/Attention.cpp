@@ -74,7 +74,7 @@ private:
     bool descending = !problem.support.is(ExprKind::Bool);
     tile::KernelOp kernel =
         program.kernel("attn" + suffix, {tiles, formula(problem.H), formula(problem.B)},
-                       {descending, false, false});
+                       {descending, false, false}, "weights of all visible pairs, row by row");
     KernelWriter w(kernel);
     Value h = kernel.getGridIndex(1), b = kernel.getGridIndex(2);
     Value row0 = w.mul(kernel.getGridIndex(0), rowsPerTile);
@@ -116,7 +116,8 @@ private:
     declarePartials(program, ranges);
     tile::KernelOp kernel = program.kernel(
         "split" + suffix, {ranges, program.formula(problem.Hk), program.formula(problem.B)},
-        {false, false, false});
+        {false, false, false},
+        "one query row: a range of keys each, so that all threads have work");
     KernelWriter w(kernel);
     Value s = kernel.getGridIndex(0), hk = kernel.getGridIndex(1), b = kernel.getGridIndex(2);
     Value h0 = w.mul(hk, problem.G);
@@ -147,7 +148,7 @@ private:
   void writeMerge(ProgramWriter &program) {
     tile::KernelOp kernel =
         program.kernel("merge" + suffix, {program.formula(problem.Hk), program.formula(problem.B)},
-                       {false, false});
+                       {false, false}, "joins the ranges in ascending order");
     KernelWriter w(kernel);
     Value hk = kernel.getGridIndex(0), b = kernel.getGridIndex(1);
     Value h0 = w.mul(hk, problem.G);

@@ -53,8 +53,9 @@ public:
     for (size_t n = 1; n + 1 < rank; ++n)
       middle = program.product(middle, program.formula(tensor.dim(n)));
     tile::FormulaAttr batch = program.formula(tensor.batched ? tensor.shape[0] : one);
-    tile::KernelOp kernel =
-        program.kernel("map_" + stage.name, {tiles, middle, batch}, {false, false, false});
+    tile::KernelOp kernel = program.kernel(
+        "map_" + stage.name, {tiles, middle, batch}, {false, false, false},
+        stage.why.empty() ? "a map that no mix can compute where it reads" : stage.why);
 
     KernelWriter w(kernel);
     TileScope scope(w, problem);
@@ -135,7 +136,7 @@ void writePrefix(ProgramWriter &program, const PatternProblem &problem, const Pr
       program.kernel("sum_" + stage.from,
                      {program.ratio(last, kLanes), program.formula(features ? g.dim(1) : one),
                       program.formula(g.batched ? g.shape[0] : one)},
-                     {false, false, false});
+                     {false, false, false}, "prefix sums of decays: every pair reads two");
   KernelWriter w(kernel);
   Value first = w.mul(kernel.getGridIndex(0), kLanes);
   llvm::SmallVector<Value> indices;

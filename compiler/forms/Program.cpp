@@ -124,8 +124,10 @@ void ProgramWriter::buffer(llvm::StringRef name, llvm::ArrayRef<tile::FormulaAtt
 }
 
 tile::KernelOp ProgramWriter::kernel(llvm::StringRef name, llvm::ArrayRef<tile::FormulaAttr> grid,
-                                     llvm::ArrayRef<bool> descending) {
-  return tile::KernelOp::create(builder, location, name, grid, descending);
+                                     llvm::ArrayRef<bool> descending, llvm::StringRef why) {
+  auto kernel = tile::KernelOp::create(builder, location, name, grid, descending);
+  kernel->setAttr("why", builder.getStringAttr(why));
+  return kernel;
 }
 
 } // namespace heddle::compiler

@@ -21,8 +21,9 @@ public:
   tile::FormulaAttr product(tile::FormulaAttr x, tile::FormulaAttr y);
   /// A workspace buffer of f32.
   void buffer(llvm::StringRef name, llvm::ArrayRef<tile::FormulaAttr> shape);
+  /// `why`: what the kernel does and why it is a launch of its own, for `explain`.
   tile::KernelOp kernel(llvm::StringRef name, llvm::ArrayRef<tile::FormulaAttr> grid,
-                        llvm::ArrayRef<bool> descending);
+                        llvm::ArrayRef<bool> descending, llvm::StringRef why = "");
   mlir::OwningOpRef<mlir::ModuleOp> take() { return std::move(module); }
 
 private:

@@ -5,10 +5,16 @@
 #include "compiler/Oracle.h"
 #include "compiler/PluginSignature.h"
 #include "ir/pattern/Parse.h"
+#include "ir/tile/TileDialect.h"
 #include "runtime/Jit.h"
 #include "tests/patterns/Library.h"
 #include "tests/support/Test.h"
 #include "tests/support/Tier.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Parser/Parser.h"
 
 #include <algorithm>
 
@@ -167,6 +173,24 @@ void runVariant(const File &file, const Case &check, const Variant &variant,
   CHECK(report->passed);
 }
 
+/// What `show` prints of abstract kernels parses to the same text.
+void checkRoundTrip(const Request &request) {
+  for (const char *station : {"form", "tile"}) {
+    Result<std::string> text = compiler::show(request, station);
+    REQUIRE(text.ok());
+    std::unique_ptr<mlir::MLIRContext> context = pattern::makePatternContext();
+    context->loadDialect<tile::TileDialect, mlir::arith::ArithDialect, mlir::math::MathDialect,
+                         mlir::scf::SCFDialect>();
+    auto module = mlir::parseSourceString<mlir::ModuleOp>(*text, context.get());
+    INFO(*text);
+    REQUIRE(module);
+    std::string again;
+    llvm::raw_string_ostream out(again);
+    module->print(out);
+    CHECK(again == *text);
+  }
+}
+
 /// Whether some form lowers the file at all.
 bool isLowered(const File &file, const Case &check, const std::shared_ptr<Device> &device,
                std::string &why) {
@@ -198,6 +222,9 @@ TEST_CASE("compiled library files equal the interpreter") {
       CHECK(lowered == !kInterpreterOnly.count(check.pattern));
       if (!lowered)
         continue;
+      Bound few;
+      bindCase(few, check, file.def, 7, DType::F32);
+      checkRoundTrip(requestOf(file, few, DType::F32, *device));
       std::vector<std::string> dims = file.signature.dims();
       bool hasQueries =
           std::count(dims.begin(), dims.end(), "Tq") && !std::count(dims.begin(), dims.end(), "NQ");

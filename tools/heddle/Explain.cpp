@@ -27,8 +27,11 @@ void print(const Problem &problem, const nlohmann::json &json) {
   if (json.contains("schedule"))
     fmt::print("schedule   {}{}\n", json["schedule"].dump(),
                problem.tuned ? " (winner of a sweep)" : " (default; `heddle tune` measures)");
-  if (json.contains("launches"))
-    fmt::print("launches   {}\n", json["launches"].dump());
+  nlohmann::json launches = json.value("launches", nlohmann::json::array());
+  if (!launches.empty())
+    fmt::print("launches   {}\n", launches.size());
+  for (const nlohmann::json &launch : launches)
+    fmt::print("  {:<24} {}\n", launch.value("kernel", ""), launch.value("why", ""));
   fmt::print("pairs      {} unmasked\n", big(number("pairs"), ""));
   fmt::print("work       {} (multiply-add = 2), {}\n", big(number("flops"), "FLOP"),
              big(number("sfu"), "exponentials"));
