@@ -1,0 +1,80 @@
+// The library's attention patterns become CUDA text for every architecture, deterministic and with
+// nothing included; PTX where NVRTC is installed, each pattern for one architecture in turn. What
+// has no CUDA spelling yet is refused with the reason.
+#include "compiler/targets/cuda/Nvrtc.h"
+#include "tests/compiler/cuda/PtxAttention.h"
+
+#include <cstdlib>
+
+using namespace heddle;
+using namespace heddle::test;
+
+namespace {
+
+constexpr const char *kArchitectures[] = {"sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120"};
+
+constexpr const char *kPatterns[] = {
+    "alibi",         "causal_softmax",    "dense_softmax",       "dilated",        "gqa",
+    "learned_sink",  "local_chunk",       "learned_sink_window", "mla_expanded",   "prefix_lm",
+    "softcap",       "sigmoid_attention", "sliding_window",      "softcap_window", "strided",
+    "strided_fixed",
+};
+
+std::string textOf(const CudaProblem &problem) {
+  Result<std::string> text = compiler::show(requestOf(problem), "cuda");
+  INFO(problem.toString() << (text ? "" : "\n" + text.error().toString()));
+  REQUIRE(text.ok());
+  return *text;
+}
+
+} // namespace
+
+TEST_CASE("attention patterns of the library are emitted for every architecture") {
+  const char *tier = std::getenv("HEDDLE_TEST_TIER");
+  const bool all = tier && std::string(tier) == "all";
+  Result<compiler::cuda::Nvrtc> nvrtc = compiler::cuda::Nvrtc::load();
+  const size_t count = std::size(kArchitectures);
+  size_t turn = 0;
+  for (const char *pattern : kPatterns)
+    for (const auto &dims :
+         {sizes(1, 4, 2, 777, 1537, 128, 128), sizes(2, 8, 2, 1, 1537, 72, 72)}) {
+      const size_t mine = turn++ % count;
+      for (size_t n = 0; n < count; ++n) {
+        // In the quick tier one architecture a case, and PTX of every third.
+        if (!all && n != mine)
+          continue;
+        CudaProblem problem{pattern, dims, DType::BF16, kArchitectures[n]};
+        const std::string text = textOf(problem);
+        CHECK(text.find("#include") == text.npos);
+        if (!nvrtc || (!all && turn % 3 != 0))
+          continue;
+        auto code =
+            nvrtc->compile(text, "kernel.cu", kArchitectures[n], compiler::cuda::Nvrtc::Ptx);
+        INFO(problem.toString() << (code ? "" : "\n" + code.error().toString()));
+        REQUIRE(code.ok());
+      }
+    }
+}
+
+TEST_CASE("the same request gives the same text") {
+  CudaProblem problem{"softcap_window", sizes(1, 2, 2, 100, 100, 80, 80)};
+  CHECK(textOf(problem) == textOf(problem));
+}
+
+TEST_CASE("what cannot be made is refused with the reason") {
+  const auto refusal = [](const CudaProblem &problem) {
+    Result<std::string> text = compiler::show(requestOf(problem), "cuda");
+    INFO(problem.toString());
+    REQUIRE(!text.ok());
+    return text.error().toString();
+  };
+  using Catch::Matchers::Contains;
+  const auto dims = sizes(1, 1, 1, 64, 64, 64, 64);
+  CHECK_THAT(refusal({"causal_softmax", dims, DType::F32}), Contains("f32 would need tf32"));
+  CHECK_THAT(refusal({"causal_softmax", dims, DType::BF16, "sm_75"}), Contains("sm_75"));
+  CHECK_THAT(refusal({"causal_softmax", sizes(1, 1, 1, 64, 64, 20, 20)}),
+             Contains("no multiples of 8"));
+  CHECK_THAT(refusal({"causal_softmax", dims, DType::BF16, "sm_89", {{"STAGES", 8}}}),
+             Contains("bytes of shared memory"));
+  CHECK_THAT(refusal({"causal_softmax", dims, DType::BF16, "sm_89", {{"MQ", 2}}}), Contains("MQ"));
+}
