@@ -26,7 +26,10 @@ def heddle(args, *words):
     command = [str(args.build / "bin" / "heddle"), *words, "--device", args.device, "--quiet", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     try:
-        return json.loads(done.stdout), done.stderr.strip()
+        found = json.loads(done.stdout)
+        if "error" in found:
+            return None, found["error"]["message"]
+        return found, done.stderr.strip()
     except json.JSONDecodeError:
         return None, (done.stderr.strip() or done.stdout.strip()).splitlines()[0] if done.stderr or done.stdout else "crashed"
 

@@ -694,7 +694,7 @@ private:
   int64_t keys, rowsPerTile, split;
   std::string suffix;
   Lengths lengths;                                   ///< in the kernel at hand
-  llvm::StringRef featureDim = "d", noDim = "none'"; ///< what scopes run along beside the keys
+  llvm::StringRef featureDim = "d", noDim = "none$"; ///< what scopes run along beside the keys
 };
 
 bool hasOneRow(const FormRequest &request, const MixProblem &problem) {

@@ -373,7 +373,7 @@ TileScope::Placed TileScope::reduceTile(Expr reduction) {
     extents.push_back(a->extent);
   }
   if (along.empty()) { // a vector of one is a row
-    dims.push_back("one'");
+    dims.push_back("one$");
     extents.push_back(1);
   }
   int64_t rank = dims.size(), step = acrossLanes ? 32 : 1;
@@ -386,7 +386,7 @@ TileScope::Placed TileScope::reduceTile(Expr reduction) {
                                            : 0;
   minimum |= kind == ExprKind::All;
   if (acrossLanes) {
-    dims.push_back("x'");
+    dims.push_back("x$");
     extents.push_back(step);
   }
   Value lo = boundOf(reduction[0], false), hi = boundOf(reduction[1], true);
@@ -405,11 +405,11 @@ TileScope::Placed TileScope::reduceTile(Expr reduction) {
   Expr body = reduction[2], x = pattern::makeVar(problem.context, name);
   Value index = loop.getIndex();
   if (acrossLanes) {
-    inner.axis(name, {"x'", step, index, bound.value_or(Extent())});
-    inner.innerDim = inner.lanesDim = "x'";
+    inner.axis(name, {"x$", step, index, bound.value_or(Extent())});
+    inner.innerDim = inner.lanesDim = "x$";
   } else {
     inner.uniform(name, index, bound);
-    inner.innerDim = "none'";
+    inner.innerDim = "none$";
   }
   // Inside the loop nothing may be placed before it.
   if (truth)

@@ -291,7 +291,7 @@ TEST_CASE("the CPU device says what it is") {
     CHECK(host.has(feature) == (info.find(" " + std::string(feature) + " ") != std::string::npos));
   CHECK(!openDevice("abacus", 1).ok());
   CHECK(!openDevice("cpu", -1).ok());
-  CHECK(deviceNames() == std::vector<std::string>{"cpu", "cuda[:N]"});
+  CHECK(deviceNames() == std::vector<std::string>{"cpu", "cuda[:N]", "ptx[:N]"});
   cpu::HostInfo old = host;
   old.features.clear();
   Artifact artifact = scaleArtifact(10);

@@ -79,8 +79,12 @@ bool unitStride(const GlobalPlace &place, int64_t dim) {
 }
 
 /// Small floats move as integers: LLVM widens vectors of types that the machine cannot compute in.
+/// Truth values move as bytes: LLVM would pack a vector of them into bits, where one alone is not
+/// found again.
 Type movedAs(Type element) {
   unsigned width = element.getIntOrFloatBitWidth();
+  if (width == 1)
+    return IntegerType::get(element.getContext(), 8);
   bool small = isa<FloatType>(element) && width <= 16;
   return small ? Type(IntegerType::get(element.getContext(), width)) : element;
 }
@@ -106,6 +110,10 @@ Value asType(VectorBuilder &e, Value vector, Type element) {
   bool byte = isa<FloatType>(element) && element.getIntOrFloatBitWidth() == 8;
   if (type.getElementType() == element || byte)
     return vector;
+  if (type.getElementType().isInteger(1))
+    return arith::ExtUIOp::create(e.builder, e.loc, type.clone(element), vector);
+  if (element.isInteger(1))
+    return arith::TruncIOp::create(e.builder, e.loc, type.clone(element), vector);
   return arith::BitcastOp::create(e.builder, e.loc, type.clone(element), vector);
 }
 
