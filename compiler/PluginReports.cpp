@@ -155,7 +155,10 @@ Result<std::string> explainReport(const Request &request, const heddle_compiler_
   if (choice.support.find('[') != std::string::npos)
     json["notes"].push_back("the support reads tensors: pairs, work and traffic are counted as if "
                             "they held zeros");
-  Result<TileCounts> tiles = countTiles(request, extentsOf(call), bindings.params);
+  Result<TileCounts> tiles =
+      choice.form == "attention"
+          ? countTiles(request, extentsOf(call), bindings.params)
+          : Result<TileCounts>(Error{ErrorCode::Unsupported, "a scan visits every token once"});
   if (tiles.ok())
     json["tiles"] = tilesJson(*tiles);
   else

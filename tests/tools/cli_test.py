@@ -297,6 +297,14 @@ def explain_names_form_cost_and_refusals():
 
 
 @case
+def scans_are_explained_and_timed():
+    shape = "B=1,Hk=2,Hv=2,T=20,K=8,V=8"
+    out = json.loads(heddle("explain", "gated_deltanet", "--shape", shape, "--json")[0])
+    assert out["form"] == "chunked" and any("tiles not counted" in note for note in out["notes"])
+    assert json.loads(heddle("bench", "gated_deltanet", "--shape", shape, "--json")[0])["median_ms"] > 0
+
+
+@case
 def unknown_names_bring_the_nearest():
     refused("run", "causal_sofmax", "--shape", SMALL, says=["causal_sofmax", "did you mean 'causal_softmax'"])
     refused("run", "--model", "llama-3-9b", says=["llama-3-9b", "did you mean"])
