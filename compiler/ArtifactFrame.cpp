@@ -3,6 +3,8 @@
 //   tile.kernel @attn grid(%qt = ceildiv(Tq, 64) desc, ..)  ->  launch attn, grid Tq 64 ceildiv, ..
 #include "compiler/ArtifactFrame.h"
 
+#include "compiler/ElementTypes.h"
+
 #include <cassert>
 
 namespace heddle::compiler {
@@ -10,31 +12,6 @@ namespace heddle::compiler {
 using namespace mlir;
 
 namespace {
-
-DType dtypeOf(Type type) {
-  if (type.isF64())
-    return DType::F64;
-  if (type.isF32())
-    return DType::F32;
-  if (type.isBF16())
-    return DType::BF16;
-  if (type.isF16())
-    return DType::F16;
-  if (isa<Float8E4M3FNType>(type))
-    return DType::F8E4M3;
-  if (isa<Float8E5M2Type>(type))
-    return DType::F8E5M2;
-  if (type.isUnsignedInteger(8))
-    return DType::U8;
-  switch (type.getIntOrFloatBitWidth()) {
-  case 64:
-    return DType::I64;
-  case 32:
-    return DType::I32;
-  default:
-    return DType::I8;
-  }
-}
 
 Formula::Op opOf(tile::FormulaOp op) {
   switch (op) {
@@ -96,7 +73,9 @@ private:
   void addTensor(tile::TensorOp tensor) {
     TensorInfo info;
     info.name = tensor.getName().str();
-    info.dtype = dtypeOf(tensor.getElementType());
+    std::optional<DType> dtype = dtypeOf(tensor.getElementType());
+    assert(dtype && "the verifier of tile.tensor knows the element types");
+    info.dtype = *dtype;
     info.isResult = tensor.getResult();
     for (auto extent : tensor.getShape().getAsRange<tile::FormulaAttr>()) {
       std::optional<int64_t> fixed = extent.asConstant();

@@ -2,6 +2,7 @@
 //   %k: seq<Tk x Hk x D>  ->  tensor k [B, Tk, Hk, D]; D static, Tk and Hk run-time
 #include "compiler/PluginSignature.h"
 
+#include "compiler/ElementTypes.h"
 #include "ir/pattern/Expr.h"
 #include "ir/pattern/ExprUtils.h"
 
@@ -19,28 +20,6 @@ namespace {
 using pattern::ArrayType;
 using pattern::ExprAttr;
 using pattern::ExprKind;
-
-std::optional<DType> dtypeOf(mlir::Type type) {
-  if (type.isF64())
-    return DType::F64;
-  if (type.isF32())
-    return DType::F32;
-  if (type.isBF16())
-    return DType::BF16;
-  if (type.isF16())
-    return DType::F16;
-  if (mlir::isa<mlir::Float8E4M3FNType>(type))
-    return DType::F8E4M3;
-  if (mlir::isa<mlir::Float8E5M2Type>(type))
-    return DType::F8E5M2;
-  if (type.isInteger(64))
-    return DType::I64;
-  if (type.isInteger(32))
-    return DType::I32;
-  if (type.isInteger(8))
-    return type.isUnsignedInteger() ? DType::U8 : DType::I8;
-  return std::nullopt;
-}
 
 /// Collects the signature of one pattern.
 class SignatureReader {

@@ -3,6 +3,7 @@
 // tensor gives B = 2, Tq = 7, Hq = 4.
 #include "compiler/TileWalker.h"
 
+#include "compiler/ElementTypes.h"
 #include "compiler/ScalarEvaluator.h"
 #include "compiler/TileMemory.h"
 
@@ -35,30 +36,6 @@ Number toNumber(double element, Type type) {
 }
 double toElement(const Number &number, Type type) {
   return isFloatType(type) ? number.real : static_cast<double>(number.integer);
-}
-
-std::optional<DType> dtypeOf(Type type) {
-  if (type.isF64())
-    return DType::F64;
-  if (type.isF32())
-    return DType::F32;
-  if (type.isBF16())
-    return DType::BF16;
-  if (type.isF16())
-    return DType::F16;
-  if (isa<Float8E4M3FNType>(type))
-    return DType::F8E4M3;
-  if (isa<Float8E5M2Type>(type))
-    return DType::F8E5M2;
-  if (type.isUnsignedInteger(8))
-    return DType::U8;
-  if (type.isSignlessInteger(8))
-    return DType::I8;
-  if (type.isSignlessInteger(32))
-    return DType::I32;
-  if (type.isSignlessInteger(64))
-    return DType::I64;
-  return std::nullopt;
 }
 
 std::function<double(double, double)> combinerOf(tile::Reduction kind) {

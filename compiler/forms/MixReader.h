@@ -1,0 +1,66 @@
+// Reads one mix as weights of pairs. Inner to this folder, as GraphReader.
+#pragma once
+
+#include "compiler/forms/GraphReader.h"
+
+namespace heddle::compiler {
+
+class MixReader {
+public:
+  MixReader(GraphReader &reader, pattern::MixOp mix)
+      : reader(reader), graph(reader.graph), context(reader.context), mix(mix) {
+    problem.mix = mix;
+  }
+  /// Appends the mix, and the stages that it needs before it.
+  Status run();
+
+private:
+  struct Shape {
+    Extent length, heads, width;
+  };
+
+  Status checkAttributes();
+  Result<Shape> shapeOf(mlir::Value value, const char *role);
+  Status readLayout();
+  Status readGroup();
+  Status chooseElement();
+  Status readExpressions(Expr score);
+  Expr resolved(Expr expr) { return reader.readExpr(expr, mix.getReads(), mix.getReadNames()); }
+
+  // ---- operands (MixOperands.cpp) ----
+  Expr elementExpr(mlir::Value value, const char *role, const char *token, const char *head,
+                   Expr codec);
+  Status readOperand(Operand &operand, mlir::Value value, const char *role, const char *token,
+                     const char *head, Expr codec, mlir::ArrayAttr features);
+  Status mapFeatures(Operand &operand, const char *role, const char *token, const char *head,
+                     mlir::ArrayAttr features, const Shape &shape);
+  Status readValues();
+
+  // ---- decays (MixDecay.cpp) ----
+  Status readDecay(Expr hk, Expr constant);
+  void readProduct(const std::string &g);
+  Expr decaySince(Expr at, Expr h, Expr d);
+  Expr decayBetween(Expr to, Expr from, Expr h, Expr d);
+  Expr prefixAt(Expr at, Expr h, Expr d);
+  Expr prefixPart(const std::string &tensor, Expr at, Expr h, Expr d);
+
+  // ---- segments (MixSegments.cpp) ----
+  Status readSegments();
+  Status readRouter(Expr length, std::string &gates);
+
+  // ---- states (MixStates.cpp) ----
+  Expr headOf(Expr h, const Extent &heads);
+  Expr elementAt(const Operand &operand, Expr j, Expr head, Expr d);
+  Expr slopeOf(Expr score);
+  Status readStates(mlir::ArrayAttr featuresQ, mlir::ArrayAttr featuresK);
+
+  GraphReader &reader;
+  Graph &graph;
+  mlir::MLIRContext *context;
+  pattern::MixOp mix;
+  MixProblem problem;
+  PrefixStage prefix; ///< of the decays, and the head of a row in them
+  Expr prefixHead;
+};
+
+} // namespace heddle::compiler

@@ -1,0 +1,34 @@
+// Short names for building expressions, to be read like the formulas they make.
+#pragma once
+
+#include "ir/pattern/ExprUtils.h"
+
+#include <initializer_list>
+#include <string>
+#include <utility>
+
+namespace heddle::compiler::terms {
+
+using Expr = pattern::ExprAttr;
+
+/// tensor[at..]; at least one index.
+inline Expr read(llvm::StringRef tensor, llvm::ArrayRef<Expr> at) {
+  return pattern::makeRead(at.front().getContext(), tensor, at);
+}
+/// function(x..); at least one argument.
+inline Expr call(const char *function, llvm::ArrayRef<Expr> x) {
+  return pattern::makeCall(x.front().getContext(), function, x);
+}
+inline Expr sumOf(Expr x, Expr y) { return pattern::makeBinary(pattern::ExprKind::Add, x, y); }
+inline Expr times(Expr x, Expr y) { return pattern::makeBinary(pattern::ExprKind::Mul, x, y); }
+inline Expr minus(Expr x, Expr y) { return pattern::makeBinary(pattern::ExprKind::Sub, x, y); }
+
+/// `expr` (null stays null) with variables replaced.
+inline Expr rename(Expr expr, std::initializer_list<std::pair<std::string, Expr>> names) {
+  llvm::StringMap<Expr> map;
+  for (const auto &[name, value] : names)
+    map[name] = value;
+  return expr ? pattern::substitute(expr, map) : expr;
+}
+
+} // namespace heddle::compiler::terms
