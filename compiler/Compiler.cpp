@@ -6,6 +6,7 @@
 #include "compiler/ArtifactFrame.h"
 #include "compiler/Pipeline.h"
 #include "compiler/Target.h"
+#include "compiler/ValueRules.h"
 #include "compiler/forms/Form.h"
 #include "compiler/machine/Machine.h"
 #include "compiler/schedule/Schedule.h"
@@ -118,6 +119,7 @@ public:
     artifact.form = choice.form->name;
     artifact.schedule = schedule;
     artifact.staticDims = request.dims;
+    artifact.valueRules = valueRulesOf(def, request.constants);
     for (const auto &[dim, extent] : request.extents)
       if (extent.bound == ExtentClass::One)
         artifact.predicates.push_back({dim, {ExtentClass::One, false}});

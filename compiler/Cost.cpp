@@ -69,12 +69,14 @@ void addState(pattern::MixOp mix, const Extents &dims, DType dtype, Cost &cost) 
 
 } // namespace
 
-Result<Cost> costOf(pattern::DefOp def, const Bindings &bindings, DType dtype) {
+Result<Cost> costOf(pattern::DefOp def, const Bindings &bindings, DType dtype,
+                    const std::string &form, int64_t chunk) {
   HEDDLE_TRY(dims, inferDims(def, bindings));
   HEDDLE_TRY(work, measureWork(def, bindings));
   Cost cost;
   cost.pairs = work.pairs;
   cost.flops = work.flops;
+  cost.formFlops = work.formFlops(form, chunk);
   for (size_t n = 0; n < def.numArguments(); ++n)
     cost.bytes += bytesOf(def.argumentType(n), dims, dtype);
   for (mlir::Value value : def.returned().getResults())

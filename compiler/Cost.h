@@ -13,7 +13,8 @@ namespace heddle::compiler {
 
 struct Cost {
   int64_t pairs = 0;      ///< unmasked (b, h, i, j) over all mixes
-  double flops = 0;       ///< useful: pairs * 2 (D + Dv), or what a scan does
+  double flops = 0;       ///< useful; Interpreter.h, Work, has the convention
+  double formFlops = 0;   ///< what the form does
   double sfu = 0;         ///< exponentials (and tanh) of scores
   double bytes = 0;       ///< compulsory traffic
   double stateBytes = 0;  ///< what one sequence carries from token to token: KV, or the state
@@ -32,8 +33,10 @@ inline constexpr const char *kWeightStateConvention =
     "the "
     "whole KV of length Tk, 2 Hq (D + Dv) Tk, a scan 4 H K V; no causal halving";
 
-/// The cost of a pattern on these dims and parameters. Tensors in the bindings are needed only
-/// where a support reads them. `dtype` is that of tensors without a type of their own.
-Result<Cost> costOf(pattern::DefOp def, const Bindings &bindings, DType dtype);
+/// The cost of a pattern on these dims and parameters, in a form (with chunks of `chunk` tokens).
+/// Tensors in the bindings are needed only where a support reads them. `dtype` is that of tensors
+/// without a type of their own.
+Result<Cost> costOf(pattern::DefOp def, const Bindings &bindings, DType dtype,
+                    const std::string &form, int64_t chunk);
 
 } // namespace heddle::compiler

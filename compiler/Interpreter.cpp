@@ -4,8 +4,13 @@
 
 #include "compiler/interpreter/Graph.h"
 #include "compiler/interpreter/Mix.h"
+#include "ir/pattern/ExprUtils.h"
 
 #include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
 
 namespace heddle::compiler {
 
@@ -14,7 +19,7 @@ Status runOp(mlir::Operation &operation, Environment &environment, const RowSele
   if (auto map = mlir::dyn_cast<pattern::MapOp>(operation))
     return runMap(map, environment);
   if (auto select = mlir::dyn_cast<pattern::SelectOp>(operation))
-    return runSelect(select, environment);
+    return runSelect(select, environment, rows);
   if (auto merge = mlir::dyn_cast<pattern::MergeOp>(operation))
     return runMerge(merge, environment);
   if (auto mix = mlir::dyn_cast<pattern::MixOp>(operation))
@@ -25,40 +30,63 @@ Status runOp(mlir::Operation &operation, Environment &environment, const RowSele
 
 namespace {
 
-/// Rows can be chosen if results are o or lse of mixes and no op reads what a mix made.
-Status expectRowsFromMixes(pattern::DefOp def) {
-  for (mlir::Value value : def.returned().getResults()) {
-    auto mix = value.getDefiningOp<pattern::MixOp>();
-    if (!mix || (value != mix.output("o") && value != mix.output("lse")))
+/// True if the op reads, directly or not, what a mix made.
+bool readsMixes(mlir::Operation *op) {
+  return llvm::any_of(op->getOperands(), [](mlir::Value value) {
+    mlir::Operation *maker = value.getDefiningOp();
+    return maker && (mlir::isa<pattern::MixOp>(maker) || readsMixes(maker));
+  });
+}
+
+/// A comparison makes something known of what is not: refused where it may see a mix's result.
+bool compares(pattern::ExprAttr expr) {
+  bool found = false;
+  pattern::walk(pattern::expandLets(expr), [&](pattern::ExprAttr e) {
+    bool isSign = e.is(pattern::ExprKind::Call) && (e.getName() == "sign" || e.getName() == "clamp");
+    bool isChoice = e.is(pattern::ExprKind::ArgMax) || e.is(pattern::ExprKind::ArgMin);
+    if (pattern::isComparison(e.getKind()) || isSign || isChoice)
+      pattern::walk(e, [&](pattern::ExprAttr part) {
+        found |= part.is(pattern::ExprKind::Read);
+        return true;
+      });
+    return true;
+  });
+  return found;
+}
+
+Status expectNoChoices(pattern::DefOp def) {
+  for (auto map : def.getBody().front().getOps<pattern::MapOp>())
+    if (readsMixes(map) && compares(map.getExpr()))
       return Error{ErrorCode::Unsupported,
-                   fmt::format("rows can be chosen only of o and lse of a mix, and {} is neither: "
-                               "evaluate all rows",
-                               pattern::valueName(value).str())};
-  }
-  for (mlir::Operation &operation : def.getBody().front())
-    for (mlir::Value operand : operation.getOperands())
-      if (operand.getDefiningOp<pattern::MixOp>() && !mlir::isa<pattern::ReturnOp>(operation))
-        return Error{ErrorCode::Unsupported,
-                     "rows cannot be chosen where an op reads the output of a mix: evaluate all "
-                     "rows"};
+                   fmt::format("rows cannot be chosen where a map compares what a mix made, as {} "
+                               "may: evaluate all rows",
+                               pattern::valueName(map.getOutput()).str())};
   return {};
 }
 
-Output resultOf(mlir::Value value, const Environment &environment, bool rowsOnly) {
-  Value result = environment.value(value).dense();
+Result<Output> resultOf(mlir::Value value, const Environment &environment, bool rowsOnly) {
   Output output;
   output.name = pattern::valueName(value).str();
-  output.shape = result.shape();
-  output.values = result.toVector();
   output.dims = Environment::dimNames(pattern::arrayType(value));
-  if (rowsOnly) {
-    bool isLse = value == value.getDefiningOp<pattern::MixOp>().output("lse");
-    output.dims = {"rows", isLse ? "1" : output.dims.back()};
-    if (isLse && output.shape[1] == 1) {
-      output.dims.pop_back();
-      output.shape.pop_back();
+  HEDDLE_TRY(shape, environment.shapeOf(pattern::arrayType(value)));
+  output.shape = std::move(shape);
+  if (const SparseValue *rows = environment.someOf(value)) {
+    std::vector<size_t> order(rows->places.size());
+    std::iota(order.begin(), order.end(), size_t(0));
+    std::sort(order.begin(), order.end(),
+              [&](size_t a, size_t b) { return rows->places[a] < rows->places[b]; });
+    for (size_t n : order) {
+      output.places.push_back(rows->places[n]);
+      output.values.push_back(rows->values[n]);
     }
+    return output;
   }
+  output.values = environment.value(value).toVector();
+  for (size_t n = 0; n < output.values.size() && rowsOnly; ++n)
+    if (!std::isnan(output.values[n]))
+      output.places.push_back(int64_t(n));
+  if (rowsOnly)
+    std::erase_if(output.values, [](double x) { return std::isnan(x); });
   return output;
 }
 
@@ -75,12 +103,14 @@ Result<Outputs> interpret(pattern::DefOp def, const Bindings &bindings, const Ro
                           Evaluator evaluator) {
   HEDDLE_TRY(environment, Environment::make(def, bindings));
   if (!rows.all())
-    HEDDLE_CHECK(expectRowsFromMixes(def));
+    HEDDLE_CHECK(expectNoChoices(def));
   for (mlir::Operation &operation : def.getBody().front().without_terminator())
     HEDDLE_CHECK(runOp(operation, environment, rows, evaluator));
   Outputs outputs;
-  for (mlir::Value value : def.returned().getResults())
-    outputs.results.push_back(resultOf(value, environment, !rows.all()));
+  for (mlir::Value value : def.returned().getResults()) {
+    HEDDLE_TRY(output, resultOf(value, environment, !rows.all()));
+    outputs.results.push_back(std::move(output));
+  }
   return outputs;
 }
 

@@ -1,6 +1,7 @@
 // Compares what a kernel computed with the definition: parses the pattern, evaluates it in double
 // on the very inputs the kernel got, and applies the tolerance table. Large problems are checked on
-// sampled rows: first, last, around tile edges, and random ones.
+// sampled rows: first, last, around tile edges, and random ones; of a scan, rows of a few heads,
+// whose sequences are walked to the end, or as far as the budget goes.
 #pragma once
 
 #include "compiler/Interpreter.h"
@@ -29,6 +30,7 @@ struct OracleResult {
   std::string name;
   Comparison comparison;
   double limit = 0;
+  int64_t compared = 0, total = 0; ///< numbers; compared = 0: the sample says nothing about it
 };
 
 struct OracleReport {
@@ -46,11 +48,11 @@ struct OracleReport {
 class Oracle {
 public:
   /// Fails if the pattern does not parse, the tensors do not fit it, or it is over the budget and
-  /// cannot be sampled.
+  /// no sample says anything.
   static Result<Oracle> make(const OracleJob &job);
 
-  /// `found`: a kernel's results by name, [B, Tq, H, E] or [B, Tq, H] where rows were sampled. What
-  /// the pattern returns and `found` lacks is not compared.
+  /// `found`: a kernel's results by name. What the pattern returns and `found` lacks is not
+  /// compared.
   Result<OracleReport> compare(const std::map<std::string, TensorView> &found) const;
 
 private:
@@ -63,7 +65,8 @@ private:
 
 /// The (b, h, row) triples that are checked of a problem of that size: every one if they fit into
 /// `most`, else first, last, both sides of tile edges, then random ones by seed. Without repeats.
+/// At most `places` different (b, h) take part, the first and the last among them.
 std::vector<Row> sampleRows(int64_t batch, int64_t heads, int64_t rows, int64_t tile, int64_t most,
-                            uint64_t seed);
+                            uint64_t seed, int64_t places = INT64_MAX);
 
 } // namespace heddle::compiler

@@ -37,27 +37,18 @@ template <typename Work> int answer(heddle_sink sink, void *user, Work work) {
 // --- interpret -----------------------------------------------------------------------------------
 
 /// The place of row (b, h, row) in a result [B, T, H, ...].
-int64_t rowOffset(const TensorView &view, const Row &row) {
-  return row.b * view.strides[0] + row.row * view.strides[1] + row.h * view.strides[2];
-}
-
-/// Copies an output to the caller's dense f64 tensor: whole, or only the rows that were asked for.
-Status deliver(const Output &output, const RowSelection &rows, const TensorView &view) {
-  const int64_t values = static_cast<int64_t>(output.values.size());
-  const bool fits =
-      view.dtype == DType::F64 && (rows.all() ? view.elements() == values : view.rank >= 3);
-  if (!fits)
-    return Error{
-        ErrorCode::InvalidArgument,
-        fmt::format("found a buffer for {} that is not f64 with {} elements", output.name, values)};
+/// Copies an output to the caller's dense f64 tensor: whole, or only what is known of it.
+Status deliver(const Output &output, const TensorView &view) {
+  int64_t elements = 1;
+  for (int64_t extent : output.shape)
+    elements *= extent;
+  if (view.dtype != DType::F64 || view.elements() != elements)
+    return Error{ErrorCode::InvalidArgument,
+                 fmt::format("found a buffer for {} that is not f64 with {} elements", output.name,
+                             elements)};
   double *data = static_cast<double *>(view.data);
-  if (rows.all()) {
-    std::copy(output.values.begin(), output.values.end(), data);
-    return {};
-  }
-  const int64_t width = values / static_cast<int64_t>(rows.rows.size());
-  for (size_t n = 0; n < rows.rows.size(); ++n)
-    std::copy_n(output.values.begin() + n * width, width, data + rowOffset(view, rows.rows[n]));
+  for (size_t n = 0; n < output.values.size(); ++n)
+    data[output.places.empty() ? n : size_t(output.places[n])] = output.values[n];
   return {};
 }
 
@@ -75,7 +66,7 @@ Result<std::string> runInterpreter(const Request &request, const heddle_compiler
       return Error{ErrorCode::InvalidArgument,
                    fmt::format("found the result '{}', which the pattern does not return", name)};
     HEDDLE_TRY(target, viewOf(call.results[n]));
-    HEDDLE_CHECK(deliver(*output, rows, target));
+    HEDDLE_CHECK(deliver(*output, target));
   }
   return std::string();
 }

@@ -37,6 +37,7 @@ nlohmann::json refusalsJson(const std::vector<std::string> &refused) {
 void addCost(nlohmann::json &json, const Cost &cost) {
   json["pairs"] = cost.pairs;
   json["flops"] = cost.flops;
+  json["form_flops"] = cost.formFlops;
   json["sfu"] = cost.sfu;
   json["bytes"] = cost.bytes;
   json["intensity"] = cost.intensity();
@@ -106,6 +107,16 @@ std::string problemText(const Request &request, const std::map<std::string, Tens
   return text;
 }
 
+/// Tokens of a chunk, as the chunked form has them where the schedule leaves it the choice.
+int64_t chunkOf(pattern::DefOp def, const std::map<std::string, int64_t> &schedule) {
+  auto given = schedule.find("CHUNK");
+  if (given != schedule.end() && given->second > 0)
+    return given->second;
+  bool byFeature = false;
+  def.walk([&](pattern::MixOp mix) { byFeature |= mix.getDecay() == pattern::DecayKind::diag; });
+  return byFeature ? 16 : 64;
+}
+
 /// Stands in for tensors that are not there, so that extents alone say what a problem costs: zeros
 /// of the right shape, all one element.
 Status addZeros(Bindings &bindings, pattern::DefOp def, const Extents &extents) {
@@ -132,11 +143,14 @@ Result<std::string> explainReport(const Request &request, const heddle_compiler_
   HEDDLE_TRY(bindings, bindingsOf(request, call));
   HEDDLE_CHECK(addZeros(bindings, parsed.def, extentsOf(call)));
   HEDDLE_TRY(choice, choose(request));
+  HEDDLE_TRY(machine, machineOf(request));
+  HEDDLE_TRY(schedule, completeSchedule(request.schedule, machine, Problem::of(request)));
   nlohmann::json json = {{"pattern", parsed.def.getSymName().str()},
                          {"form", choice.form.empty() ? "interpreter" : choice.form},
                          {"refused", refusalsJson(choice.refused)},
                          {"notes", nlohmann::json::array()}};
-  Result<Cost> cost = costOf(parsed.def, bindings, dtypeOf(request));
+  Result<Cost> cost = costOf(parsed.def, bindings, dtypeOf(request), choice.form,
+                             chunkOf(parsed.def, schedule));
   if (cost.ok())
     addCost(json, *cost);
   else
@@ -144,8 +158,6 @@ Result<std::string> explainReport(const Request &request, const heddle_compiler_
   if (choice.form.empty())
     return json.dump();
 
-  HEDDLE_TRY(machine, machineOf(request));
-  HEDDLE_TRY(schedule, completeSchedule(request.schedule, machine, Problem::of(request)));
   json["machine"] = machine.title;
   json["schedule"] = schedule;
   json["support"] = choice.support;
@@ -181,6 +193,8 @@ Result<std::string> checkReport(const Request &request, const heddle_compiler_ca
                        {"max", result.comparison.maxAbs},
                        {"rms", result.comparison.rms},
                        {"limit", result.limit},
+                       {"compared", result.compared},
+                       {"total", result.total},
                        {"passed", result.comparison.pass}});
   return nlohmann::json{{"passed", report.passed},
                         {"sampled", report.sampled},

@@ -3,6 +3,7 @@
 #include "compiler/PluginSignature.h"
 
 #include "compiler/ElementTypes.h"
+#include "compiler/ValueRules.h"
 #include "ir/pattern/Expr.h"
 #include "ir/pattern/ExprUtils.h"
 
@@ -35,6 +36,7 @@ public:
       HEDDLE_CHECK(
           addTensor(pattern::valueName(value).str(), mlir::cast<ArrayType>(value.getType()), true));
     sortDims();
+    signature.valueRules = valueRulesOf(def);
     return signature;
   }
 

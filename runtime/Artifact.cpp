@@ -44,13 +44,13 @@ template <typename A> static void transfer(A &a, Constraint &x) {
 template <typename A> static void transfer(A &a, Artifact &x) {
   a(x.name, x.target, x.form, x.schedule, x.staticDims, x.requiredFeatures, x.scalars, x.tensors);
   a(x.arguments, x.blockBytes, x.workspaceBytes, x.launches, x.predicates, x.constraints);
-  a(x.alignedPointers, x.image, x.resources, x.sources, x.provenance, x.notes);
+  a(x.valueRules, x.alignedPointers, x.image, x.resources, x.sources, x.provenance, x.notes);
 }
 
 namespace {
 
 constexpr std::string_view kMagic = "HDLA";
-constexpr uint32_t kVersion = 2;
+constexpr uint32_t kVersion = 3;
 constexpr size_t kHeaderBytes = 4 + 4 + 32;
 constexpr int64_t kMaxBlockBytes = 4096; ///< what CUDA takes as one kernel parameter
 constexpr size_t kMaxSteps = 1024;
@@ -153,6 +153,21 @@ Status checkArgument(const Artifact &artifact, const Argument &argument) {
                              static_cast<int>(argument.kind), argument.index));
 }
 
+/// Tensors and dimensions that the rule names exist.
+bool isInside(const ValueRule &rule, const std::vector<TensorInfo> &tensors) {
+  const auto has = [&](int32_t tensor, int64_t dim) {
+    return within(tensor, tensors.size()) && within(dim, tensors[tensor].shape.size());
+  };
+  const bool limited = rule.limitOf >= 0;
+  bool inside = rule.kind <= ValueRule::Mask && has(rule.tensor, 0) && rule.limitDivisor > 0 &&
+                (!limited || has(rule.limitOf, rule.limitDim));
+  if (rule.kind == ValueRule::Pages) {
+    inside = inside && limited && has(rule.limitOf, rule.slotDim) && has(rule.lengths, 0);
+    inside = inside && (rule.starts < 0 ? has(rule.tensor, 1) : has(rule.starts, 0));
+  }
+  return inside;
+}
+
 } // namespace
 
 Status Artifact::validate() const {
@@ -169,6 +184,9 @@ Status Artifact::validate() const {
     if (scalar.kind > ScalarInfo::FloatParameter)
       return invalid(fmt::format("an unknown kind for the scalar {}", scalar.name));
   HEDDLE_CHECK(checkTensors(*this));
+  for (const ValueRule &rule : valueRules)
+    if (!isInside(rule, tensors))
+      return invalid("a rule on values of a tensor that is not there");
   for (const Argument &argument : arguments)
     HEDDLE_CHECK(checkArgument(*this, argument));
   return checkFormulas(*this);

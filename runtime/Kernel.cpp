@@ -193,6 +193,9 @@ Status Kernel::enqueue(std::span<const TensorView> tensors,
     return Error{ErrorCode::InvalidArgument,
                  "found a workspace whose address is no multiple of 64, expected one that is"};
   HEDDLE_CHECK(checkMemory(tensors, workspace));
+  if (device->usesHostMemory() && !code.valueRules.empty())
+    HEDDLE_CHECK(checkValues(code.valueRules, tensors,
+                             [&](int32_t n) -> std::string_view { return code.tensors[n].name; }));
   alignas(kAlignment) std::array<std::byte, kMaxBlockBytes> block;
   std::byte *memory = static_cast<std::byte *>(workspace.data);
   fillBlock(tensors, scalars, plan, memory, block.data());

@@ -70,7 +70,8 @@ public:
 
   /// Checks everything, then runs all launches to their end. `tensors` as Artifact::tensors:
   /// inputs, then results. Nothing has run if it fails with InvalidArgument. Allocates nothing when
-  /// it succeeds.
+  /// it succeeds. Offsets, lengths, page tables and lists in host memory are read and checked
+  /// (ValueRule.h says what that costs).
   Status launch(std::span<const TensorView> tensors, std::span<const ParameterValue> parameters,
                 Workspace workspace) const;
   /// The same without waiting for the end: everything is put behind what is in `stream` already.

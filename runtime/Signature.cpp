@@ -25,13 +25,14 @@ template <typename A> static void transfer(A &a, Signature::Parameter &x) {
   a(x.name, x.isInteger, x.isConstant, x.required, x.defaultValue);
 }
 template <typename A> static void transfer(A &a, Signature &x) {
-  a(x.name, x.tensors, x.parameters, x.staticDims, x.classDims, x.notes, x.derived, x.derivedNames);
+  a(x.name, x.tensors, x.parameters, x.valueRules, x.staticDims, x.classDims, x.notes, x.derived);
+  a(x.derivedNames);
 }
 
 namespace {
 
 constexpr std::string_view kMagic = "HDLS";
-constexpr uint32_t kVersion = 1;
+constexpr uint32_t kVersion = 2;
 
 Error wrong(std::string message) { return {ErrorCode::InvalidArgument, std::move(message)}; }
 
@@ -277,6 +278,13 @@ Result<Signature> Signature::parse(std::string_view bytes) {
   reader(signature);
   for (const Tensor &tensor : signature.tensors)
     if (!isValid(tensor.dtype) || tensor.shape.empty() || tensor.shape.size() > kMaxRank)
+      return corrupt;
+  const auto known = [&](int32_t tensor) {
+    return tensor >= 0 && static_cast<size_t>(tensor) < signature.tensors.size();
+  };
+  for (const ValueRule &rule : signature.valueRules)
+    if (rule.kind > ValueRule::Mask || !known(rule.tensor) ||
+        (rule.limitOf >= 0 && !known(rule.limitOf)) || rule.limitDivisor < 1)
       return corrupt;
   if (!reader.atEnd())
     return corrupt;

@@ -42,6 +42,7 @@ struct Signature {
   std::string name;            ///< of the pattern
   std::vector<Tensor> tensors; ///< in calling order: inputs, then results
   std::vector<Parameter> parameters;
+  std::vector<ValueRule> valueRules;   ///< what the inputs must hold, by index into `tensors`
   std::vector<std::string> staticDims; ///< fixed at compile time: D, Dv, ... and G
   std::vector<std::string>
       classDims; ///< run-time dims whose extent class may choose other code: T*

@@ -33,6 +33,15 @@ using pattern::ExprKind;
 
 namespace {
 
+Expr withoutPromises(Expr expr) {
+  if (expr.is(ExprKind::Call) && expr.getName() == "ascending")
+    return expr[0];
+  llvm::SmallVector<Attribute> children;
+  for (Expr child : expr.children())
+    children.push_back(withoutPromises(child));
+  return Expr::get(expr.getContext(), expr.getKind(), expr.getSymbol(), expr.getValue(), children);
+}
+
 constexpr int64_t kWhole = 1 << 30; ///< keys of the only range where SPLIT = 0
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
@@ -44,6 +53,14 @@ struct RowTile {
   Value k, v;        ///< views; null where the operand is an expression
   llvm::SmallVector<Value> supportArgs;
 };
+
+/// What the loop is bounded by: the support. Values promised to ascend do so over the positions of
+/// all keys; rows that may stand beyond them read 0 there, so they have no bounds by such values.
+Expr boundsOf(const MixProblem &problem) {
+  if (problem.bottomRight || problem.Tq == problem.Tk)
+    return problem.support;
+  return withoutPromises(problem.support);
+}
 
 /// (m, l, O) of the exponential form, or (l, O) or (O); f32.
 using Accumulators = llvm::SmallVector<Value>;
@@ -419,7 +436,7 @@ private:
                     const Accumulators &start) {
     scope.start = w.builder.saveInsertionPoint();
     auto loop = tile::ForOp::create(w.builder, w.location, ValueRange{lo, hi}, keys, start);
-    loop.setSupportAttr(problem.support);
+    loop.setSupportAttr(boundsOf(problem));
     loop.getSupportArgsMutable().assign(tile.supportArgs);
     OpBuilder::InsertionGuard guard(w.builder);
     Block &body = loop.getBody().front();

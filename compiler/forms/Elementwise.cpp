@@ -61,6 +61,8 @@ static int64_t magnitude(Expr expr) {
       return largest(1);
     if (expr.getName() == "min" || expr.getName() == "max" || expr.getName() == "abs")
       return largest(0);
+    if (expr.getName() == "ascending")
+      return magnitude(expr[0]);
     if (expr.getName() == "bitand" || expr.getName() == "bitxor") // no bit above the highest
       return std::min(2 * largest(0), kNone);
     if (expr.getName() == "bitlen")

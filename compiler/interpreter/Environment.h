@@ -8,6 +8,12 @@
 
 namespace heddle::compiler {
 
+/// Some elements of a value: their row-major places in it, and what stands there.
+struct SparseValue {
+  std::vector<int64_t> places;
+  std::vector<double> values;
+};
+
 class Environment {
 public:
   /// Infers and checks dims against all tensors, takes parameters or their defaults, computes lets
@@ -26,6 +32,15 @@ public:
 
   void define(mlir::Value value, Value result) { values[value.getAsOpaquePointer()] = result; }
   const Value &value(mlir::Value value) const { return values.at(value.getAsOpaquePointer()); }
+  /// The same for a value that nothing but `return` reads and of which only some rows are known.
+  void define(mlir::Value value, SparseValue rows) {
+    sparse[value.getAsOpaquePointer()] = std::move(rows);
+  }
+  /// Null if the value is whole.
+  const SparseValue *someOf(mlir::Value value) const {
+    auto found = sparse.find(value.getAsOpaquePointer());
+    return found == sparse.end() ? nullptr : &found->second;
+  }
   /// The scope for expressions of an op that reads `reads` under `names`.
   ExprScope scope(mlir::ValueRange reads, mlir::ArrayAttr names) const;
 
@@ -41,6 +56,7 @@ private:
 
   std::map<std::string, std::string> fixedBy; ///< dim -> the tensor that says it
   std::map<const void *, Value> values;
+  std::map<const void *, SparseValue> sparse;
 };
 
 } // namespace heddle::compiler

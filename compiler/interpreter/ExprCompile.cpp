@@ -33,7 +33,7 @@ constexpr UnaryFunction kUnary[] = {
     {"sigmoid", sigmoid},
     {"softplus", softplus},
     {"silu", [](double x) { return x * sigmoid(x); }},
-    {"relu", [](double x) { return x > 0 ? x : 0.0; }},
+    {"relu", [](double x) { return x <= 0 ? 0.0 : x; }},
     {"abs", [](double x) { return std::fabs(x); }},
     {"sqrt", [](double x) { return std::sqrt(x); }},
     {"rsqrt", [](double x) { return 1 / std::sqrt(x); }},
@@ -43,14 +43,15 @@ constexpr UnaryFunction kUnary[] = {
     {"cos", [](double x) { return std::cos(x); }},
     {"sin", [](double x) { return std::sin(x); }},
     {"float", [](double x) { return x; }},
+    {"ascending", [](double x) { return x; }},
 };
 struct BinaryFunction {
   const char *name;
   double (*apply)(double, double);
 };
 constexpr BinaryFunction kBinary[] = {
-    {"min", [](double x, double y) { return x < y ? x : y; }},
-    {"max", [](double x, double y) { return x > y ? x : y; }},
+    {"min", [](double x, double y) { return x < y || x != x ? x : y; }},
+    {"max", [](double x, double y) { return x > y || x != x ? x : y; }},
     {"pow", [](double x, double y) { return std::pow(x, y); }},
     {"cdiv", [](double x, double y) { return std::ceil(x / y); }},
 };

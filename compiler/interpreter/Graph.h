@@ -6,7 +6,8 @@
 namespace heddle::compiler {
 
 Status runMap(pattern::MapOp op, Environment &environment);
-Status runSelect(pattern::SelectOp op, Environment &environment);
+/// With rows, lists of other rows stay empty where nothing else can read them.
+Status runSelect(pattern::SelectOp op, Environment &environment, const RowSelection &rows);
 Status runMerge(pattern::MergeOp op, Environment &environment);
 
 /// Any op but the return; rows and evaluator are for mixes.

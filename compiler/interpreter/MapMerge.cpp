@@ -79,13 +79,14 @@ Value mergeSum(const std::vector<Value> &parts) {
   return out;
 }
 
-/// L = log sum e^{L_a}, o = sum e^{L_a - L} o_a; parts that saw no key weigh nothing.
+/// L = log sum e^{L_a}, o = sum e^{L_a - L} o_a; parts that saw no key weigh nothing. NaN, which
+/// stands for what is not known, stays NaN.
 void mergeLse(const std::vector<Value> &parts, Value &o, Value &lse) {
   int64_t rows = lse.elements(), width = rows ? o.elements() / rows : 0;
   for (int64_t row = 0; row < rows; ++row) {
     double most = -std::numeric_limits<double>::infinity(), sum = 0;
     for (size_t a = 1; a < parts.size(); a += 2)
-      most = std::max(most, parts[a].data()[row]);
+      most = parts[a].data()[row] <= most ? most : parts[a].data()[row];
     if (std::isinf(most) && most < 0) {
       lse.data()[row] = most;
       continue;

@@ -19,12 +19,10 @@ public:
   MixRun(pattern::MixOp op, Environment &environment, MixHead head)
       : op(op), environment(environment), head(std::move(head)) {}
 
-  Status choose(Evaluator wanted, bool rowsOnly) {
+  Status choose(Evaluator wanted) {
     std::optional<std::string> notPair = whyNotPair(op), notScan = whyNotScan(op);
     if (!notPair && needsScan())
       notPair = "its results hold what only a scan carries";
-    if (rowsOnly)
-      wanted = Evaluator::Pair;
     if (wanted == Evaluator::Pair && notPair)
       return unsupported("the mix cannot be run by pairs: " + *notPair);
     if (wanted == Evaluator::Scan && notScan)
@@ -37,14 +35,14 @@ public:
   }
 
   Status runAll() {
-    HEDDLE_CHECK(makeResults());
+    HEDDLE_CHECK(makeResults(/*rowsOnly=*/false));
     for (int64_t n = 0; n < head.in.sequences(); ++n)
       for (int64_t h = 0; h < head.in.heads; ++h) {
         HEDDLE_CHECK(head.enter(n, h));
         MixFinal final;
         if (scan) {
           std::vector<double> o;
-          HEDDLE_CHECK(scanHead(head, o, final));
+          HEDDLE_CHECK(scanHead(head, {}, o, final));
           for (int64_t row = 0; row < head.s.lenQ; ++row)
             put(row, o.data() + row * head.in.readouts * head.in.widthV, nullptr);
         } else {
@@ -58,39 +56,25 @@ public:
         }
         HEDDLE_CHECK(putFinal(final));
       }
-    for (const auto &[role, value] : results)
-      environment.define(op.output(role), value);
+    defineResults();
     return {};
   }
 
-  /// Only some rows, grouped by head so that keys are loaded once a head.
-  Status runRows(const std::vector<Row> &rows) {
-    int64_t width = head.in.readouts * head.in.widthV, count = int64_t(rows.size());
-    Value o = Value::make({count, width}), lse = Value::make({count, head.in.readouts});
-    std::vector<size_t> order(rows.size());
-    for (size_t n = 0; n < order.size(); ++n)
-      order[n] = n;
-    auto place = [&](size_t n) { return std::pair(rows[n].b, rows[n].h); };
-    std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
-      return place(a) != place(b) ? place(a) < place(b) : a < b;
-    });
-    MixRow one;
-    for (size_t at = 0; at < order.size(); ++at) {
-      const Row &row = rows[order[at]];
-      if (row.b < 0 || row.b >= head.in.sequences() || row.h < 0 || row.h >= head.in.heads)
-        return outside(row);
-      if (at == 0 || place(order[at]) != place(order[at - 1]))
-        HEDDLE_CHECK(head.enter(row.b, row.h));
-      if (row.row < 0 || row.row >= head.s.lenQ)
-        return outside(row);
-      HEDDLE_CHECK(pairRow(head, row.row, one));
-      std::copy(one.o.begin(), one.o.end(), o.data() + order[at] * width);
-      std::copy(one.lse.begin(), one.lse.end(), lse.data() + order[at] * head.in.readouts);
+  /// Only some rows, head by head.
+  Status runRows(const RowSelection &selection) {
+    HEDDLE_CHECK(makeResults(/*rowsOnly=*/true));
+    std::map<std::pair<int64_t, int64_t>, std::vector<int64_t>> byHead;
+    for (const Row &row : selection.rows)
+      if (row.b >= 0 && row.b < head.in.sequences() && row.h >= 0 && row.row >= 0 &&
+          row.row < head.in.sequence(row.b).lenQ)
+        byHead[{row.b, row.h % head.in.heads}].push_back(row.row);
+    for (auto &[place, rows] : byHead) {
+      std::sort(rows.begin(), rows.end());
+      rows.erase(std::unique(rows.begin(), rows.end()), rows.end());
+      HEDDLE_CHECK(head.enter(place.first, place.second));
+      HEDDLE_CHECK(runRowsOfHead(rows, selection.finals));
     }
-    if (mlir::Value out = op.output("o"))
-      environment.define(out, o);
-    if (mlir::Value out = op.output("lse"))
-      environment.define(out, lse);
+    defineResults();
     return {};
   }
 
@@ -100,21 +84,61 @@ private:
   }
   bool wantsFinal() { return op.output("state") || op.output("z") || op.output("k_last"); }
 
-  Error outside(const Row &row) {
-    return {ErrorCode::InvalidArgument,
-            fmt::format("row (b {}, h {}, row {}) is outside the output: {} sequences, {} heads, "
-                        "{} rows in this one",
-                        row.b, row.h, row.row, head.in.sequences(), head.in.heads, head.s.lenQ)};
+  Status runRowsOfHead(const std::vector<int64_t> &rows, bool finals) {
+    MixFinal final;
+    std::vector<double> o;
+    ScanPart part;
+    part.toEnd = finals && (wantsFinal() || needsScan());
+    if (scan) {
+      part.rows.assign(head.s.lenQ, false);
+      for (int64_t row : rows)
+        part.rows[row] = true;
+      HEDDLE_CHECK(scanHead(head, part, o, final));
+    }
+    MixRow one;
+    for (int64_t row : rows) {
+      if (scan) {
+        put(row, o.data() + row * head.in.readouts * head.in.widthV, nullptr);
+        continue;
+      }
+      HEDDLE_CHECK(pairRow(head, row, one));
+      put(row, one.o.data(), one.lse.data());
+    }
+    if (!part.toEnd)
+      return {};
+    if (!scan)
+      HEDDLE_CHECK(pairFinal(head, final));
+    return putFinal(final);
   }
 
-  Status makeResults() {
+  /// True if nothing reads the result but `return`.
+  static bool isOnlyReturned(mlir::Value value) {
+    return llvm::all_of(value.getUsers(),
+                        [](mlir::Operation *user) { return mlir::isa<pattern::ReturnOp>(user); });
+  }
+
+  /// With `rowsOnly`, o and lse are sparse where they are only returned, and everything else is NaN
+  /// until it is known.
+  Status makeResults(bool rowsOnly) {
     for (size_t n = 0; n < op.getOutputs().size(); ++n) {
       std::string role = mlir::cast<mlir::StringAttr>(op.getResultRoles()[n]).str();
+      if (rowsOnly && (role == "o" || role == "lse") && isOnlyReturned(op.getOutputs()[n])) {
+        rowsOf[role] = SparseValue();
+        continue;
+      }
       HEDDLE_TRY(shape, environment.shapeOf(pattern::arrayType(op.getOutputs()[n])));
       double fill = role == "lse" ? -std::numeric_limits<double>::infinity() : 0;
-      results[role] = Value::make(shape, fill);
+      results[role] =
+          Value::make(shape, rowsOnly ? std::numeric_limits<double>::quiet_NaN() : fill);
     }
     return {};
+  }
+
+  void defineResults() {
+    for (const auto &[role, value] : results)
+      environment.define(op.output(role), value);
+    for (auto &[role, rows] : rowsOf)
+      environment.define(op.output(role), std::move(rows));
   }
 
   Value *result(const char *role) {
@@ -132,10 +156,19 @@ private:
     int64_t readouts = head.in.readouts, width = head.in.widthV;
     for (int64_t sub = 0; sub < readouts; ++sub) {
       int64_t at = (flatRow(row) * readouts + sub) * head.in.heads + head.head;
-      if (Value *out = result("o"))
-        std::copy_n(o + sub * width, width, out->data() + at * width);
-      if (Value *out = result("lse"); out && lse)
-        out->data()[at] = lse[sub];
+      putAt("o", at * width, o + sub * width, width);
+      if (lse)
+        putAt("lse", at, lse + sub, 1);
+    }
+  }
+
+  void putAt(const char *role, int64_t place, const double *values, int64_t count) {
+    if (Value *out = result(role))
+      std::copy_n(values, count, out->data() + place);
+    auto rows = rowsOf.find(role);
+    for (int64_t n = 0; n < count && rows != rowsOf.end(); ++n) {
+      rows->second.places.push_back(place + n);
+      rows->second.values.push_back(values[n]);
     }
   }
 
@@ -174,6 +207,7 @@ private:
   MixHead head;
   bool scan = false;
   std::map<std::string, Value> results;
+  std::map<std::string, SparseValue> rowsOf;
 };
 
 } // namespace
@@ -195,8 +229,8 @@ Status runMix(pattern::MixOp op, Environment &environment, const RowSelection &r
               Evaluator evaluator) {
   HEDDLE_TRY(head, MixHead::make(op, environment));
   MixRun run(op, environment, std::move(head));
-  HEDDLE_CHECK(run.choose(evaluator, !rows.all()));
-  return rows.all() ? run.runAll() : run.runRows(rows.rows);
+  HEDDLE_CHECK(run.choose(evaluator));
+  return rows.all() ? run.runAll() : run.runRows(rows);
 }
 
 } // namespace heddle::compiler

@@ -35,11 +35,18 @@ Status pairFinal(MixHead &head, MixFinal &out);
 /// The last key and value, for a run that goes on: of the entry if there were no keys.
 void leaveLast(const MixHead &head, MixFinal &out);
 
-/// All rows of the head that was entered, [lenQ * readouts, widthV], and what is left.
-Status scanHead(MixHead &head, std::vector<double> &o, MixFinal &final);
+/// What is wanted of a scan: by default everything.
+struct ScanPart {
+  std::vector<bool> rows; ///< by row; empty: all
+  bool toEnd = true;      ///< and what is left after the last key; else the walk may stop earlier
+};
 
-/// Runs a mix and defines its results. With rows, only these rows of o and lse are computed, and
-/// they come as [rows, readouts.., widthV] and [rows, ..].
+/// The rows of the head that was entered, [lenQ * readouts, widthV] (0 where they are not wanted),
+/// and what is left.
+Status scanHead(MixHead &head, const ScanPart &part, std::vector<double> &o, MixFinal &final);
+
+/// Runs a mix and defines its results. With rows, only these are computed: results that are
+/// returned and nothing else become sparse, others hold NaN in every other row.
 Status runMix(pattern::MixOp op, Environment &environment, const RowSelection &rows,
               Evaluator evaluator);
 

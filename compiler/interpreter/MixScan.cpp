@@ -25,8 +25,8 @@ using State = std::vector<double>;
 
 class ScanHead {
 public:
-  ScanHead(MixHead &head, std::vector<double> &o, MixFinal &final)
-      : head(head), o(o), final(final), features(head.features), width(head.in.widthV),
+  ScanHead(MixHead &head, const ScanPart &part, std::vector<double> &o, MixFinal &final)
+      : head(head), part(part), o(o), final(final), features(head.features), width(head.in.widthV),
         columns(width + (head.op.getNorm() != NormKind::None || head.op.output("z") ? 1 : 0)),
         beta(head.in.tokens("beta", head.op.hasWriteAxis())),
         erase(head.in.tokens("a", head.op.hasWriteAxis())),
@@ -63,7 +63,9 @@ private:
       return expectAllVisible();
     }
     int64_t full = 0, causal = 0, lastStart = 0;
-    for (int64_t row = 0; row < head.s.lenQ; ++row) {
+    // Rows beyond the last step that is made say nothing about where documents start.
+    int64_t planned = std::min(head.s.lenQ, std::max<int64_t>(0, lastKey() + 1 - head.s.shift));
+    for (int64_t row = 0; row < planned; ++row) {
       const std::vector<double> &keys = head.visible(row);
       int64_t t = head.in.keyOf(head.s, row), count = int64_t(keys.size());
       int64_t first = count ? int64_t(keys.front()) : 0, last = count ? int64_t(keys.back()) : -1;
@@ -76,10 +78,10 @@ private:
           starts[lastStart = first] = true;
       }
     }
-    if (causal == head.s.lenQ)
+    if (causal == planned)
       return {};
     mode = Mode::Static;
-    if (full == head.s.lenQ && head.op.getDecay() == DecayKind::None &&
+    if (full == planned && head.op.getDecay() == DecayKind::None &&
         head.op.getUpdate() == UpdateKind::add && !head.segments.present())
       return {};
     return Error{ErrorCode::Unsupported,
@@ -97,8 +99,20 @@ private:
 
   // ---- walks
 
+  bool isWanted(int64_t row) const { return part.rows.empty() || part.rows[row]; }
+
+  /// The last key whose step somebody asks for.
+  int64_t lastKey() const {
+    if (part.toEnd)
+      return head.s.lenK - 1;
+    int64_t row = head.s.lenQ - 1;
+    while (row >= 0 && !isWanted(row))
+      --row;
+    return row + head.s.shift;
+  }
+
   void runForward() {
-    for (int64_t key = 0; key < head.s.lenK; ++key) {
+    for (int64_t key = 0; key < std::min(head.s.lenK, lastKey() + 1); ++key) {
       if (starts[key])
         startDocument();
       startSegment(key);
@@ -210,11 +224,16 @@ private:
   void applyDecay(int64_t key, int64_t before, State &target) {
     int64_t entries = head.decay.width;
     const double *now = head.decay.at(key), *then = head.decay.at(before);
-    for (int64_t d = 0; d < features && entries; ++d)
+    bool byChannel = entries > 1 && entries != features;
+    for (int64_t d = 0; d < features && entries; ++d) {
+      int64_t own = entries == 1 ? 0 : d;
+      double factor = byChannel ? 0 : std::exp(now[own] - then[own]);
       for (int64_t e = 0; e < columns; ++e) {
-        int64_t n = entries == 1 ? 0 : entries == features ? d : d * width + e;
-        target[d * columns + e] *= std::exp(now[n] - then[n]);
+        if (int64_t n = d * width + e; byChannel)
+          factor = std::exp(now[n] - then[n]);
+        target[d * columns + e] *= factor;
       }
+    }
   }
 
   double valueAt(int64_t key, int64_t sub, int64_t e) const {
@@ -332,6 +351,8 @@ private:
   }
 
   void readRow(int64_t row, int64_t key, const State &current) {
+    if (!isWanted(row))
+      return;
     State gated;
     const State &from = head.segments.present() ? gate(row, key, current, gated) : current;
     for (int64_t sub = 0; sub < head.in.readouts; ++sub) {
@@ -420,6 +441,7 @@ private:
   }
 
   MixHead &head;
+  const ScanPart &part;
   std::vector<double> &o;
   MixFinal &final;
   int64_t features, width, columns;
@@ -432,8 +454,8 @@ private:
 
 } // namespace
 
-Status scanHead(MixHead &head, std::vector<double> &o, MixFinal &final) {
-  return ScanHead(head, o, final).run();
+Status scanHead(MixHead &head, const ScanPart &part, std::vector<double> &o, MixFinal &final) {
+  return ScanHead(head, part, o, final).run();
 }
 
 std::optional<std::string> whyNotScan(pattern::MixOp op) {

@@ -2,14 +2,18 @@
 // Example: top 2 of scores (0.5, 0.9, 0.9, 0.1), candidate 3 forced: 3 comes first, then 1 (the
 // smaller of two equals); the list is 1, 3.
 #include "compiler/interpreter/Graph.h"
+#include "ir/pattern/ExprUtils.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <set>
 
 namespace heddle::compiler {
+
+using pattern::ExprKind;
 
 namespace {
 
@@ -40,7 +44,13 @@ void writeBest(std::vector<Candidate> &candidates, int64_t count, double *out) {
 
 class TopSelect {
 public:
-  TopSelect(pattern::SelectOp op, Environment &environment) : op(op), environment(environment) {}
+  TopSelect(pattern::SelectOp op, Environment &environment, const RowSelection &rows)
+      : op(op), environment(environment) {
+    if (rows.all() || !readByOwnRow())
+      return;
+    for (const Row &row : rows.rows)
+      wanted.insert({row.b, row.row});
+  }
 
   Status run() {
     HEDDLE_CHECK(compile());
@@ -56,7 +66,15 @@ public:
     std::vector<double> lanes(candidateCount), scores(candidateCount, 0.0),
         visible(candidateCount, 1.0), forced(candidateCount, 0.0);
     std::iota(lanes.begin(), lanes.end(), 0.0);
+    int64_t perRow = extents.size() < 2 || extents[1] == 0
+                         ? 1
+                         : std::max<int64_t>(1, queries / std::max<int64_t>(1, extents[0]) / extents[1]);
     for (int64_t query = 0; query < queries; ++query) {
+      int64_t row = query / perRow;
+      if (!wanted.empty() && !wanted.contains({row / extents[1], row % extents[1]})) {
+        std::fill_n(list.data() + query * count, count, -1.0);
+        continue;
+      }
       setQuery(query, extents);
       evaluate(score, lanes, scores);
       evaluate(visibility, lanes, visible);
@@ -94,6 +112,24 @@ private:
     return {};
   }
 
+  /// True if every support reads the list at the row it is asked for: list[row, ..].
+  bool readByOwnRow() {
+    for (mlir::Operation *user : op.getList().getUsers()) {
+      auto mix = mlir::dyn_cast<pattern::MixOp>(user);
+      if (!mix || op.getVars().size() < 2)
+        return false;
+      bool own = true;
+      pattern::walk(pattern::expandLets(mix.getSupportAttr()), [&](pattern::ExprAttr e) {
+        if (e.is(ExprKind::Read) && mix.read(e.getName()) == op.getList())
+          own &= e.size() > 0 && e[0].is(ExprKind::Var) && e[0].getName() == "row";
+        return true;
+      });
+      if (!own)
+        return false;
+    }
+    return true;
+  }
+
   void setQuery(int64_t query, const std::vector<int64_t> &extents) {
     for (int d = static_cast<int>(extents.size()) - 1; d >= 0; --d) {
       for (auto *program : {&score, &visibility, &force})
@@ -119,6 +155,7 @@ private:
   Environment &environment;
   std::optional<ExprProgram> score, visibility, force;
   int lane = 0;
+  std::set<std::pair<int64_t, int64_t>> wanted; ///< batch and row; empty: all
 };
 
 // ---- bucket and tree: route vectors against keys
@@ -309,9 +346,9 @@ private:
 
 } // namespace
 
-Status runSelect(pattern::SelectOp op, Environment &environment) {
+Status runSelect(pattern::SelectOp op, Environment &environment, const RowSelection &rows) {
   if (op.getStrategy() == pattern::SelectStrategy::top)
-    return TopSelect(op, environment).run();
+    return TopSelect(op, environment, rows).run();
   return RouteSelect(op, environment).run();
 }
 

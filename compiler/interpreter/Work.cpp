@@ -7,6 +7,8 @@
 
 #include "llvm/ADT/SmallPtrSet.h"
 
+#include <algorithm>
+
 namespace heddle::compiler {
 
 namespace {
@@ -27,6 +29,50 @@ Result<int64_t> countPairs(MixHead &head) {
   return pairs * (byHead ? 1 : head.in.heads) * (byBatch ? 1 : head.in.sequences());
 }
 
+/// Pairs if every row sees all keys up to its own, or all keys.
+bool seesPrefixes(const MixHead &head, int64_t pairs) {
+  int64_t causal = 0, full = 0;
+  for (int64_t n = 0; n < head.in.sequences(); ++n) {
+    Sequence s = head.in.sequence(n);
+    full += s.lenQ * s.lenK * head.in.heads;
+    for (int64_t row = 0; row < s.lenQ; ++row)
+      causal += std::clamp<int64_t>(row + s.shift + 1, 0, s.lenK) * head.in.heads;
+  }
+  return pairs == causal || pairs == full;
+}
+
+/// The useful work of a mix, and what each form does for it.
+void addUseful(pattern::MixOp op, const MixHead &head, int64_t features, int64_t pairs,
+               Work &work) {
+  const MixInputs &in = head.in;
+  double given = double(in.widthK), V = double(in.widthV);
+  double paired = double(pairs) * double(in.writes * in.readouts) * 2 * (given + V);
+  bool prefixes = seesPrefixes(head, pairs);
+  if (whyNotScan(op) || !(prefixes || in.isTree() || whyNotPair(op))) {
+    for (double *sum : {&work.flops, &work.inPairs, &work.inSteps})
+      *sum += paired;
+    return;
+  }
+  bool delta = op.getUpdate() == pattern::UpdateKind::delta;
+  bool dplr = op.getUpdate() == pattern::UpdateKind::dplr;
+  double reads = 0, writes = 0;
+  for (int64_t n = 0; n < in.sequences(); ++n) {
+    Sequence s = in.sequence(n);
+    reads += double(s.lenQ * in.heads * in.readouts);
+    writes += double(s.lenK * std::max(in.headsK, in.headsV) * in.writes);
+  }
+  double state = double(features) * V, K = double(features);
+  double useful = 2 * state * (reads + writes * (1 + delta + 2 * dplr));
+  bool widened = features > in.widthK + 1;
+  work.flops += widened && !whyNotPair(op) ? std::min(paired, useful) : useful;
+  work.inPairs += whyNotPair(op) ? useful : paired;
+  double decays = op.getDecay() == pattern::DecayKind::None ? 0 : writes / double(in.writes);
+  work.inSteps += useful + state * decays;
+  // Half of each chunk x chunk square: q k', its product with what is written; delta and dplr also
+  // k k' and the solve, dplr two more of each.
+  work.inChunk += reads * (K + V) + writes * (delta * (K + V) + dplr * (3 * K + 2 * V));
+}
+
 Status addMix(pattern::MixOp op, const Environment &environment, Work &work) {
   HEDDLE_TRY(head, MixHead::make(op, environment));
   HEDDLE_TRY(features, head.countFeatures());
@@ -41,10 +87,14 @@ Status addMix(pattern::MixOp op, const Environment &environment, Work &work) {
   }
   bool byPairs = !whyNotPair(op);
   work.pairs += pairs;
-  work.flops += byPairs ? 2 * paired * width : (5 + 2.0 * double(head.in.writes)) * tokens * state;
+  addUseful(op, head, features, pairs, work);
   // The support runs over all keys of a row, the chain and the exponential over those it keeps.
   work.oracle += byPairs ? paired * (2 * width + 40) + mapped * 4 + tokens * double(head.s.lenQ) * 8
                          : 16 * tokens * state;
+  if (!byPairs)
+    work.scans += 16 * tokens * state;
+  for (const char *role : {"state", "z", "bank", "k_last"})
+    work.finals |= bool(op.output(role));
   return {};
 }
 
@@ -69,6 +119,12 @@ llvm::SmallPtrSet<mlir::Operation *, 8> decisiveOps(pattern::DefOp def) {
 }
 
 } // namespace
+
+double Work::formFlops(const std::string &form, int64_t chunk) const {
+  if (form == "attention")
+    return inPairs;
+  return inSteps + (form == "chunked" ? inChunk * double(chunk + 1) : 0);
+}
 
 Result<Work> measureWork(pattern::DefOp def, const Bindings &bindings) {
   HEDDLE_TRY(environment, Environment::make(def, bindings));

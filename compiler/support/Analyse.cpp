@@ -3,6 +3,7 @@
 //
 //   not (j > i or i - j >= W)      ->  one zone: i - j in [0, W - 1]
 //   j // c == i // c and j <= i    ->  one zone: j in [(i // c) c, (i // c) c + c - 1], i - j >= 0
+//   j >= ascending(first[b, i])    ->  one zone: j from what first holds at the tile's first row
 //   doc[b, i] == doc[b, j]         ->  no bound: zone not exact, class C
 #include "compiler/support/IntegerExpr.h"
 #include "compiler/support/Zone.h"
@@ -444,6 +445,8 @@ private:
     case ExprKind::FloorDiv:
       return isPositive(expr[1], zone) ? directionOf(expr[0], zone) : Direction::None;
     case ExprKind::Call: {
+      if (expr.getName() == "ascending")
+        return Direction::Up;
       if (expr.getName() != "min" && expr.getName() != "max")
         return Direction::None;
       Direction direction = Direction::Constant;
@@ -460,7 +463,8 @@ private:
 
   /// True if the keys of all rows of a tile have no gap between them, so that one interval is
   /// exact. Bounds on i, j and i - j always have that; bounds by functions of i are only known to
-  /// have it where each row's interval holds j = i, as in `j // c == i // c and j <= i`.
+  /// have it where each row's interval holds j = i, as in `j // c == i // c and j <= i`. Of values
+  /// that the pattern promises to ascend it is taken for granted: starts and ends of documents do.
   bool rowsTouch(const Zone &zone) {
     if (zone.minKeyOfRow.empty() && zone.maxKeyOfRow.empty())
       return true;
@@ -473,8 +477,15 @@ private:
     return llvm::all_of(zone.minKeyOfRow, onDiagonal) && llvm::all_of(zone.maxKeyOfRow, onDiagonal);
   }
 
-  /// c * (i // c), or that + c - 1.
+  /// c * (i // c), or that + c - 1, or something that holds a promise.
   bool aroundDiagonal(Expr expr) {
+    bool promised = false;
+    pattern::walk(expr, [&](Expr e) {
+      promised |= e.is(ExprKind::Call) && e.getName() == "ascending";
+      return true;
+    });
+    if (promised)
+      return true;
     Linear value = linear(expr);
     if (value.row != 0 || value.key != 0 || value.terms.size() != 1)
       return false;

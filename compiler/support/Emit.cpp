@@ -107,8 +107,12 @@ Value ArithAlgebra::scalar(llvm::StringRef name) {
 
 // An index outside the tensor reads 0: the index is clamped, and the element is dropped. Extents of
 // 0 are safe because then no grid point or no key exists that asks.
-Value ArithAlgebra::read(llvm::StringRef tensor, llvm::ArrayRef<Value> indices) {
+// The batch that a read leaves out is b.
+Value ArithAlgebra::read(llvm::StringRef tensor, llvm::ArrayRef<Value> given) {
   auto declaration = cast<tile::TensorOp>(program.findTensor(tensor));
+  llvm::SmallVector<Value> indices(given);
+  if (indices.size() + 1 == declaration.getShape().size())
+    indices.insert(indices.begin(), scalar("b"));
   Bool inside = truth(true);
   llvm::SmallVector<Value> at;
   for (auto [index, attribute] : llvm::zip(indices, declaration.getShape())) {

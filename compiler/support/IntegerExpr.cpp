@@ -35,7 +35,7 @@ bool isIntegerScalar(Expr expr, const SupportNames &names, bool withRow) {
     if (expr.getName() == "select")
       return isConditionScalar(expr[0], names) && children(1);
     return llvm::StringSwitch<bool>(expr.getName())
-               .Cases({"min", "max", "abs", "cdiv"}, true)
+               .Cases({"min", "max", "abs", "cdiv", "ascending"}, true)
                .Default(false) &&
            children();
   case ExprKind::Read:

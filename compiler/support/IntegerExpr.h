@@ -102,6 +102,8 @@ private:
     if (name == "select")
       return a.select(condition(expr[0]), integer(expr[1]), integer(expr[2]));
     Value x = integer(expr[0]);
+    if (name == "ascending")
+      return x;
     if (name == "abs")
       return a.max(x, a.sub(a.constant(0), x));
     Value y = integer(expr[1]);

@@ -2,7 +2,8 @@
 //
 // A zone is a conjunction of bounds on i, j and i - j, and of bounds on j by monotone functions of
 // i (`j // c <= i // c`, an ascending start of document). Bounds are integer expressions of
-// run-time scalars. Bounds.h turns zones into loop bounds; what a zone cannot say stays in the mask
+// run-time scalars (of values loaded per row too, where the pattern promises that they ascend).
+// Bounds.h turns zones into loop bounds; what a zone cannot say stays in the mask
 // of the edge body, which always evaluates the whole expression, so zones only ever have to be
 // safe.
 //

@@ -51,6 +51,8 @@ static constexpr Function kFunctions[] = {
     {"bitxor", 2, 2, Function::Whole, "bits in one of the two"},
     {"bitlen", 1, 1, Function::Whole, "bits needed for n >= 0; bitlen(0) = 0"},
     {"binom", 2, 2, Function::Whole, "n over k: ways to choose k of n"},
+    {"ascending", 1, 1, Function::Whole,
+     "n itself, promised never to fall from one row to the next: bounds of loops rely on it"},
     {"depth", 1, 1, Function::Whole, "depth of a node of the tree, a root has 0"},
     {"ancestor", 2, 2, Function::Truth, "ancestor(n, m): m is n or an ancestor of n in the tree"},
     {"select", 3, 3, Function::Choice, "select(condition, a, b)"},
@@ -327,6 +329,8 @@ double applyFunction(StringRef name, ArrayRef<double> a) {
     return double(int64_t(x) & int64_t(a[1]));
   if (name == "bitxor")
     return double(int64_t(x) ^ int64_t(a[1]));
+  if (name == "ascending")
+    return x;
   if (name == "binom") {
     double ways = 1;
     for (int64_t n = 1; n <= int64_t(a[1]) && n <= 64; ++n)

@@ -223,6 +223,8 @@ Value call(StringRef name, ArrayRef<int64_t> a) {
     return (a[0] > 0) - (a[0] < 0);
   if (name == "int" || name == "floor" || name == "ceil" || name == "round")
     return a[0];
+  if (name == "ascending")
+    return a[0];
   if (name == "bitand")
     return a[0] & a[1];
   if (name == "bitxor")

@@ -16,6 +16,17 @@ namespace {
 
 using Scalars = std::map<std::string, int64_t>;
 
+/// Documents of uneven lengths, and a table that falls, then ascends.
+int64_t elementOf(llvm::StringRef tensor, int64_t i) {
+  if (tensor == "doc")
+    return std::abs(10 - i) % 7;
+  constexpr int64_t kStarts[] = {0, 3, 4, 11, 17, 18, 30, 41, 60, 200};
+  int64_t doc = 0;
+  while (kStarts[doc + 1] <= i)
+    ++doc;
+  return i < 0 ? 0 : tensor == "first" ? kStarts[doc] : kStarts[doc + 1];
+}
+
 /// Truth of a support at one pair, written without the code under test.
 class Direct {
 public:
@@ -48,9 +59,11 @@ public:
     case ExprKind::Call:
       if (e.getName() == "abs")
         return std::abs(at(0));
+      if (e.getName() == "ascending")
+        return at(0);
       return e.getName() == "min" ? std::min(at(0), at(1)) : std::max(at(0), at(1));
-    case ExprKind::Read: // a table that ascends, then falls
-      return std::abs(10 - at(0)) % 7;
+    case ExprKind::Read:
+      return elementOf(e.getName(), at(0));
     default:
       FAIL("unknown kind");
       return 0;
@@ -107,6 +120,25 @@ public:
     default:
       return pattern::makeBinary(ExprKind::And, support(depth - 1), support(depth - 1));
     }
+  }
+
+  /// Bounds by the document of i, and those of `support` where they leave no gaps.
+  Expr documents() {
+    Expr i = var("i"), j = var("j");
+    auto promised = [&](const char *tensor) {
+      return pattern::makeCall(&context, "ascending", {pattern::makeRead(&context, tensor, {i})});
+    };
+    Expr expr = op(ExprKind::Le, promised("first"), j);
+    bool causal = draw(0, 1);
+    expr = op(ExprKind::And, expr,
+              causal ? op(ExprKind::Le, j, i) : op(ExprKind::Lt, j, promised("end")));
+    if (causal && draw(0, 2) == 0)
+      expr = op(ExprKind::And, expr, op(ExprKind::Lt, op(ExprKind::Sub, i, j), integer(draw(1, 9))));
+    if (draw(0, 2) == 0)
+      expr = op(ExprKind::And, expr, op(ExprKind::Le, j, scalar()));
+    if (draw(0, 2) == 0)
+      expr = op(ExprKind::Or, expr, op(ExprKind::Lt, j, integer(draw(0, 5))));
+    return expr;
   }
 
 private:
@@ -225,8 +257,8 @@ Truth bruteForce(const Case &c) {
 /// Checks one case; returns touched keys that no pair needs.
 int64_t check(const Case &c, const Support &support, int64_t step) {
   auto lookup = [&](llvm::StringRef name) { return c.scalars.at(name.str()); };
-  auto tensors = [&](llvm::StringRef, llvm::ArrayRef<int64_t> at) {
-    return std::abs(10 - at[0]) % 7;
+  auto tensors = [&](llvm::StringRef name, llvm::ArrayRef<int64_t> at) {
+    return elementOf(name, at[0]);
   };
   NumberAlgebra algebra(lookup, tensors);
   Truth truth = bruteForce(c);
@@ -268,7 +300,7 @@ int64_t check(const Case &c, const Support &support, int64_t step) {
 
 SupportNames testNames() {
   SupportNames names;
-  names.integers = {"doc"};
+  names.integers = {"doc", "first", "end"};
   return names;
 }
 
@@ -311,4 +343,17 @@ TEST_CASE("bounds of any support are safe, and class A is exact") {
   }
   for (SupportClass kind : {SupportClass::A, SupportClass::B, SupportClass::C})
     CHECK(seen[kind] > 100);
+}
+
+TEST_CASE("documents by values that ascend with the row are zones, and exact") {
+  auto context = pattern::makePatternContext();
+  for (int seed = 0; seed < 2000; ++seed) {
+    Generator generator(*context, 30000 + seed, false);
+    Case c = drawCase(generator, 0);
+    c.expr = generator.documents();
+    Support support = analyseSupport(c.expr, testNames());
+    INFO(c.expr.str() << "\n" << toString(support));
+    REQUIRE(support.kind == SupportClass::A);
+    REQUIRE(check(c, support, 1 + seed % 5) == 0);
+  }
 }

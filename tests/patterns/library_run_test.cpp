@@ -121,3 +121,42 @@ TEST_CASE("every pattern of the library runs, and both ways where both are legal
   CHECK(patterns >= 60);
   CHECK(both >= 15);
 }
+
+TEST_CASE("chosen rows of every pattern are those of the whole", "[library]") {
+  for (const auto &file :
+       std::filesystem::directory_iterator(std::string(kSourceDir) + "/patterns")) {
+    if (file.path().extension() != ".heddle")
+      continue;
+    std::string name = file.path().stem().string();
+    INFO(name);
+    PatternRun run = PatternRun::library(name);
+    Inputs inputs = libraryInputs(run, 7);
+    auto params = kParams.find(name);
+    Params given = params == kParams.end() ? Params() : params->second;
+    auto all = run.tryRun(inputs, given);
+    REQUIRE(all.ok());
+    compiler::RowSelection rows; // every head of a row in the middle, and of the last
+    for (int64_t row : {int64_t(2), int64_t(4)})
+      for (int64_t h = 0; h < 4; ++h)
+        rows.rows.push_back({1, h, row});
+    for (bool finals : {false, true}) {
+      rows.finals = finals;
+      auto some = run.tryRun(inputs, given, Evaluator::Auto, rows);
+      INFO((some.ok() ? std::string() : some.error().toString()));
+      REQUIRE(some.ok());
+      for (size_t n = 0; n < some->results.size(); ++n) {
+        const compiler::Output &part = some->results[n], &whole = all->results[n];
+        INFO(part.name);
+        CHECK(part.shape == whole.shape);
+        CHECK(part.places.size() == part.values.size());
+        CHECK((n > 0 || !part.values.empty()));
+        CHECK((!finals || !part.values.empty()));
+        CHECK((n > 0 || part.values.size() < whole.values.size()));
+        for (size_t k = 0; k < part.places.size(); ++k)
+          if (part.values[k] != whole.values[part.places[k]])
+            FAIL("place " << part.places[k] << ": " << part.values[k] << ", of the whole "
+                          << whole.values[part.places[k]]);
+      }
+    }
+  }
+}

@@ -122,7 +122,17 @@ Case longformerCase() {
 
 std::vector<Case> heddle::test::sparseCases() {
   auto causal = [](const Pair &at) { return at.j <= at.i; };
+  auto first = [](int64_t b, int64_t i) { return i < 0 ? 0 : (i + b) / 4 * 4 - (i + b < 4 ? 0 : b); };
   return {
+      maskCase("documents",
+               [=](Problem &p) {
+                 p.fillers["first"] = [=](const std::vector<int64_t> &n) {
+                   return double(first(n[0], n[1]));
+                 };
+               },
+               [=](const Problem &, const Pair &at) {
+                 return causal(at) && at.j >= first(at.b, at.i);
+               }),
       maskCase("strided", params({{"l", 3.0}}),
                [=](const Problem &, const Pair &at) {
                  return causal(at) && (at.i - at.j < 3 || (at.i - at.j) % 3 == 0);

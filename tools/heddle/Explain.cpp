@@ -33,7 +33,8 @@ void print(const Problem &problem, const nlohmann::json &json) {
   for (const nlohmann::json &launch : launches)
     fmt::print("  {:<24} {}\n", launch.value("kernel", ""), launch.value("why", ""));
   fmt::print("pairs      {} unmasked\n", big(number("pairs"), ""));
-  fmt::print("work       {} (multiply-add = 2), {}\n", big(number("flops"), "FLOP"),
+  fmt::print("work       {} useful, {} in this form (multiply-add = 2), {}\n",
+             big(number("flops"), "FLOP"), big(number("form_flops"), "FLOP"),
              big(number("sfu"), "exponentials"));
   fmt::print("traffic    {} compulsory, intensity {:.1f} FLOP/B\n", bytesText(number("bytes")),
              number("intensity"));

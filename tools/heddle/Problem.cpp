@@ -3,6 +3,7 @@
 
 #include "tools/heddle/Assignments.h"
 #include "tools/heddle/Models.h"
+#include "tools/heddle/RandomInputs.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -10,8 +11,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <cmath>
-#include <numbers>
 
 namespace heddle::tool {
 namespace {
@@ -102,27 +101,6 @@ Status checkParameters(const Signature &signature, const std::map<std::string, d
                        : fmt::format("--param: found '{}', expected one of {}", name,
                                      fmt::join(known, ", "))};
   return {};
-}
-
-/// Counter-based random numbers: the value depends on seed and index alone.
-double normalNumber(uint64_t seed, uint64_t index) {
-  auto mix = [](uint64_t x) {
-    x += 0x9e3779b97f4a7c15;
-    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9;
-    x = (x ^ (x >> 27)) * 0x94d049bb133111eb;
-    return x ^ (x >> 31);
-  };
-  uint64_t bits = mix(mix(seed) ^ index);
-  double u = static_cast<double>((bits >> 32) + 1) * 0x1p-32;
-  double v = static_cast<double>(bits & 0xffffffff) * 0x1p-32;
-  return std::sqrt(-2 * std::log(u)) * std::cos(2 * std::numbers::pi * v);
-}
-
-void fillRandom(HostTensor &tensor, uint64_t seed, bool logDecay) {
-  for (int64_t i = 0, n = tensor.elements(); i < n; ++i) {
-    double value = normalNumber(seed, static_cast<uint64_t>(i));
-    storeElement(tensor.dtype(), tensor.data(), i, logDecay ? -0.1 * std::fabs(value) : value);
-  }
 }
 
 /// The error with the file's name in place of the one the compiler gives to texts.
@@ -278,6 +256,7 @@ Result<Problem> resolveProblem(const ProblemOptions &options,
 Result<std::vector<HostTensor>>
 makeTensors(const Problem &problem, std::map<std::string, HostTensor> given, uint64_t seed) {
   std::vector<HostTensor> tensors;
+  std::vector<size_t> missing; ///< to be made up once all shapes are there
   for (const Signature::Tensor &info : problem.signature.tensors) {
     DType dtype = problem.signature.dtypeOf(info, problem.dtype);
     HEDDLE_TRY(shape, problem.signature.shapeOf(info, problem.extents));
@@ -292,16 +271,12 @@ makeTensors(const Problem &problem, std::map<std::string, HostTensor> given, uin
       continue;
     }
     HEDDLE_TRY(tensor, HostTensor::allocate(dtype, shape));
-    if (!info.isResult && !isFloat(dtype) && tensor.elements() > 0)
-      return Error{
-          ErrorCode::InvalidArgument,
-          fmt::format(
-              "input '{}' holds integers, which are not made up: give it by --input {}=FILE",
-              info.name, info.name)};
-    if (!info.isResult)
-      fillRandom(tensor, seed * 1000003 + tensors.size(), info.name == "g");
     tensors.push_back(std::move(tensor));
+    if (!info.isResult)
+      missing.push_back(tensors.size() - 1);
   }
+  for (size_t index : missing)
+    HEDDLE_CHECK(fillRandom(problem.signature, tensors, index, seed));
   return tensors;
 }
 

@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include <chrono>
+#include <limits>
 
 namespace heddle::tool {
 namespace {
@@ -53,6 +54,24 @@ Status checkOutputs(const std::string &list, const Problem &problem) {
   return {};
 }
 
+/// JSON has no infinity: a number that is none is null.
+double numberOf(const nlohmann::json &value) {
+  return value.is_number() ? value.get<double>() : std::numeric_limits<double>::infinity();
+}
+
+void printResult(const nlohmann::json &result) {
+  const int64_t compared = result["compared"], total = result["total"];
+  const std::string name = result["name"];
+  if (compared == 0) {
+    fmt::print("    {}: {}\n", name, total == 0 ? "empty" : "not compared: not in the sample");
+    return;
+  }
+  fmt::print("    {}: max error {:.2g}, rms {:.2g}, limit {:.0e}{}{}\n", name,
+             numberOf(result["max"]), numberOf(result["rms"]), result["limit"].get<double>(),
+             compared < total ? fmt::format(", {} of {} numbers", compared, total) : "",
+             result["passed"] ? "" : "  FAILED");
+}
+
 void print(const Problem &problem, const nlohmann::json &json) {
   std::string origin = json["cached"].get<bool>()
                            ? "from the store"
@@ -69,10 +88,7 @@ void print(const Problem &problem, const nlohmann::json &json) {
              check["sampled"] ? "sampled rows," : "all rows,", check["rows"].get<int64_t>(),
              check["total_rows"].get<int64_t>(), check["passed"] ? "passed" : "FAILED");
   for (const nlohmann::json &result : check["results"])
-    fmt::print("    {}: max error {:.2g}, rms {:.2g}, limit {:.0e}{}\n",
-               result["name"].get<std::string>(), result["max"].get<double>(),
-               result["rms"].get<double>(), result["limit"].get<double>(),
-               result["passed"] ? "" : "  FAILED");
+    printResult(result);
 }
 
 /// Evaluates the definition on the inputs that a kernel would get; results are f64.

@@ -1,0 +1,217 @@
+// The checks of ValueRule.h. Example: cu_q = 0, 5, 3 -> "found cu_q[2] = 3 after 5, expected
+// offsets that never fall".
+#include "runtime/ValueRule.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+namespace heddle {
+namespace {
+
+Error wrong(std::string message) { return {ErrorCode::InvalidArgument, std::move(message)}; }
+
+int64_t integerAt(const TensorView &view, int64_t offset) {
+  switch (view.dtype) {
+  case DType::I32: {
+    int32_t value = 0;
+    std::memcpy(&value, static_cast<const char *>(view.data) + offset * 4, 4);
+    return value;
+  }
+  case DType::I64: {
+    int64_t value = 0;
+    std::memcpy(&value, static_cast<const char *>(view.data) + offset * 8, 8);
+    return value;
+  }
+  default:
+    return static_cast<int64_t>(loadElement(view.dtype, view.data, offset));
+  }
+}
+
+/// One check at work: its rule, its tensor and what to call it.
+class RuleCheck {
+public:
+  RuleCheck(const ValueRule &rule, std::span<const TensorView> tensors,
+            const std::function<std::string_view(int32_t)> &nameOf)
+      : rule(rule), tensors(tensors), view(tensors[rule.tensor]), nameOf(nameOf),
+        limit(limitOf(rule, tensors)) {}
+
+  Status run() const {
+    switch (rule.kind) {
+    case ValueRule::Offsets:
+      return offsets();
+    case ValueRule::NotNegative:
+      return each(0, INT64_MAX, "a length of 0 or more");
+    case ValueRule::Pages:
+      return rule.starts < 0 ? table() : pageList();
+    case ValueRule::Parents:
+      return parents();
+    case ValueRule::Ascending:
+      return ascending();
+    case ValueRule::List:
+      return each(-1, limit - 1, fmt::format("-1, or 0 to {}", limit - 1));
+    case ValueRule::LogDecay:
+      return view.rank <= 3 ? logDecays() : Status();
+    case ValueRule::Rate:
+    case ValueRule::Mask:
+      break;
+    }
+    return {};
+  }
+
+private:
+  std::string element(std::span<const int64_t> index) const {
+    return fmt::format("{}[{}]", nameOf(rule.tensor), fmt::join(index, ", "));
+  }
+
+  /// Calls `check(index, offset)` for each element in row-major order until it fails.
+  template <typename F> Status walk(F check) const {
+    std::array<int64_t, kMaxRank> index{};
+    int64_t elements = view.elements(), inner = view.shape[view.rank - 1];
+    for (int64_t done = 0; done < elements; done += inner) {
+      int64_t offset = 0;
+      for (int d = 0; d + 1 < view.rank; ++d)
+        offset += index[d] * view.strides[d];
+      for (int64_t n = 0; n < inner; ++n) {
+        index[view.rank - 1] = n;
+        HEDDLE_CHECK(check(std::span<const int64_t>(index.data(), view.rank),
+                           offset + n * view.strides[view.rank - 1]));
+      }
+      for (int d = view.rank - 2; d >= 0 && ++index[d] == view.shape[d]; --d)
+        index[d] = 0;
+    }
+    return {};
+  }
+
+  Status each(int64_t least, int64_t most, std::string_view expected) const {
+    return walk([&](std::span<const int64_t> index, int64_t offset) -> Status {
+      int64_t value = integerAt(view, offset);
+      if (value >= least && value <= most)
+        return {};
+      return wrong(fmt::format("found {} = {}, expected {}", element(index), value, expected));
+    });
+  }
+
+  Status offsets() const {
+    int64_t last = 0;
+    for (int64_t n = 0; n < view.shape[0]; ++n) {
+      int64_t value = integerAt(view, n * view.strides[0]);
+      if (n == 0 && value != 0)
+        return wrong(fmt::format("found {}[0] = {}, expected 0: offsets count from the first token",
+                                 nameOf(rule.tensor), value));
+      if (value < last)
+        return wrong(fmt::format("found {}[{}] = {} after {}, expected offsets that never fall",
+                                 nameOf(rule.tensor), n, value, last));
+      last = value;
+    }
+    if (last > limit)
+      return wrong(fmt::format("found {}[{}] = {}, expected at most {}, the number of tokens",
+                               nameOf(rule.tensor), view.shape[0] - 1, last, limit));
+    return {};
+  }
+
+  int64_t slots() const { return tensors[rule.limitOf].shape[rule.slotDim]; }
+
+  /// Pages of sequence `n` of a table row that starts at `offset` and has `room` entries.
+  Status pages(int64_t n, int64_t offset, int64_t stride, int64_t room, int64_t first) const {
+    const TensorView &lengths = tensors[rule.lengths];
+    int64_t length = integerAt(lengths, n * lengths.strides[0]);
+    int64_t most = room < 0 ? -1 : room * slots();
+    if (length < 0 || length > most)
+      return wrong(fmt::format("found {}[{}] = {}, expected 0 to {}: its part of {} has room for "
+                               "{} pages of {}",
+                               nameOf(rule.lengths), n, length, most, nameOf(rule.tensor),
+                               std::max<int64_t>(room, 0), slots()));
+    int64_t count = slots() == 0 ? 0 : (length + slots() - 1) / slots();
+    for (int64_t p = 0; p < count; ++p) {
+      int64_t page = integerAt(view, offset + p * stride);
+      if (page < 0 || page >= limit)
+        return wrong(fmt::format("found page {} at entry {} of {} (sequence {}), expected 0 to {}: "
+                                 "{} has {} pages",
+                                 page, first + p, nameOf(rule.tensor), n, limit - 1,
+                                 nameOf(rule.limitOf), limit));
+    }
+    return {};
+  }
+
+  Status table() const {
+    for (int64_t n = 0; n < tensors[rule.lengths].shape[0]; ++n)
+      HEDDLE_CHECK(pages(n, n * view.strides[0], view.strides[1], view.shape[1], 0));
+    return {};
+  }
+
+  Status pageList() const {
+    const TensorView &starts = tensors[rule.starts];
+    for (int64_t n = 0; n < tensors[rule.lengths].shape[0]; ++n) {
+      int64_t first = integerAt(starts, n * starts.strides[0]);
+      if (first < 0 || first > view.shape[0])
+        return wrong(fmt::format("found {}[{}] = {}, expected 0 to {}", nameOf(rule.starts), n,
+                                 first, view.shape[0]));
+      HEDDLE_CHECK(
+          pages(n, first * view.strides[0], view.strides[0], view.shape[0] - first, first));
+    }
+    return {};
+  }
+
+  Status parents() const {
+    return walk([&](std::span<const int64_t> index, int64_t offset) -> Status {
+      int64_t value = integerAt(view, offset), node = index.back();
+      if (value >= -1 && value < node)
+        return {};
+      return wrong(fmt::format("found {} = {}, expected -1 (a root) or a node before {}",
+                               element(index), value, node));
+    });
+  }
+
+  Status ascending() const {
+    int64_t last = 0;
+    return walk([&](std::span<const int64_t> index, int64_t offset) -> Status {
+      int64_t value = integerAt(view, offset);
+      if (index.back() > 0 && value < last)
+        return wrong(fmt::format("found {} = {} after {}, expected values that never fall, as the "
+                                 "pattern promises",
+                                 element(index), value, last));
+      last = value;
+      return {};
+    });
+  }
+
+  Status logDecays() const {
+    return walk([&](std::span<const int64_t> index, int64_t offset) -> Status {
+      double value = loadElement(view.dtype, view.data, offset);
+      if (value <= 0)
+        return {};
+      return wrong(fmt::format("found {} = {}, expected 0 or less: it is the logarithm of a decay, "
+                               "a factor of at most 1",
+                               element(index), value));
+    });
+  }
+
+  const ValueRule &rule;
+  std::span<const TensorView> tensors;
+  const TensorView &view;
+  const std::function<std::string_view(int32_t)> &nameOf;
+  int64_t limit;
+};
+
+} // namespace
+
+int64_t limitOf(const ValueRule &rule, std::span<const TensorView> tensors) {
+  if (rule.limitOf < 0)
+    return INT64_MAX;
+  int64_t extent = tensors[rule.limitOf].shape[rule.limitDim];
+  return (extent + rule.limitDivisor - 1) / rule.limitDivisor;
+}
+
+Status checkValues(std::span<const ValueRule> rules, std::span<const TensorView> tensors,
+                   const std::function<std::string_view(int32_t)> &nameOf) {
+  for (const ValueRule &rule : rules)
+    if (tensors[rule.tensor].elements() > 0)
+      HEDDLE_CHECK(RuleCheck(rule, tensors, nameOf).run());
+  return {};
+}
+
+} // namespace heddle
