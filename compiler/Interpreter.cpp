@@ -42,7 +42,8 @@ bool readsMixes(mlir::Operation *op) {
 bool compares(pattern::ExprAttr expr) {
   bool found = false;
   pattern::walk(pattern::expandLets(expr), [&](pattern::ExprAttr e) {
-    bool isSign = e.is(pattern::ExprKind::Call) && (e.getName() == "sign" || e.getName() == "clamp");
+    bool isSign =
+        e.is(pattern::ExprKind::Call) && (e.getName() == "sign" || e.getName() == "clamp");
     bool isChoice = e.is(pattern::ExprKind::ArgMax) || e.is(pattern::ExprKind::ArgMin);
     if (pattern::isComparison(e.getKind()) || isSign || isChoice)
       pattern::walk(e, [&](pattern::ExprAttr part) {

@@ -77,16 +77,16 @@ Result<std::map<std::string, int64_t>> inferDims(pattern::DefOp def, const Bindi
 
 /// What there is to do. `flops` is useful work by the conventions in use elsewhere: softmax counts
 /// unmasked pairs, 2 (D + Dv) each; what is a finite state counts 2 K V for each write and for each
-/// read of a token, and 2 (delta) or 4 (dplr) K V more for a write that reads the state first; where
-/// features are wider than keys (powers) whichever of the two is less.
+/// read of a token, and 2 (delta) or 4 (dplr) K V more for a write that reads the state first;
+/// where features are wider than keys (powers) whichever of the two is less.
 struct Work {
-  int64_t pairs = 0; ///< unmasked (b, h, i, j) over all mixes, exactly counted
-  double flops = 0;  ///< useful
-  double inPairs = 0;  ///< of the attention form: 2 (D + Dv) for each unmasked pair
-  double inSteps = 0;  ///< of the recurrent form: the useful work of states, and their decay
-  double inChunk = 0;  ///< beside that, of the chunked form, for each token of a chunk's length
-  double oracle = 0; ///< estimate of what the interpreter itself would spend on all rows, in flops
-  double scans = 0;  ///< the part of `oracle` that walks sequences: rows cost their whole head
+  int64_t pairs = 0;  ///< unmasked (b, h, i, j) over all mixes, exactly counted
+  double flops = 0;   ///< useful
+  double inPairs = 0; ///< of the attention form: 2 (D + Dv) for each unmasked pair
+  double inSteps = 0; ///< of the recurrent form: the useful work of states, and their decay
+  double inChunk = 0; ///< beside that, of the chunked form, for each token of a chunk's length
+  double oracle = 0;  ///< estimate of what the interpreter itself would spend on all rows, in flops
+  double scans = 0;   ///< the part of `oracle` that walks sequences: rows cost their whole head
   bool finals = false; ///< a result is what is left after the last token
 
   /// Multiply-adds (2 FLOP each) that a form does; chunks of `chunk` tokens. Mixes that are no

@@ -81,8 +81,8 @@ std::vector<int64_t> packedLengths(pattern::DefOp def, const Bindings &bindings)
   std::vector<int64_t> lengths;
   for (auto mix : def.getBody().front().getOps<pattern::MixOp>()) {
     mlir::Value offsets = mix.input("cu_q");
-    auto tensor = offsets ? bindings.tensors.find(pattern::valueName(offsets).str())
-                          : bindings.tensors.end();
+    auto tensor =
+        offsets ? bindings.tensors.find(pattern::valueName(offsets).str()) : bindings.tensors.end();
     if (tensor == bindings.tensors.end())
       continue;
     auto at = [&](int64_t n) {
@@ -132,8 +132,7 @@ bool selectsFromMixes(pattern::DefOp def) {
 class Sampler {
 public:
   Sampler(pattern::DefOp def, const OracleJob &job, const RowShape &shape, const Work &work)
-      : def(def), job(job), shape(shape), work(work),
-        lengths(packedLengths(def, job.bindings)) {}
+      : def(def), job(job), shape(shape), work(work), lengths(packedLengths(def, job.bindings)) {}
 
   Result<Outputs> run(std::vector<Row> &rows) {
     if (!selectsFromMixes(def)) {
@@ -147,7 +146,8 @@ public:
 private:
   /// Samples as if there were `heads`, each standing for `each` real ones.
   Result<Outputs> evaluate(int64_t heads, int64_t each, std::vector<Row> &rows) {
-    double perPlace = work.scans / double(shape.batch * heads), most = double(job.mostRows) / double(each);
+    double perPlace = work.scans / double(shape.batch * heads),
+           most = double(job.mostRows) / double(each);
     double perRow = (work.oracle - work.scans) / double(shape.batch * heads * shape.rows);
     double affordable = (job.budget - perPlace) / std::max(1.0, perRow);
     int64_t count = int64_t(std::clamp(affordable, 16.0, std::max(16.0, most)));

@@ -149,8 +149,8 @@ Result<std::string> explainReport(const Request &request, const heddle_compiler_
                          {"form", choice.form.empty() ? "interpreter" : choice.form},
                          {"refused", refusalsJson(choice.refused)},
                          {"notes", nlohmann::json::array()}};
-  Result<Cost> cost = costOf(parsed.def, bindings, dtypeOf(request), choice.form,
-                             chunkOf(parsed.def, schedule));
+  Result<Cost> cost =
+      costOf(parsed.def, bindings, dtypeOf(request), choice.form, chunkOf(parsed.def, schedule));
   if (cost.ok())
     addCost(json, *cost);
   else

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "ir/pattern/PatternDialect.h"
-#include "runtime/ValueRule.h"
+#include "runtime/Artifact.h"
 
 #include <map>
 #include <string>

@@ -145,7 +145,7 @@ struct Artifact {
   std::vector<Launch> launches;
   std::vector<ClassPredicate> predicates;
   std::vector<Constraint> constraints;
-  std::vector<ValueRule> valueRules; ///< of inputs, checked where they lie in host memory
+  std::vector<ValueRule> valueRules;          ///< of inputs, checked where they lie in host memory
   bool alignedPointers = false;               ///< the code assumes 64-byte aligned rows
   std::string image;                          ///< CPU: a shared object; CUDA: cubin
   std::map<std::string, Resources> resources; ///< CUDA: by entry; empty where only PTX was made

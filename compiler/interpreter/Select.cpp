@@ -66,9 +66,10 @@ public:
     std::vector<double> lanes(candidateCount), scores(candidateCount, 0.0),
         visible(candidateCount, 1.0), forced(candidateCount, 0.0);
     std::iota(lanes.begin(), lanes.end(), 0.0);
-    int64_t perRow = extents.size() < 2 || extents[1] == 0
-                         ? 1
-                         : std::max<int64_t>(1, queries / std::max<int64_t>(1, extents[0]) / extents[1]);
+    int64_t perRow =
+        extents.size() < 2 || extents[1] == 0
+            ? 1
+            : std::max<int64_t>(1, queries / std::max<int64_t>(1, extents[0]) / extents[1]);
     for (int64_t query = 0; query < queries; ++query) {
       int64_t row = query / perRow;
       if (!wanted.empty() && !wanted.contains({row / extents[1], row % extents[1]})) {

@@ -133,7 +133,8 @@ public:
     expr = op(ExprKind::And, expr,
               causal ? op(ExprKind::Le, j, i) : op(ExprKind::Lt, j, promised("end")));
     if (causal && draw(0, 2) == 0)
-      expr = op(ExprKind::And, expr, op(ExprKind::Lt, op(ExprKind::Sub, i, j), integer(draw(1, 9))));
+      expr =
+          op(ExprKind::And, expr, op(ExprKind::Lt, op(ExprKind::Sub, i, j), integer(draw(1, 9))));
     if (draw(0, 2) == 0)
       expr = op(ExprKind::And, expr, op(ExprKind::Le, j, scalar()));
     if (draw(0, 2) == 0)

@@ -42,8 +42,9 @@ Case bigbirdCase() {
         p.dims["Tq"] = p.dim("Tk");
         p.dims["NB"] = (p.dim("Tk") + 1) / 2;
         p.dims["R"] = 2;
-        p.fillers["random"] = [](const std::vector<int64_t> &n) {
-          return n[1] == 0 ? double((n[0] * 5 + 3) % 7) : -1.0;
+        p.fillers["random"] = [blocks = p.dims["NB"]](const std::vector<int64_t> &n) {
+          int64_t drawn = (n[0] * 5 + 3) % 7;
+          return n[1] == 0 && drawn < blocks ? double(drawn) : -1.0;
         };
       },
       [](const Problem &p, const Pair &at) {
@@ -122,17 +123,18 @@ Case longformerCase() {
 
 std::vector<Case> heddle::test::sparseCases() {
   auto causal = [](const Pair &at) { return at.j <= at.i; };
-  auto first = [](int64_t b, int64_t i) { return i < 0 ? 0 : (i + b) / 4 * 4 - (i + b < 4 ? 0 : b); };
+  auto first = [](int64_t b, int64_t i) {
+    return i < 0 ? 0 : (i + b) / 4 * 4 - (i + b < 4 ? 0 : b);
+  };
   return {
-      maskCase("documents",
-               [=](Problem &p) {
-                 p.fillers["first"] = [=](const std::vector<int64_t> &n) {
-                   return double(first(n[0], n[1]));
-                 };
-               },
-               [=](const Problem &, const Pair &at) {
-                 return causal(at) && at.j >= first(at.b, at.i);
-               }),
+      maskCase(
+          "documents",
+          [=](Problem &p) {
+            p.fillers["first"] = [=](const std::vector<int64_t> &n) {
+              return double(first(n[0], n[1]));
+            };
+          },
+          [=](const Problem &, const Pair &at) { return causal(at) && at.j >= first(at.b, at.i); }),
       maskCase("strided", params({{"l", 3.0}}),
                [=](const Problem &, const Pair &at) {
                  return causal(at) && (at.i - at.j < 3 || (at.i - at.j) % 3 == 0);

@@ -96,7 +96,7 @@ TEST_CASE("artifacts that are cut short, changed or of another version are refus
   }
   std::string newer = bytes;
   ++newer[4];
-  CHECK(Artifact::parse(newer).error().message.find("an artifact of version 3") == 6);
+  CHECK(Artifact::parse(newer).error().message.find("an artifact of version 4") == 6);
   CHECK(!Artifact::parse(bytes + "x").ok());
 }
 

@@ -71,16 +71,16 @@ Result<int> run(const BenchOptions &options) {
              problem.tuned ? " (tuned)" : "");
   fmt::print("  median {}, fastest {}, spread {:.1f} %\n", timeText(median),
              timeText(times.front()), json["spread"].get<double>() * 100);
-  fmt::print("  {:.1f} GFLOP/s of useful work (unmasked pairs; reads and writes of a state), {:.1f} "
-             "of what the form does, {:.1f} GB/s of compulsory traffic\n",
-             json["gflops"].get<double>(), json["form_gflops"].get<double>(),
-             json["gbps"].get<double>());
+  fmt::print(
+      "  {:.1f} GFLOP/s of useful work (unmasked pairs; reads and writes of a state), {:.1f} "
+      "of what the form does, {:.1f} GB/s of compulsory traffic\n",
+      json["gflops"].get<double>(), json["form_gflops"].get<double>(), json["gbps"].get<double>());
   if (options.peak)
-    fmt::print("  fastest run: {:.1f} % of the measured peak ({:.1f} % counting what the form does), "
-               "{:.1f} GFLOP/s of {}\n",
-               json["share_of_peak"].get<double>() * 100,
-               json["form_share_of_peak"].get<double>() * 100, json["peak_gflops"].get<double>(),
-               json["peak_instruction"].get<std::string>());
+    fmt::print(
+        "  fastest run: {:.1f} % of the measured peak ({:.1f} % counting what the form does), "
+        "{:.1f} GFLOP/s of {}\n",
+        json["share_of_peak"].get<double>() * 100, json["form_share_of_peak"].get<double>() * 100,
+        json["peak_gflops"].get<double>(), json["peak_instruction"].get<std::string>());
   return 0;
 }
 

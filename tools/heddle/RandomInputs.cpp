@@ -68,7 +68,8 @@ public:
       for (int64_t n = 0; n < width; ++n) {
         int64_t room = limit - at - (count - n);
         if (n < count)
-          at += below(row * width + n, std::max<int64_t>(1, 2 * room / std::max<int64_t>(1, count)));
+          at +=
+              below(row * width + n, std::max<int64_t>(1, 2 * room / std::max<int64_t>(1, count)));
         at = std::min(at, std::max<int64_t>(0, limit - (count - n)));
         storeElement(tensor.dtype(), tensor.data(), row * width + n,
                      n < count ? static_cast<double>(at++) : -1);
@@ -145,7 +146,8 @@ Status fillRandom(const Signature &signature, std::vector<HostTensor> &tensors, 
       fill.each([&](int64_t n, int64_t) { return -0.1 * std::fabs(normalAt(own, n)); });
       return {};
     case ValueRule::Rate: {
-      const double most = rule.limitOf < 0 ? 1 : 1 / static_cast<double>(std::max<int64_t>(1, limit));
+      const double most =
+          rule.limitOf < 0 ? 1 : 1 / static_cast<double>(std::max<int64_t>(1, limit));
       fill.each([&](int64_t n, int64_t) {
         return most * static_cast<double>(fill.below(n, 1 << 20)) * 0x1p-20;
       });

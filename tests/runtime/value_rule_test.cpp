@@ -1,0 +1,126 @@
+// What the numbers of inputs must hold: each rule lets legal numbers through and names the first
+// that breaks it.
+#include "runtime/ValueRule.h"
+#include "tests/support/Test.h"
+
+#include <initializer_list>
+#include <vector>
+
+using namespace heddle;
+
+namespace {
+
+/// A dense tensor of i32, or a shape alone.
+struct Integers {
+  std::vector<int32_t> values;
+  TensorView view;
+
+  Integers(std::initializer_list<int64_t> shape, std::vector<int32_t> given = {})
+      : values(std::move(given)) {
+    view.dtype = DType::I32;
+    view.rank = static_cast<int>(shape.size());
+    std::copy(shape.begin(), shape.end(), view.shape.begin());
+    int64_t stride = 1;
+    for (int d = view.rank; d-- > 0; stride *= view.shape[d])
+      view.strides[d] = stride;
+    view.data = values.data();
+  }
+  Integers(const Integers &) = delete;
+};
+
+/// The message of the check, or "" if it passes.
+std::string check(const ValueRule &rule, const std::vector<TensorView> &tensors) {
+  constexpr std::string_view kNames[] = {"x", "k", "len", "starts"};
+  Status status = checkValues({&rule, 1}, tensors, [&](int32_t n) { return kNames[n]; });
+  return status.ok() ? "" : status.error().message;
+}
+
+ValueRule ruleOf(ValueRule::Kind kind, int32_t limitOf = -1, int32_t limitDim = 0) {
+  ValueRule rule;
+  rule.kind = kind;
+  rule.limitOf = limitOf;
+  rule.limitDim = limitDim;
+  return rule;
+}
+
+bool contains(const std::string &text, const char *part) { return text.find(part) != text.npos; }
+
+} // namespace
+
+TEST_CASE("offsets begin at 0, never fall and end inside") {
+  Integers tokens({9, 1, 1});
+  ValueRule rule = ruleOf(ValueRule::Offsets, 1);
+  auto found = [&](std::vector<int32_t> values) {
+    Integers x({int64_t(values.size())}, values);
+    return check(rule, {x.view, tokens.view});
+  };
+  CHECK(found({0, 4, 4, 9}) == "");
+  CHECK(found({0}) == "");
+  CHECK(contains(found({1, 4}), "x[0] = 1, expected 0"));
+  CHECK(contains(found({0, 5, 3}), "x[2] = 3 after 5"));
+  CHECK(contains(found({0, 10}), "x[1] = 10, expected at most 9"));
+  CHECK(contains(found({0, -1}), "x[1] = -1 after 0"));
+}
+
+TEST_CASE("pages lie in the pool as far as the lengths go") {
+  Integers pool({4, 16, 1, 1}), lengths({2}, {33, 0});
+  ValueRule rule = ruleOf(ValueRule::Pages, 1);
+  rule.lengths = 2;
+  rule.slotDim = 1;
+  auto found = [&](std::vector<int32_t> table) {
+    Integers x({2, 3}, table);
+    return check(rule, {x.view, pool.view, lengths.view});
+  };
+  CHECK(found({3, 0, 2, 99, -7, 4}) == ""); // the second sequence has no keys
+  CHECK(contains(found({3, 4, 2, 0, 0, 0}), "found page 4 at entry 1 of x (sequence 0)"));
+  CHECK(contains(found({3, -1, 2, 0, 0, 0}), "found page -1"));
+  lengths.values[1] = 49;
+  CHECK(contains(found({0, 1, 2, 3, 0, 0}), "len[1] = 49, expected 0 to 48"));
+  lengths.values[1] = -1;
+  CHECK(contains(found({0, 1, 2, 3, 0, 0}), "len[1] = -1, expected 0 to 48"));
+
+  Integers starts({2}, {0, 3});
+  rule.starts = 3;
+  lengths.values[1] = 17;
+  auto listed = [&](std::vector<int32_t> pages) {
+    Integers x({int64_t(pages.size())}, pages);
+    return check(rule, {x.view, pool.view, lengths.view, starts.view});
+  };
+  CHECK(listed({0, 1, 2, 3, 0}) == "");
+  CHECK(contains(listed({0, 1, 2, 3}), "len[1] = 17, expected 0 to 16"));
+  starts.values[1] = 6;
+  CHECK(contains(listed({0, 1, 2, 3, 0}), "starts[1] = 6, expected 0 to 5"));
+}
+
+TEST_CASE("lists, parents, lengths, promises and log-decays") {
+  Integers keys({1, 100, 1, 1});
+  ValueRule list = ruleOf(ValueRule::List, 1, 1);
+  list.limitDivisor = 64;
+  Integers blocks({2, 2}, {0, 1, 1, -1});
+  CHECK(check(list, {blocks.view, keys.view}) == "");
+  blocks.values[2] = 2;
+  CHECK(contains(check(list, {blocks.view, keys.view}), "x[1, 0] = 2, expected -1, or 0 to 1"));
+
+  Integers parents({2, 3}, {-1, 0, 0, -1, -1, 1});
+  CHECK(check(ruleOf(ValueRule::Parents), {parents.view}) == "");
+  parents.values[4] = 1;
+  CHECK(contains(check(ruleOf(ValueRule::Parents), {parents.view}), "x[1, 1] = 1"));
+
+  Integers lengths({2}, {0, -3});
+  CHECK(contains(check(ruleOf(ValueRule::NotNegative), {lengths.view}), "x[1] = -3"));
+
+  Integers first({2, 3}, {0, 0, 2, 0, 1, 1});
+  CHECK(check(ruleOf(ValueRule::Ascending), {first.view}) == "");
+  first.values[1] = 3;
+  CHECK(contains(check(ruleOf(ValueRule::Ascending), {first.view}), "x[0, 2] = 2 after 3"));
+
+  float decays[] = {-0.5f, 0.0f, 0.25f};
+  TensorView g;
+  g.data = decays;
+  g.rank = 3;
+  g.shape = {1, 3, 1};
+  g.strides = {3, 1, 1};
+  CHECK(contains(check(ruleOf(ValueRule::LogDecay), {g}), "x[0, 2, 0] = 0.25, expected 0 or less"));
+  g.shape[1] = 2;
+  CHECK(check(ruleOf(ValueRule::LogDecay), {g}) == "");
+}
