@@ -63,12 +63,16 @@ Status addCudaLayoutPasses(mlir::OpPassManager &passes, const TargetJob &job) {
                               255,
                               job.machine.name.c_str()};
   mlir::OpPassManager &kernels = passes.nest<tile::ProgramOp>().nest<tile::KernelOp>();
+  kernels.addPass(cuda::createOrientProductsPass());  // warps share the state's columns
+  kernels.addPass(cuda::createRoundOperandsPass());   // products of a state in 16 bits
   kernels.addPass(cuda::createPadTilesPass(options)); // whole instructions
+  kernels.addPass(createSimplifyMapsPass());          // rounding joins what is rounded
   kernels.addPass(createFoldScalePass());             // one multiply-add a score
   kernels.addPass(cuda::createDeferSumsPass());       // row sums in shares, one a thread
   kernels.addPass(createHoistReciprocalsPass());      // a row is divided once
   kernels.addPass(mlir::createCSEPass());
   kernels.addPass(cuda::createAssignLayoutsPass(options)); // layout and space of every tile
+  kernels.addPass(cuda::createAssignStateLayoutsPass(options));
   if (schedule.at("RESCALE") == 1)
     kernels.addPass(cuda::createLazyRescalePass());     // accumulators scaled only when needed
   kernels.addPass(cuda::createStageLoadsPass(options)); // rings, filled ahead

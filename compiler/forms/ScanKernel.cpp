@@ -23,7 +23,9 @@ tile::KernelOp ScanKernel::addKernel(ProgramWriter &program, const ScanProblem &
   tile::FormulaAttr states = program.formula(p.Hk);
   if (p.Hv != p.Hk)
     states = tile::FormulaAttr::binary(tile::FormulaOp::Max, states, program.formula(p.Hv));
-  return program.kernel(name, {states, program.formula(p.B)}, {false, false});
+  tile::KernelOp kernel = program.kernel(name, {states, program.formula(p.B)}, {false, false});
+  kernel->setAttr("tile.state", UnitAttr::get(kernel.getContext())); // its loop carries a state
+  return kernel;
 }
 
 ScanKernel::ScanKernel(ProgramWriter &program, const ScanProblem &scan, llvm::StringRef name)

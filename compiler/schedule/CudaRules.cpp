@@ -26,6 +26,12 @@ int64_t pitchOf(int64_t columns) {
   return swizzled || chunks % 2 == 1 ? bytes : bytes + 16;
 }
 
+/// A scan: the rows are those of the state, and rings and exchanged tiles are placed before it is
+/// known whether they fit.
+Schedule scanDefaults() {
+  return {{"WARPS", 8}, {"BM", 128}, {"BN", 64}, {"STAGES", 2}, {"QREG", 0}};
+}
+
 bool fits(const Schedule &schedule, const Machine &machine, const Problem &problem) {
   return sharedBytes(schedule, problem) <= machine.gpu.sharedBytesPerBlock &&
          registersOf(schedule, problem) <= kRegisters;
@@ -34,6 +40,8 @@ bool fits(const Schedule &schedule, const Machine &machine, const Problem &probl
 /// 16 rows a warp; as many warps and keys as fit, since wide tiles share copies and reductions, but
 /// no more rows than there are.
 Schedule defaults(const Machine &machine, const Problem &problem) {
+  if (problem.scan)
+    return scanDefaults();
   const int64_t most = hasFewRows(problem) ? 1 : problem.rows.bound == ExtentClass::UpTo64 ? 4 : 8;
   Schedule schedule;
   for (int64_t leastKeys : {64, 16})
@@ -76,7 +84,29 @@ int64_t defaultQreg(const Machine &machine, const Problem &problem) {
   return defaults(machine, problem).at("QREG");
 }
 
-int64_t defaultSplit(const Problem &problem) { return isDecode(problem) ? 512 : 0; }
+int64_t defaultSplit(const Problem &problem) {
+  return isDecode(problem) && !problem.scan ? 512 : 0;
+}
+
+int64_t defaultChunk(const Machine &machine, const Problem &problem) {
+  const int64_t d = roundUp(problem.d, 16), dv = roundUp(problem.dv, 16);
+  // Bytes a token: q, k and v twice in rings, and a mapped q and k, an f32 tile of values and one of
+  // weights besides.
+  const auto bytes = [&](int64_t chunk) {
+    return chunk * (2 * 2 * (2 * d + dv) + 2 * 2 * d + 4 * dv + 4 * chunk);
+  };
+  for (int64_t chunk : {64, 32})
+    if (bytes(chunk) <= machine.gpu.sharedBytesPerBlock)
+      return chunk == 64 ? 0 : chunk;
+  return 16;
+}
+
+std::string chunkDoesNotFit(const Schedule &schedule) {
+  const int64_t chunk = schedule.at("CHUNK");
+  if (chunk >= 0 && chunk <= 128 && chunk % 16 == 0)
+    return "";
+  return fmt::format("CHUNK={} is no multiple of 16 tokens, or not in 0 to 128", chunk);
+}
 
 int64_t sharedBytes(const Schedule &schedule, const Problem &problem) {
   const int64_t features = roundUp(problem.d, 16);
@@ -105,7 +135,7 @@ std::string rowsDoNotFit(const Schedule &schedule, const Machine &machine, const
     return fmt::format("BM={} is no multiple of 16 rows for each of {} warps, or not in 1 to 1024",
                        rows, schedule.at("WARPS"));
   // One query row: the rows are the heads of a group, filled up to 16.
-  if (isDecode(problem) && schedule.at("WARPS") != 1 && problem.group <= 16)
+  if (!problem.scan && isDecode(problem) && schedule.at("WARPS") != 1 && problem.group <= 16)
     return fmt::format("WARPS={} but {} heads of a group fill one warp's 16 rows",
                        schedule.at("WARPS"), problem.group);
   return "";
@@ -126,6 +156,8 @@ std::string sharedExceeded(const Schedule &schedule, const Machine &machine,
   const int64_t stages = schedule.at("STAGES");
   if (stages < 1 || stages > 8)
     return fmt::format("STAGES={} is not in 1 to 8", stages);
+  if (problem.scan)
+    return ""; // what a scan exchanges is known after layouts only
   const int64_t bytes = sharedBytes(schedule, problem), limit = machine.gpu.sharedBytesPerBlock;
   if (bytes <= limit)
     return "";
@@ -140,7 +172,7 @@ std::string registersExceeded(const Schedule &schedule, const Machine &machine,
   if (std::string reason = isFlag(schedule, "QREG"); !reason.empty())
     return reason;
   const int64_t registers = registersOf(schedule, problem);
-  if (registers <= kRegisters)
+  if (problem.scan || registers <= kRegisters)
     return "";
   return fmt::format("BM={}, WARPS={}, BN={}, QREG={} take about {} registers a thread for D={}, "
                      "Dv={}, {} more than {}",

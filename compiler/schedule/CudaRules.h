@@ -11,6 +11,8 @@ int64_t defaultKeys(const Machine &machine, const Problem &problem);
 int64_t defaultStages(const Machine &machine, const Problem &problem);
 int64_t defaultQreg(const Machine &machine, const Problem &problem);
 int64_t defaultSplit(const Problem &problem);
+/// 0 (64 tokens) where that fits in shared memory, else fewer.
+int64_t defaultChunk(const Machine &machine, const Problem &problem);
 
 std::string warpsDoNotFit(const Schedule &schedule, const Machine &machine);
 std::string rowsDoNotFit(const Schedule &schedule, const Machine &machine, const Problem &problem);
@@ -19,6 +21,7 @@ std::string sharedExceeded(const Schedule &schedule, const Machine &machine,
                            const Problem &problem);
 std::string registersExceeded(const Schedule &schedule, const Machine &machine,
                               const Problem &problem);
+std::string chunkDoesNotFit(const Schedule &schedule);
 std::string isFlag(const Schedule &schedule, const char *name);
 
 /// Bytes of shared memory: queries, and STAGES tiles of keys and values, rows padded where a row is

@@ -25,6 +25,7 @@ struct Problem {
   int64_t d = 64, dv = 64; ///< key width, value width
   int64_t group = 1;       ///< query heads to a key head
   ExtentClass rows;        ///< of Tq
+  bool scan = false;       ///< a state is carried along: chunked or recurrent, by form or by dims
 
   /// From the static dims (D, Dv, G; the last dims of q and v), dtypes["*"] and extents of a
   /// request.

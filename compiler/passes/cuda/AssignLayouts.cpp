@@ -82,7 +82,7 @@ private:
 
   LogicalResult place(tile::MmaOp op) {
     std::optional<ProductDims> dims = dimsOf(op);
-    if (!dims || dims->rowsA != 0)
+    if (!dims || dims->rowsA != 0 || dims->rowsC != 0)
       return op.emitError("mma.sync multiplies rows x k by k x columns here; another order of "
                           "dimensions is not lowered yet");
     Type element = tileType(op.getA()).getElementType();
@@ -301,7 +301,7 @@ public:
   }
 
   void runOnOperation() override {
-    if (getOperation().getStage() == tile::Stage::Concrete)
+    if (getOperation().getStage() == tile::Stage::Concrete || carriesState(getOperation()))
       return;
     if (failed(LayoutAssigner(getOperation(), options).run()))
       signalPassFailure();

@@ -1,10 +1,11 @@
 // Passes that make tile IR concrete for NVIDIA GPUs with mma.sync. In order:
 //
 //   PadTiles        extents rounded up to whole instructions; loads and stores clipped accordingly
+//   OrientProducts, RoundOperands  of kernels that carry a state: who is operand a, in 16 bits
 //   FoldScale       (passes/) a positive factor of the scores moves past the row maximum
 //   DeferSums       row sums stay in shares, one a thread, until after the loops
 //   HoistReciprocals  (passes/) a row is divided once, not once an element
-//   AssignLayouts   layout and space of every tile
+//   AssignLayouts   layout and space of every tile; AssignStateLayouts where a state is carried
 //   LazyRescale     (knob RESCALE) the running base moves only when the maximum grew by much
 //   StageLoads      tiles read from shared memory come through rings of the schedule's depth
 //   PlaceMemory     offsets in shared memory
@@ -16,10 +17,20 @@
 #include <memory>
 
 namespace mlir {
+class Operation;
 class Pass;
 } // namespace mlir
 
+namespace heddle::tile {
+class KernelOp;
+class ReduceOp;
+} // namespace heddle::tile
+
 namespace heddle::compiler::cuda {
+
+/// Whether the kernel is one of a scan: its loop carries a state from chunk to chunk or from token
+/// to token (`tile.state`).
+bool carriesState(tile::KernelOp kernel);
 
 struct LayoutOptions {
   int64_t warps = 4;              ///< of a block; they share the rows of a tile
@@ -30,9 +41,18 @@ struct LayoutOptions {
   const char *machine = "the machine";
 };
 
+/// Warps of a kernel that carries a state: `options.warps`, but no more than have rows of it.
+int64_t stateWarps(tile::KernelOp kernel, const LayoutOptions &options);
+
 /// Every dimension that a product runs along becomes a multiple of the instruction's, rows of all
 /// warps'. What is added is zero where it is summed and is not stored.
 std::unique_ptr<mlir::Pass> createPadTilesPass(const LayoutOptions &options);
+
+/// Operands of products in the order in which warps share them.
+std::unique_ptr<mlir::Pass> createOrientProductsPass();
+
+/// f32 operands of products rounded to the tensors' 16-bit type.
+std::unique_ptr<mlir::Pass> createRoundOperandsPass();
 
 /// A row sum that a loop carries becomes 4 shares a row, so that threads exchange them only after
 /// the last loop.
@@ -47,9 +67,18 @@ std::unique_ptr<mlir::Pass> createLazyRescalePass();
 /// (swizzled or padded), all else to registers in the layouts of mma.sync.
 std::unique_ptr<mlir::Pass> createAssignLayoutsPass(const LayoutOptions &options);
 
+std::unique_ptr<mlir::Pass> createAssignStateLayoutsPass(const LayoutOptions &options);
+
 /// Loads into shared memory become rings: puts run `stages` - 1 tiles ahead, across the loops over
 /// edge and full tiles.
 std::unique_ptr<mlir::Pass> createStageLoadsPass(const LayoutOptions &options);
+
+/// Whether warps hold parts of what is reduced, so that they exchange them in shared memory.
+bool reducesAcrossWarps(tile::ReduceOp op);
+
+/// Bytes of shared memory that an op makes a place for: a ring, a tile converted there, what warps
+/// exchange; else 0.
+int64_t sharedBytesOf(mlir::Operation *op);
 
 /// Sets `tile.offset` (bytes) on rings and on tiles converted to shared memory, and `tile.shared`
 /// (bytes in all) on the kernel.

@@ -24,9 +24,7 @@ std::optional<ProductDims> dimsOf(tile::MmaOp op) {
   dims.sumB = positionOf(op.getBDims(), sums[0]);
   dims.rowsA = 1 - dims.sumA;
   dims.columnsB = 1 - dims.sumB;
-  if (op.getADims()[dims.rowsA] != op.getCDims()[0] ||
-      op.getBDims()[dims.columnsB] != op.getCDims()[1])
-    return std::nullopt;
+  dims.rowsC = op.getADims()[dims.rowsA] == op.getCDims()[0] ? 0 : 1;
   return dims;
 }
 

@@ -18,8 +18,9 @@ int64_t positionOf(mlir::ArrayAttr names, llvm::StringRef name);
 /// How a product of two 2-d tiles runs: positions of the rows, columns and contracted dimension.
 struct ProductDims {
   int64_t rowsA, sumA, columnsB, sumB;
+  int64_t rowsC; ///< 0, or 1 where the result is columns x rows
 };
-/// Nothing if the product is not of that kind, or its result is not rows x columns.
+/// Nothing if the product is not of that kind.
 std::optional<ProductDims> dimsOf(tile::MmaOp op);
 
 class Dimensions {

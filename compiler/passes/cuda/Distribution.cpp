@@ -89,6 +89,102 @@ Layout sharesOf(const Layout &from, llvm::ArrayRef<int64_t> shape, int64_t dim) 
   return join(parts);
 }
 
+// ---- tiles of kernels that carry a state ----
+
+/// Warps along the rows: as many as have 16 each.
+static int64_t warpsAlongRows(int64_t rows, int64_t warps) {
+  while (rows % (16 * warps) != 0)
+    warps /= 2;
+  return warps;
+}
+
+/// `layout` of rows x columns, held by more warps: each of them steps by `stride`.
+static Layout withWarps(const Layout &layout, int64_t warps, int64_t stride) {
+  std::vector<Leaf> parts[2];
+  for (int part = 0; part < 2; ++part) {
+    const Layout mode = layout.mode(part);
+    for (const Leaf &leaf : mode.leaves())
+      parts[part].push_back(leaf);
+  }
+  if (warps > 1)
+    parts[0].push_back({warps, stride});
+  return join(parts);
+}
+
+static Layout turned(const Layout &layout, int64_t rows, int64_t columns, int64_t rowsDim) {
+  const int64_t shape[] = {rows, columns}, positions[] = {1, 0};
+  return rowsDim == 0 ? layout : project(layout, shape, positions);
+}
+
+Layout accumulators(const MmaAtom &atom, int64_t rows, int64_t columns, int64_t warps,
+                    int64_t rowsDim) {
+  const int64_t along = warpsAlongRows(rows, warps), across = warps / along;
+  const bool split = columns % (8 * across) == 0;
+  const int64_t mine = split ? columns / across : columns;
+  Layout layout = tiledLayout(atom.c, atom.rows, atom.columns, rows, mine, along);
+  return turned(withWarps(layout, across, split ? rows * mine : 0), rows, columns, rowsDim);
+}
+
+Layout operandA(const MmaAtom &atom, int64_t rows, int64_t sum, int64_t warps, int64_t rowsDim) {
+  const int64_t along = warpsAlongRows(rows, warps);
+  // The order of sums where it is the same: what a product made needs no renaming.
+  Layout own = tiledLayout(atom.a, atom.rows, atom.sum, rows, sum, along);
+  Layout sums = tiledLayout(atom.c, atom.rows, atom.columns, rows, sum, along);
+  Layout layout = sameDistribution(own, sums) ? sums : own;
+  return turned(withWarps(layout, warps / along, 0), rows, sum, rowsDim);
+}
+
+/// The largest power of two that divides n and is at most `most`.
+static int64_t powerIn(int64_t n, int64_t most) {
+  int64_t power = 1;
+  while (2 * power <= most && n % (2 * power) == 0)
+    power *= 2;
+  return power;
+}
+
+Layout alongLanes(int64_t extent, int64_t warps) {
+  const int64_t lanes = powerIn(extent, 32), each = extent / lanes;
+  std::vector<Leaf> parts[2] = {{{lanes, each}, {32 * warps / lanes, 0}}, {{each, 1}}};
+  return join(parts);
+}
+
+Layout spread(llvm::ArrayRef<int64_t> shape, int64_t threads, int64_t whole) {
+  std::vector<Leaf> parts[2];
+  int64_t stride = 1, used = 1;
+  for (int64_t extent : shape)
+    stride *= extent;
+  for (int64_t dim = int64_t(shape.size()) - 1; dim >= 0; --dim) {
+    stride /= shape[dim];
+    const int64_t along = dim == whole ? 1 : powerIn(shape[dim], threads);
+    threads /= along;
+    // Lanes of a warp and warps apart, since they exchange in different ways.
+    const int64_t lanes = used < 32 ? std::min(along, 32 / used) : 1;
+    if (lanes > 1)
+      parts[0].push_back({lanes, stride});
+    if (along > lanes)
+      parts[0].push_back({along / lanes, stride * lanes});
+    used *= along;
+    if (shape[dim] > along)
+      parts[1].push_back({shape[dim] / along, stride * along});
+  }
+  if (threads > 1)
+    parts[0].push_back({threads, 0});
+  return join(parts);
+}
+
+Layout inChunks(llvm::ArrayRef<int64_t> shape, int64_t threads) {
+  const int64_t rows = shape[0], chunks = shape[1] / 8;
+  const int64_t lanes = powerIn(chunks, 8), along = powerIn(rows, threads / lanes);
+  std::vector<Leaf> parts[2] = {{{lanes, 8 * rows}, {along, 1}}, {{2, rows}, {4, 2 * rows}}};
+  if (threads > lanes * along)
+    parts[0].push_back({threads / lanes / along, 0});
+  if (chunks > lanes)
+    parts[1].push_back({chunks / lanes, 8 * lanes * rows});
+  if (rows > along)
+    parts[1].push_back({rows / along, along});
+  return join(parts);
+}
+
 bool sameDistribution(const Layout &a, const Layout &b) {
   return layout::coalesceModes(a) == layout::coalesceModes(b);
 }

@@ -2,9 +2,27 @@
 // another.
 #pragma once
 
+#include "compiler/machine/Atoms.h"
 #include "ir/tile/TileDialect.h"
 
 namespace heddle::compiler::cuda {
+
+/// Sums of a product of rows x columns whose rows are dimension `rowsDim` of the tile. Warps share
+/// the rows in contiguous parts, and the columns where there are fewer rows than 16 a warp; what is
+/// then left over are copies.
+layout::Layout accumulators(const MmaAtom &atom, int64_t rows, int64_t columns, int64_t warps,
+                            int64_t rowsDim);
+/// Operand a of such a product, rows x sum; copies where warps share the columns.
+layout::Layout operandA(const MmaAtom &atom, int64_t rows, int64_t sum, int64_t warps,
+                        int64_t rowsDim);
+
+/// A vector along the lanes of each warp, neighbours in one lane; warps hold copies.
+layout::Layout alongLanes(int64_t extent, int64_t warps);
+/// Threads along the last dimensions of a tile, all elements along `whole` (or -1) in one thread;
+/// threads beyond hold copies.
+layout::Layout spread(llvm::ArrayRef<int64_t> shape, int64_t threads, int64_t whole = -1);
+/// Rows in pieces of 8 neighbouring columns, as they are copied from and to memory.
+layout::Layout inChunks(llvm::ArrayRef<int64_t> shape, int64_t threads);
 
 /// The layout of a tile whose dimension d is dimension positions[d] of a tile of `shape` laid out
 /// as `from`: values along other dimensions are dropped, threads along them hold copies.

@@ -4,6 +4,10 @@
 //   it take          ->  wait_copies pending ; barrier ; take convert to    ->  barrier ; convert ;
 //   barrier        what lay there is read, what lies there is shared memory written
 //
+// Kernels that carry a state exchange many tiles: there a barrier stands only where one is needed,
+// before a read of what other threads wrote since the last one, and before a write of what they
+// read.
+//
 // The barrier before a take also frees the slots that were released before it: every warp has
 // passed its last read. So a put belongs after the next take of its ring.
 #include "compiler/passes/cuda/CudaPasses.h"
@@ -16,6 +20,111 @@ using namespace mlir;
 
 namespace heddle::compiler::cuda {
 namespace {
+
+/// The op that owns the place of a tile in shared memory: its ring, or the convert that makes it.
+Operation *ownerOf(Value tile) {
+  Operation *op = tile.getDefiningOp();
+  if (auto take = dyn_cast<tile::TakeOp>(op))
+    return take.getRing().getDefiningOp();
+  return op;
+}
+
+/// Barriers by hazards. Loop bodies are visited twice, so that what the end of a step leaves is
+/// seen by the start of the next.
+class Hazards {
+public:
+  Hazards(tile::KernelOp kernel, int64_t warps)
+      : kernel(kernel), warps(warps), builder(kernel.getContext()) {}
+
+  void run() { visit(kernel.getBody().front()); }
+
+private:
+  struct Place {
+    Operation *owner;
+    int64_t begin, end;
+    bool overlaps(const Place &other) const { return begin < other.end && other.begin < end; }
+  };
+
+  static Place placeOf(Operation *owner) {
+    auto offset = owner->getAttrOfType<IntegerAttr>("tile.offset");
+    const int64_t begin = offset ? offset.getInt() : 0;
+    return {owner, begin, begin + sharedBytesOf(owner)};
+  }
+
+  void visit(Block &block) {
+    for (Operation &op : llvm::make_early_inc_range(block)) {
+      if (auto loop = dyn_cast<tile::ForOp>(op)) {
+        visit(loop.getBody().front());
+        visit(loop.getBody().front());
+      } else if (auto branch = dyn_cast<scf::IfOp>(op)) {
+        branch.walk([&](tile::PutOp put) { write(placeOf(put.getRing().getDefiningOp()), branch); });
+      } else {
+        visit(&op);
+      }
+    }
+  }
+
+  void visit(Operation *op) {
+    if (isa<tile::BarrierOp>(op))
+      return clear();
+    if (isa<tile::WaitCopiesOp, tile::ReleaseOp, tile::TakeOp>(op))
+      return; // its barrier is there
+    for (Value operand : op->getOperands())
+      read(operand, op);
+    if (auto reduce = dyn_cast<tile::ReduceOp>(op)) // terms are computed where they are added
+      if (auto terms = reduce.getTile().getDefiningOp<tile::MapOp>())
+        for (Value operand : terms.getInputs())
+          read(operand, op);
+    if (auto put = dyn_cast<tile::PutOp>(op))
+      write(placeOf(put.getRing().getDefiningOp()), op);
+    else if (sharedBytesOf(op) > 0 && !isa<tile::RingOp>(op))
+      write(placeOf(op), op);
+    if (isa<tile::ReduceOp>(op) && sharedBytesOf(op) > 0) { // a barrier lies between its halves
+      clear();
+      reads.push_back(placeOf(op));
+    }
+  }
+
+  void read(Value tile, Operation *op) {
+    if (!tileType(tile) || tileType(tile).getSpace() != tile::Space::Smem)
+      return;
+    const Place place = placeOf(ownerOf(tile));
+    // Slots of rings are handed over by their takes.
+    if (!isa<tile::RingOp>(place.owner) && meets(written, place))
+      barrierBefore(op);
+    reads.push_back(place);
+  }
+
+  void write(const Place &place, Operation *op) {
+    if (meets(written, place) || meets(reads, place))
+      barrierBefore(op);
+    if (!isa<tile::RingOp>(place.owner))
+      written.push_back(place);
+  }
+
+  static bool meets(ArrayRef<Place> places, const Place &place) {
+    return llvm::any_of(places, [&](const Place &other) {
+      const bool sameRing = other.owner == place.owner && isa<tile::RingOp>(place.owner);
+      return !sameRing && other.overlaps(place);
+    });
+  }
+
+  void barrierBefore(Operation *op) {
+    builder.setInsertionPoint(op);
+    tile::BarrierOp::create(builder, op->getLoc(), 0, warps);
+    clear();
+  }
+
+  void clear() {
+    written.clear();
+    reads.clear();
+  }
+
+  tile::KernelOp kernel;
+  int64_t warps;
+  OpBuilder builder;
+  SmallVector<Place> written, reads;
+};
 
 class InsertBarriersPass : public PassWrapper<InsertBarriersPass, OperationPass<tile::KernelOp>> {
 public:
@@ -43,13 +152,15 @@ public:
         barrier();
         op->removeAttr("tile.pending");
       } else if (auto convert = dyn_cast<tile::ConvertOp>(op);
-                 convert && convert.getType().getSpace() == tile::Space::Smem) {
+                 convert && !carriesState(getOperation()) && convert.getType().getSpace() == tile::Space::Smem) {
         builder.setInsertionPoint(op);
         barrier();
         builder.setInsertionPointAfter(op);
         barrier();
       }
     }
+    if (carriesState(getOperation()))
+      Hazards(getOperation(), warps).run();
   }
 };
 

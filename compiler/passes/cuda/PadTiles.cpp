@@ -19,8 +19,10 @@ namespace {
 
 class TilePadder {
 public:
-  TilePadder(tile::KernelOp kernel, int64_t warps)
-      : kernel(kernel), rowsMultiple(16 * warps), dimensions(kernel) {}
+  TilePadder(tile::KernelOp kernel, const LayoutOptions &options)
+      : kernel(kernel),
+        rowsMultiple(16 * (carriesState(kernel) ? stateWarps(kernel, options) : options.warps)),
+        dimensions(kernel) {}
 
   void run() {
     kernel.walk([&](tile::MmaOp op) { require(op); });
@@ -47,7 +49,9 @@ private:
     std::optional<ProductDims> dims = dimsOf(op);
     if (!dims)
       return; // AssignLayouts refuses it
-    require(op.getA(), dims->rowsA, rowsMultiple);
+    // Tokens of a chunk are as many as there are; warps without rows share columns.
+    const bool tokens = carriesState(kernel) && dims->rowsC == 0;
+    require(op.getA(), dims->rowsA, tokens ? 16 : rowsMultiple);
     require(op.getA(), dims->sumA, 16);
     require(op.getB(), dims->columnsB, 8);
   }
@@ -111,16 +115,16 @@ private:
 class PadTilesPass : public PassWrapper<PadTilesPass, OperationPass<tile::KernelOp>> {
 public:
   MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(PadTilesPass)
-  explicit PadTilesPass(const LayoutOptions &options) : warps(options.warps) {}
+  explicit PadTilesPass(const LayoutOptions &options) : options(options) {}
   void getDependentDialects(DialectRegistry &registry) const override {
     registry.insert<arith::ArithDialect>();
   }
   StringRef getArgument() const override { return "cuda-pad-tiles"; }
   StringRef getDescription() const override { return "extents of whole mma instructions"; }
-  void runOnOperation() override { TilePadder(getOperation(), warps).run(); }
+  void runOnOperation() override { TilePadder(getOperation(), options).run(); }
 
 private:
-  int64_t warps;
+  LayoutOptions options;
 };
 
 } // namespace

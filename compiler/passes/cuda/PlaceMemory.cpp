@@ -4,8 +4,9 @@
 //   k, v |  ##############|     rings
 //   o                     |##|  results on their way out take the place of what was read
 //
-// Time is the position of an op, or of the loop it stands in, in the kernel's body. Places are
-// multiples of 1024 bytes, so that every swizzle pattern starts anew.
+// Time is the position of an op among all of the kernel. What a loop reads and did not make lives to
+// the loop's end; what it makes and reads lives from the one to the other. Places are multiples of
+// 1024 bytes, so that every swizzle pattern starts anew.
 #include "compiler/passes/cuda/CudaPasses.h"
 #include "compiler/passes/cuda/Dimensions.h"
 
@@ -26,41 +27,45 @@ int64_t bytesOf(tile::TileType type) {
   return elements * type.getElementType().getIntOrFloatBitWidth() / 8;
 }
 
-/// The op that makes something in shared memory, and its bytes.
-int64_t sharedBytes(Operation *op) {
-  if (auto ring = dyn_cast<tile::RingOp>(op))
-    return ring.getType().getSlots() * llvm::alignTo(bytesOf(ring.getType().getSlot()), 128);
-  auto convert = dyn_cast<tile::ConvertOp>(op);
-  bool made = convert && convert.getType().getSpace() == tile::Space::Smem;
-  return made ? bytesOf(convert.getType()) : 0;
-}
-
 struct Place {
   Operation *op;
   int64_t first, last, bytes, offset = 0;
 };
 
 std::vector<Place> placesOf(tile::KernelOp kernel) {
-  Block &body = kernel.getBody().front();
-  llvm::DenseMap<Operation *, int64_t> time;
-  for (Operation &op : body)
-    time[&op] = time.size();
+  llvm::DenseMap<Operation *, int64_t> begin, end; // of an op and of what is inside
+  int64_t now = 0;
+  kernel.walk<WalkOrder::PreOrder>([&](Operation *op) { begin[op] = now++; });
+  kernel.walk([&](Operation *op) {
+    end[op] = begin[op];
+    for (Region &region : op->getRegions())
+      for (Operation &inner : region.getOps())
+        end[op] = std::max(end[op], end[&inner]);
+  });
   std::vector<Place> places;
   kernel.walk([&](Operation *op) {
-    int64_t bytes = sharedBytes(op);
+    int64_t bytes = sharedBytesOf(op);
     if (bytes == 0)
       return;
-    Place place{op, INT64_MAX, time[body.findAncestorOpInBlock(*op)], bytes};
+    Place place{op, INT64_MAX, begin[op], bytes};
     // A ring is there from its first put on, a tile from the op that makes it.
-    if (isa<tile::ConvertOp>(op))
+    if (!isa<tile::RingOp>(op))
       place.first = place.last;
+    const auto uses = [&](Operation *user) {
+      Operation *here = op->getBlock()->findAncestorOpInBlock(*user);
+      place.first = std::min(place.first, begin[here]);
+      place.last = std::max(place.last, end[here]);
+    };
+    if (isa<tile::ReduceOp>(op)) { // only within the op
+      places.push_back(place);
+      return;
+    }
     for (Operation *user : op->getUsers()) {
-      int64_t now = time[body.findAncestorOpInBlock(*user)];
-      place.first = std::min(place.first, now);
-      place.last = std::max(place.last, now);
-      for (Value tile : user->getResults())
-        for (Operation *reader : tile.getUsers())
-          place.last = std::max(place.last, time[body.findAncestorOpInBlock(*reader)]);
+      uses(user);
+      // Taken slots, and terms that are computed where they are added.
+      if (isa<tile::TakeOp, tile::MapOp>(user))
+        for (Operation *reader : user->getUsers())
+          uses(reader);
     }
     places.push_back(place);
   });
@@ -123,14 +128,14 @@ private:
       return success();
     Operation *largest = nullptr;
     getOperation().walk([&](Operation *op) {
-      if (!largest || sharedBytes(op) > sharedBytes(largest))
+      if (!largest || sharedBytesOf(op) > sharedBytesOf(largest))
         largest = op;
     });
     return getOperation().emitError("needs ")
            << shared.getInt() << " bytes of shared memory, "
            << shared.getInt() - options.sharedBytes << " more than the " << options.sharedBytes
            << " a block of " << options.machine << " has; the largest part is "
-           << largest->getResult(0).getType() << " with " << sharedBytes(largest)
+           << largest->getResult(0).getType() << " with " << sharedBytesOf(largest)
            << " bytes; take smaller BM, BN or STAGES";
   }
 
@@ -172,6 +177,18 @@ private:
 };
 
 } // namespace
+
+int64_t sharedBytesOf(Operation *op) {
+  if (auto ring = dyn_cast<tile::RingOp>(op))
+    return ring.getType().getSlots() * llvm::alignTo(bytesOf(ring.getType().getSlot()), 128);
+  if (auto reduce = dyn_cast<tile::ReduceOp>(op); reduce && reducesAcrossWarps(reduce)) {
+    auto warps = op->getParentOfType<tile::KernelOp>()->getAttrOfType<IntegerAttr>("tile.warps");
+    return warps.getInt() * reduce.getType().getNumElements() * 4;
+  }
+  auto convert = dyn_cast<tile::ConvertOp>(op);
+  bool made = convert && convert.getType().getSpace() == tile::Space::Smem;
+  return made ? bytesOf(convert.getType()) : 0;
+}
 
 std::unique_ptr<Pass> createPlaceMemoryPass() { return std::make_unique<PlaceMemoryPass>(); }
 

@@ -10,10 +10,13 @@ void registerPasses() {
   static constexpr LayoutOptions kOptions{4, 2, true, 166912, 255, "a100"};
   using Create = std::unique_ptr<mlir::Pass> (*)();
   static constexpr Create kPasses[] = {
+      [] { return createOrientProductsPass(); },
+      [] { return createRoundOperandsPass(); },
       [] { return createPadTilesPass(kOptions); },
       [] { return createDeferSumsPass(); },
       [] { return createLazyRescalePass(); },
       [] { return createAssignLayoutsPass(kOptions); },
+      [] { return createAssignStateLayoutsPass(kOptions); },
       [] { return createStageLoadsPass(kOptions); },
       [] { return createPlaceMemoryPass(); },
       [] { return createInsertBarriersPass(); },

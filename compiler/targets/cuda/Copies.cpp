@@ -224,8 +224,14 @@ Status KernelEmitter::storeRows(tile::StoreOp op) {
   TileType type = typeOf(op.getTile());
   Walk walk = walkOver(type);
   const ViewText &view = views[op.getView()];
-  if (view.strides.size() != 2 || view.strides[1] != "1" || op.getValid().size() > 1)
+  if (view.strides.size() != 2 || view.strides[1] != "1")
     return unsupported(op, "rows that are not contiguous");
+  int64_t columns = walk.rows.chunks;
+  if (APInt count; op.getValid().size() > 1) {
+    if (!matchPattern(op.getValid()[1], m_ConstantInt(&count)) || count.getSExtValue() % 8 != 0)
+      return unsupported(op, "columns that are no whole chunks");
+    columns = std::min(columns, count.getSExtValue() / 8);
+  }
   Operation *source = op.getTile().getDefiningOp();
   int64_t offset = source->getAttrOfType<IntegerAttr>("tile.offset").getInt();
   out.comment(fmt::format("Store whole rows of {}.", view.pointer));
@@ -244,7 +250,7 @@ Status KernelEmitter::storeRows(tile::StoreOp op) {
     left = fresh("rows_left");
     out.line("const int {} = {} - {};", left, scalar(op.getValid()[0]), walk.row);
   }
-  walkRows(walk, from, to, view.strides[0], left, walk.rows.chunks,
+  walkRows(walk, from, to, view.strides[0], left, columns,
            [&](const std::string &shared, const std::string &global, const std::string &valid) {
              if (valid != "true")
                out.add(fmt::format("if ({})", valid));

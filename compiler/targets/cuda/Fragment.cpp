@@ -19,8 +19,10 @@ Step stepOf(const layout::Leaf &leaf, llvm::ArrayRef<int64_t> shape) {
 }
 
 /// Names as they are usual for mma fragments; by dimension and distance.
-std::string variableFor(const Step &step, int64_t rank, bool isColumn) {
-  bool columns = rank == 1 ? isColumn : step.dim == rank - 1;
+std::string variableFor(const Step &step, int64_t rank, int64_t columnDim, bool isColumn) {
+  if (rank > 2)
+    return fmt::format("{}{}", "xyzw"[std::min<int64_t>(step.dim, 3)], step.step);
+  bool columns = rank == 1 ? isColumn : step.dim == columnDim;
   if (columns && step.step == 1 && step.extent == 2)
     return "c";
   if (!columns && step.step == 8 && step.extent == 2)
@@ -45,20 +47,31 @@ Fragment::Fragment(tile::TileType type) : type(type) {
     if (leaf.extent > 1)
       threads.push_back(step);
   }
+  if (!threads.empty())
+    threads.back().outermost = true;
   // Neighbouring threads hold neighbouring columns, and copies of a row.
   bool isColumn = !threads.empty() && threads[0].lane == 1 && threads[0].dim >= 0;
+  columnDim = type.getRank() - 1;
+  if (isAccumulator())
+    columnDim = threads[0].dim;
   for (const layout::Leaf &leaf : valueMode.leaves()) {
     if (leaf.extent == 1)
       continue;
     Step step = stepOf(leaf, type.getShape());
-    step.variable = variableFor(step, type.getRank(), isColumn);
+    step.variable = variableFor(step, type.getRank(), columnDim, isColumn);
     values.push_back(step);
   }
 }
 
 bool Fragment::pairs() const {
   return !values.empty() && values[0].extent == 2 && values[0].step == 1 &&
-         values[0].dim == type.getRank() - 1;
+         values[0].dim == columnDim;
+}
+
+bool Fragment::isAccumulator() const {
+  return type.getRank() == 2 && threads.size() >= 2 && threads[0].lane == 1 &&
+         threads[0].extent == 4 && threads[0].step == 2 && threads[0].dim >= 0 &&
+         threads[1].extent == 8 && threads[1].step == 1 && threads[1].dim == 1 - threads[0].dim;
 }
 
 const Step *Fragment::value(int64_t dim, int64_t step) const {

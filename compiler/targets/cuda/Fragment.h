@@ -20,6 +20,7 @@ struct Step {
   int64_t dim = -1;
   int64_t step = 0;
   int64_t lane = 1;     ///< threads: how many lie between two steps
+  bool outermost = false; ///< threads: none lie beyond the last step
   std::string variable; ///< values: the loop variable, c half n m for what mma.sync makes
 };
 
@@ -28,10 +29,15 @@ struct Fragment {
 
   tile::TileType type;
   std::vector<Step> threads, values; ///< fastest first
+  /// The dimension that columns of fragments run along: the last one, or the first of a tile whose
+  /// rows are its second.
+  int64_t columnDim = 0;
 
   bool is16Bit() const { return type.getElementType().getIntOrFloatBitWidth() == 16; }
   /// Whether pairs of columns can be packed: the fastest value moves one column.
   bool pairs() const;
+  /// Whether threads hold what mma.sync makes: four threads along columns, eight rows.
+  bool isAccumulator() const;
   const Step *value(int64_t dim, int64_t step) const;
 };
 

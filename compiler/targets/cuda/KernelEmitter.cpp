@@ -263,8 +263,12 @@ Status KernelEmitter::emit(Operation *op) {
     return storeOp.getTile().getType().getSpace() == tile::Space::Smem ? storeRows(storeOp)
                                                                        : storeTile(storeOp);
   if (auto convert = dyn_cast<tile::ConvertOp>(op))
-    return convert.getType().getSpace() == tile::Space::Smem ? turn(convert)
-                                                             : loadFragments(convert);
+    return convert.getType().getSpace() == tile::Space::Smem ? toShared(convert)
+                                                             : fromShared(convert);
+  if (auto scanOp = dyn_cast<tile::ScanOp>(op))
+    return scan(scanOp);
+  if (auto solveOp = dyn_cast<tile::SolveUnitLowerOp>(op))
+    return solve(solveOp);
   if (auto putOp = dyn_cast<tile::PutOp>(op))
     return put(putOp);
   if (auto takeOp = dyn_cast<tile::TakeOp>(op))

@@ -5,6 +5,8 @@
 //   Tiles.cpp           maps, reductions, loads to and stores from registers
 //   Products.cpp        mma, ldmatrix, results turned in shared memory
 //   Copies.cpp          rings: cp.async, takes; stores of rows from shared memory
+//   Exchange.cpp        tiles that go from thread to thread through shared memory
+//   Scans.cpp           prefix sums, triangular systems
 #pragma once
 
 #include "compiler/targets/cuda/Fragment.h"
@@ -88,7 +90,8 @@ private:
   std::string coordinate(const Fragment &fragment, int64_t dim, const Indices &indices);
   std::string threadOffset(const Fragment &fragment, int64_t dim);
   std::string replicaCondition(const Fragment &fragment);
-  int openLoops(const Fragment &fragment, int inner = 0);
+  /// Loops over the values but the fastest `inner`; unrolled wholly, or by `copies`.
+  int openLoops(const Fragment &fragment, int inner = 0, int64_t copies = 0);
   bool isPacked(mlir::Value value);
   void copyTile(mlir::Value from, const std::string &to, const Fragment &fragment, bool packed);
   void zero(const Fragment &fragment, const std::string &name);
@@ -96,6 +99,12 @@ private:
   Result<std::vector<std::string>> mapBody(tile::MapOp op, const Fragment &result,
                                            const Indices &indices);
   Status reduce(tile::ReduceOp op);
+  std::string warpAlong(const Fragment &fragment, int64_t dim);
+  void exchangeSums(tile::ReduceOp op, const Fragment &fragment, const std::string &sum,
+                    int64_t keptDim, int64_t warps);
+  void gatherSums(tile::ReduceOp op, const Fragment &fragment, const std::string &sum,
+                  int64_t keptDim, int64_t warps,
+                  llvm::function_ref<std::string(const std::string &)> combine);
   Status loadTile(tile::LoadOp op);
   Status storeTile(tile::StoreOp op);
   void vote(tile::VoteOp op);
@@ -106,12 +115,27 @@ private:
     std::string name, slot, base; ///< slot: offset in its ring, empty for none
   };
   Matrix matrix(mlir::Value value);
+  struct OperandReader;
+  OperandReader readerOf(mlir::Value value, int64_t sumDim, bool isA, const std::string &first,
+                         int64_t steps);
+  std::string operandAt(const OperandReader &reader, const std::string &outer,
+                        const std::string &k);
   std::string laneAddress(const std::string &suffix, const Matrix &matrix, const std::string &row,
                           const std::string &chunk);
   std::string tileAddress(const std::string &lane, const Matrix &matrix);
   Status mma(tile::MmaOp op);
   Status loadFragments(tile::ConvertOp op);
   Status turn(tile::ConvertOp op);
+
+  // ---- exchange ----
+  std::string sharedAddress(mlir::Value tile, llvm::ArrayRef<std::string> at);
+  std::string loadElement(mlir::Value tile, llvm::ArrayRef<std::string> at);
+  Status toShared(tile::ConvertOp op);
+  Status fromShared(tile::ConvertOp op);
+  Status scan(tile::ScanOp op);
+  Status solve(tile::SolveUnitLowerOp op);
+  /// What the warp's number adds to a coordinate.
+  std::string warpOffset(const Fragment &fragment, int64_t dim);
 
   // ---- copies ----
   struct Walk; ///< how the threads of a block share rows of 16-byte chunks

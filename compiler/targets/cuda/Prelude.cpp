@@ -157,6 +157,43 @@ constexpr Definition kDefinitions[] = {
   return x;
 }
 )"},
+    {"load_shared_f32", HEDDLE_INLINE R"(float load_shared_f32(u32 from) {
+  float x;
+  asm volatile("ld.shared.f32 %0, [%1];" : "=f"(x) : "r"(from) : "memory");
+  return x;
+}
+)"},
+    {"load_shared_u32", HEDDLE_INLINE R"(u32 load_shared_u32(u32 from) {
+  u32 x;
+  asm volatile("ld.shared.b32 %0, [%1];" : "=r"(x) : "r"(from) : "memory");
+  return x;
+}
+)"},
+    {"load_shared_u16", HEDDLE_INLINE R"(u16 load_shared_u16(u32 from) {
+  u16 x;
+  asm volatile("ld.shared.b16 %0, [%1];" : "=h"(x) : "r"(from) : "memory");
+  return x;
+}
+)"},
+    {"store_shared_f32", HEDDLE_INLINE R"(void store_shared_f32(u32 to, float x) {
+  asm volatile("st.shared.f32 [%0], %1;" : : "r"(to), "f"(x) : "memory");
+}
+)"},
+    {"store_shared_u16", HEDDLE_INLINE R"(void store_shared_u16(u32 to, u16 x) {
+  asm volatile("st.shared.b16 [%0], %1;" : : "r"(to), "h"(x) : "memory");
+}
+)"},
+    {"store_shared_16", HEDDLE_INLINE R"(void store_shared_16(u32 to, u32 x, u32 y, u32 z, u32 w) {
+  asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};"
+               : : "r"(to), "r"(x), "r"(y), "r"(z), "r"(w) : "memory");
+}
+)"},
+    {"place", "// Offset of a byte of a row; chunks of 16 bytes are xored with MASK bits of the row.\n"
+              "template <int PITCH, int SHIFT, int MASK> " HEDDLE_INLINE
+              R"(u32 place(int row, int byte) {
+  return row * PITCH + (byte ^ (row >> SHIFT & MASK) * 16);
+}
+)"},
 
     // Matrix fragments.
     {"load_matrix_x4",

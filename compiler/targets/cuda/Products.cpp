@@ -57,15 +57,69 @@ std::string KernelEmitter::tileAddress(const std::string &lane, const Matrix &ma
 
 /// Rows of the warp, within 16: lanes 0 to 15 give rows, lanes from 16 on the next chunk.
 static constexpr const char *kRowOfLane = "lane % 16", *kChunkOfLane = "lane / 16";
+/// The other order: lanes 8 to 15 give the next chunk, lanes from 16 on the next 8 rows.
+static constexpr const char *kRowOfHalf = "lane % 8 + lane / 16 * 8", *kChunkOfHalf = "lane / 8 % 2";
+
+static std::string plus(const std::string &x, const std::string &y) {
+  return x.empty() ? y : fmt::format("{} + {}", x, y);
+}
+
+/// How a product's operand is read from shared memory: steps along its rows or columns (`outer`)
+/// and along what is summed (k).
+struct KernelEmitter::OperandReader {
+  Matrix matrix;
+  bool sumIsRow;    ///< rows in memory are what is summed
+  bool isA;         ///< steps of 16 along outer, else of 8
+  std::string first; ///< of the warp, along outer; empty for 0
+  std::string at;    ///< address of the lane and tile
+  bool addable;      ///< steps along outer do not carry into the warp's own chunks
+};
+
+KernelEmitter::OperandReader KernelEmitter::readerOf(Value value, int64_t sumDim, bool isA,
+                                                     const std::string &first, int64_t steps) {
+  OperandReader reader{matrix(value), sumDim == 0, isA, first, "", true};
+  // A: lanes by rows, then k; B: by k, then columns.
+  const bool halves = reader.sumIsRow == isA;
+  std::string row = halves ? kRowOfHalf : kRowOfLane, chunk = halves ? kChunkOfHalf : kChunkOfLane;
+  if (!reader.sumIsRow) {
+    row = plus(first, row);
+  } else if (!first.empty()) {
+    chunk = fmt::format("({}) / 8 + {}", first, chunk);
+    reader.addable = (steps & (steps - 1)) == 0;
+  }
+  reader.at = tileAddress(laneAddress("lane", reader.matrix, row, chunk), reader.matrix);
+  return reader;
+}
+
+/// The address for step `outer` (of 16 rows or 8 columns) and step `k` of 16.
+std::string KernelEmitter::operandAt(const OperandReader &reader, const std::string &outer,
+                                     const std::string &k) {
+  const SharedRows &rows = reader.matrix.rows;
+  if (!reader.sumIsRow)
+    return rows.step(reader.at, outer, reader.isA ? 16 : 8, k, 2);
+  const int64_t chunks = reader.isA ? 2 : 1;
+  if (reader.addable)
+    return rows.step(reader.at, k, 16, outer, chunks);
+  std::string chunk =
+      fmt::format("({}) / 8 + {} + ({}) * {}", reader.first,
+                  reader.isA ? kChunkOfHalf : kChunkOfLane, outer, chunks);
+  std::string text = fmt::format("{} + {}", reader.matrix.base,
+                                 rows.address(reader.isA ? kRowOfHalf : kRowOfLane, chunk));
+  if (!reader.matrix.slot.empty())
+    text += " + " + reader.matrix.slot;
+  return k == "0" ? text : fmt::format("{} + {} * {}", text, k, 16 * rows.pitch);
+}
 
 Status KernelEmitter::mma(tile::MmaOp op) {
-  TileType a = typeOf(op.getA()), b = typeOf(op.getB()), c = typeOf(op.getResult());
+  TileType a = typeOf(op.getA()), c = typeOf(op.getResult());
   Fragment sums(c);
   Attribute sum = StringAttr::get(op.getContext(), op.getContracted()[0]);
   int64_t sumA = positionOf(op.getADims(), sum), sumB = positionOf(op.getBDims(), sum);
-  int64_t steps = a.getDim(sumA) / 16, columns = c.getDim(1) / 8;
-  const Step *rowBlocks = sums.value(0, 16);
+  const int64_t columnDim = sums.columnDim, rowDim = 1 - columnDim;
+  int64_t steps = a.getDim(sumA) / 16;
+  const Step *rowBlocks = sums.value(rowDim, 16), *columnBlocks = sums.value(columnDim, 8);
   int64_t rowTiles = rowBlocks ? rowBlocks->extent : 1;
+  int64_t columns = columnBlocks ? columnBlocks->extent : 1;
   bool trans = sumB == 0;
   const char *multiply = a.getElementType().isBF16() ? "mma_bf16" : "mma_f16";
 
@@ -80,19 +134,11 @@ Status KernelEmitter::mma(tile::MmaOp op) {
   }
   std::string result = names[op.getResult()];
 
-  Matrix matrixB = matrix(op.getB());
-  std::string laneB =
-      trans ? laneAddress("lane", matrixB, kRowOfLane, kChunkOfLane)
-            : laneAddress("lane", matrixB, "lane % 8 + lane / 16 * 8", "lane / 8 % 2");
-  std::string atB = tileAddress(laneB, matrixB), atA;
-  Matrix matrixA{SharedRows(b), "", "", ""};
+  OperandReader readerB = readerOf(op.getB(), sumB, false, warpOffset(sums, columnDim), columns);
   bool aShared = a.getSpace() == tile::Space::Smem;
-  if (aShared) {
-    matrixA = matrix(op.getA());
-    std::string row =
-        warpCount == 1 ? kRowOfLane : fmt::format("warp * {} + {}", 16 * rowTiles, kRowOfLane);
-    atA = tileAddress(laneAddress("lane", matrixA, row, kChunkOfLane), matrixA);
-  }
+  std::optional<OperandReader> readerA;
+  if (aShared)
+    readerA = readerOf(op.getA(), sumA, true, warpOffset(sums, rowDim), rowTiles);
 
   std::string k = steps > 1 ? "k" : "0";
   if (steps > 1)
@@ -112,8 +158,8 @@ Status KernelEmitter::mma(tile::MmaOp op) {
     std::string array = rowTiles > 1 ? "[m]" : "";
     out.line("u32 {}{}[4];", loaded, rowTiles > 1 ? fmt::format("[{}]", rowTiles) : "");
     openRows();
-    out.line("load_matrix_x4({}{}, {});", loaded, array,
-             matrixA.rows.step(atA, rowTiles > 1 ? "m" : "0", 16, k, 2));
+    out.line("load_matrix_x4{}({}{}, {});", sumA == 0 ? "_trans" : "", loaded, array,
+             operandAt(*readerA, rowTiles > 1 ? "m" : "0", k));
     closeRows();
     for (int n = 0; n < 4; ++n)
       fragments[n] = fmt::format("{}{}[{}]", loaded, array, n);
@@ -132,9 +178,6 @@ Status KernelEmitter::mma(tile::MmaOp op) {
     out.line("{}({}{}, {}, {}, {}, {}, {}, {});", multiply, result, subscript(sums, {{"n", n}}, 2),
              fragments[0], fragments[1], fragments[2], fragments[3], b0, b1);
   };
-  const auto addressB = [&](const std::string &n) {
-    return trans ? matrixB.rows.step(atB, k, 16, n, 1) : matrixB.rows.step(atB, n, 8, k, 2);
-  };
   std::string b4 = fresh("b");
   int64_t paired = columns / 2 * 2;
   if (paired > 0) {
@@ -143,7 +186,7 @@ Status KernelEmitter::mma(tile::MmaOp op) {
     if (loop)
       out.unrolled("n", paired, 2);
     out.line("u32 {}[4];", b4);
-    out.line("load_matrix_x4{}({}, {});", trans ? "_trans" : "", b4, addressB(n));
+    out.line("load_matrix_x4{}({}, {});", trans ? "_trans" : "", b4, operandAt(readerB, n, k));
     openRows();
     multiplyColumn(n, b4 + "[0]", b4 + "[1]");
     multiplyColumn(loop ? "n + 1" : "1", b4 + "[2]", b4 + "[3]");
@@ -155,7 +198,7 @@ Status KernelEmitter::mma(tile::MmaOp op) {
     std::string n = std::to_string(paired);
     std::string last = fresh("b_last");
     out.line("u32 {}[2];", last);
-    out.line("load_matrix_x2{}({}, {});", trans ? "_trans" : "", last, addressB(n));
+    out.line("load_matrix_x2{}({}, {});", trans ? "_trans" : "", last, operandAt(readerB, n, k));
     openRows();
     multiplyColumn(n, last + "[0]", last + "[1]");
     closeRows();
@@ -165,26 +208,23 @@ Status KernelEmitter::mma(tile::MmaOp op) {
   return {};
 }
 
-/// Operand a from shared memory to registers, for good.
+/// Pairs of columns from shared memory to registers, for good: as operand a is read.
 Status KernelEmitter::loadFragments(tile::ConvertOp op) {
   Fragment fragment(op.getType());
-  if (!op.getTile().getDefiningOp<tile::TakeOp>() || !fragment.pairs())
-    return unsupported(op, "a change of layout other than from shared memory to operand a");
-  const Step *rowBlocks = fragment.value(0, 16), *chunks = fragment.value(1, 8);
+  const int64_t columnDim = fragment.columnDim, rowDim = 1 - columnDim;
+  const Step *rowBlocks = fragment.value(rowDim, 16), *chunks = fragment.value(columnDim, 8);
   int64_t rowTiles = rowBlocks ? rowBlocks->extent : 1, steps = chunks->extent / 2;
-  declareTile(op, nameFor(op, rings[op.getTile().getDefiningOp<tile::TakeOp>().getRing()].name +
-                                  "_fragments"));
   Matrix source = matrix(op.getTile());
-  std::string row =
-      warpCount == 1 ? kRowOfLane : fmt::format("warp * {} + {}", 16 * rowTiles, kRowOfLane);
-  std::string at = tileAddress(laneAddress("lane", source, row, kChunkOfLane), source);
+  declareTile(op, nameFor(op, source.name + "_fragments"));
+  OperandReader reader =
+      readerOf(op.getTile(), columnDim, true, warpOffset(fragment, rowDim), rowTiles);
   if (rowTiles > 1)
     out.unrolled("m", rowTiles);
   out.unrolled("k", steps);
   std::string loaded = fresh("a");
   out.line("u32 {}[4];", loaded);
-  out.line("load_matrix_x4({}, {});", loaded,
-           source.rows.step(at, rowTiles > 1 ? "m" : "0", 16, "k", 2));
+  out.line("load_matrix_x4{}({}, {});", columnDim == 0 ? "_trans" : "", loaded,
+           operandAt(reader, rowTiles > 1 ? "m" : "0", "k"));
   for (int n = 0; n < 4; ++n)
     out.line("{}{} = {}[{}];", names[op],
              subscript(fragment,

@@ -8,7 +8,11 @@
 
 namespace heddle::compiler::cuda {
 
-SharedRows::SharedRows(tile::TileType type) : rows(type.getDim(0)) {
+SharedRows::SharedRows(tile::TileType type) : rows(type.getRank() < 2 ? 1 : type.getDim(0)) {
+  if (type.getRank() < 2) { // elements side by side
+    pitch = chunks = 0;
+    return;
+  }
   layout::SwizzledLayout layout = mlir::cast<tile::MemAttr>(type.getLayout()).getLayout();
   int64_t bytes = type.getElementType().getIntOrFloatBitWidth() / 8;
   int64_t elements = layout.layout.mode(0).leaves()[0].stride;

@@ -28,9 +28,9 @@ public:
     add(head.empty() ? "{" : fmt::format("{} {{", head));
     ++depth;
   }
-  /// A loop without run-time bounds, unrolled.
-  void unrolled(std::string_view variable, int64_t end, int64_t step = 1) {
-    add("#pragma unroll");
+  /// A loop without run-time bounds, unrolled: wholly, or by `copies`.
+  void unrolled(std::string_view variable, int64_t end, int64_t step = 1, int64_t copies = 0) {
+    add(copies == 0 ? "#pragma unroll" : fmt::format("#pragma unroll {}", copies));
     open(step == 1 ? fmt::format("for (int {0} = 0; {0} < {1}; ++{0})", variable, end)
                    : fmt::format("for (int {0} = 0; {0} < {1}; {0} += {2})", variable, end, step));
   }

@@ -33,21 +33,30 @@ std::string threadCoordinate(const Step &step) {
     return "quad";
   if (step.lane == 4 && step.extent == 8)
     return "group";
-  if (step.lane == 32)
-    return "warp";
+  if (step.lane >= 32) {
+    std::string warp = step.lane == 32 ? "warp" : fmt::format("warp / {}", step.lane / 32);
+    return step.outermost ? warp : fmt::format("{} % {}", warp, step.extent);
+  }
   if (step.lane == 1 && step.extent == 32)
     return "lane";
+  if (step.outermost)
+    return fmt::format("(int)(threadIdx.x / {})", step.lane);
   return step.lane == 1 ? fmt::format("(int)(threadIdx.x % {})", step.extent)
                         : fmt::format("(int)(threadIdx.x / {} % {})", step.lane, step.extent);
 }
 
 std::string times(const std::string &x, int64_t factor) {
-  return factor == 1 ? x : fmt::format("{} * {}", factor, x);
+  const bool simple = x.find(' ') == x.npos || x.starts_with("(int)");
+  if (factor == 1)
+    return x;
+  return simple ? fmt::format("{} * {}", factor, x) : fmt::format("{} * ({})", factor, x);
 }
 
 } // namespace
 
 bool KernelEmitter::isLazy(Value value) {
+  if (auto map = value.getDefiningOp<tile::MapOp>())
+    return typeOf(map.getResult(0)).getRank() > 2;
   return isa_and_nonnull<tile::FillOp, tile::IndexOp>(value.getDefiningOp());
 }
 
@@ -138,6 +147,12 @@ std::string KernelEmitter::element(Value tile, ArrayRef<int64_t> positions, cons
     std::string base = scalar(index.getBase()), at = coordinate(result, positions[0], indices);
     return base == "0" ? at : fmt::format("{} + {}", base, at);
   }
+  if (type.getSpace() == tile::Space::Smem) {
+    std::vector<std::string> at;
+    for (int64_t position : positions)
+      at.push_back(coordinate(result, position, indices));
+    return loadElement(tile, at);
+  }
   Fragment fragment(type);
   Indices own;
   std::string column = "0";
@@ -166,10 +181,10 @@ std::string KernelEmitter::replicaCondition(const Fragment &fragment) {
   return condition;
 }
 
-int KernelEmitter::openLoops(const Fragment &fragment, int inner) {
+int KernelEmitter::openLoops(const Fragment &fragment, int inner, int64_t copies) {
   int opened = 0;
   for (size_t n = fragment.values.size(); n > size_t(inner); --n, ++opened)
-    out.unrolled(fragment.values[n - 1].variable, fragment.values[n - 1].extent);
+    out.unrolled(fragment.values[n - 1].variable, fragment.values[n - 1].extent, 1, copies);
   return opened;
 }
 
@@ -197,7 +212,13 @@ Result<std::vector<std::string>> KernelEmitter::mapBody(tile::MapOp op, const Fr
   for (auto [n, input] : llvm::enumerate(op.getInputs())) {
     if (body.getArgument(n).use_empty())
       continue;
-    names[body.getArgument(n)] = element(input, op.getInputPositions(n), result, indices);
+    std::string text = element(input, op.getInputPositions(n), result, indices);
+    if (typeOf(input).getSpace() == tile::Space::Smem) { // read once
+      std::string read = fresh("read");
+      out.line("const {} {} = {};", typeText(typeOf(input).getElementType()), read, text);
+      text = read;
+    }
+    names[body.getArgument(n)] = text;
   }
   for (Operation &inner : body.without_terminator()) {
     names.erase(inner.getResult(0));
@@ -210,6 +231,8 @@ Result<std::vector<std::string>> KernelEmitter::mapBody(tile::MapOp op, const Fr
 }
 
 Status KernelEmitter::map(tile::MapOp op) {
+  if (isLazy(op.getResult(0)))
+    return {}; // computed where it is reduced
   Fragment fragment(typeOf(op.getResult(0)));
   bool packed = isPacked(op.getResult(0));
   for (Value result : op.getResults()) {
@@ -289,9 +312,14 @@ Status KernelEmitter::reduce(tile::ReduceOp op) {
   int64_t dim = op.getDim(), rank = fragment.type.getRank();
   bool shares = result.type.getRank() == rank;
   Combiner combine = combinerOf(op.getKind(), fragment.type.getElementType());
-  for (const Step &step : fragment.threads)
-    if (step.dim == dim && step.lane * step.extent > 32 && !shares)
-      return unsupported(op, "a reduction across warps");
+  int64_t far = 1; // warps that hold parts of what is reduced
+  for (const Step &step : fragment.threads) {
+    if (step.dim != dim || step.lane * step.extent <= 32 || shares)
+      continue;
+    if (step.lane < 32 || rank != 2 || !fragment.type.getElementType().isF32())
+      return unsupported(op, "a reduction across warps of other than two dimensions of f32");
+    far *= step.extent;
+  }
   bool fromFill = false;
   if (auto fill = op.getInit().getDefiningOp<tile::FillOp>()) {
     double value = fill.getValue().convertToDouble();
@@ -321,9 +349,14 @@ Status KernelEmitter::reduce(tile::ReduceOp op) {
   std::string sum = fresh(op.getKind() == tile::Reduction::Max ? "largest" : "sum");
   out.line("{} {} = {};", type, sum, first ? start : combine.neutral);
   SmallVector<int64_t> identity = identityOf(rank);
-  bool pairs = inner.pairs();
-  int inside = openLoops(inner, pairs);
-  if (pairs) {
+  auto terms = op.getTile().getDefiningOp<tile::MapOp>();
+  const bool lazy = terms && isLazy(op.getTile());
+  bool pairs = inner.pairs() && !lazy;
+  int inside = openLoops(inner, pairs, lazy ? 4 : 0);
+  if (lazy) {
+    HEDDLE_TRY(values, mapBody(terms, fragment, {}));
+    out.line("{} = {};", sum, combine(sum, values[0]));
+  } else if (pairs) {
     std::string a = element(op.getTile(), identity, fragment, {{"c", "0"}});
     std::string b = element(op.getTile(), identity, fragment, {{"c", "1"}});
     out.line("{} = {};", sum, combine(sum, fmt::format("({})", combine(a, b))));
@@ -332,19 +365,80 @@ Status KernelEmitter::reduce(tile::ReduceOp op) {
   }
   out.close(inside);
   for (const Step &step : fragment.threads)
-    for (int64_t far = step.lane; step.dim == dim && !shares && far < step.lane * step.extent;
-         far *= 2)
+    for (int64_t away = step.lane;
+         step.dim == dim && !shares && step.lane < 32 && away < step.lane * step.extent; away *= 2)
       out.line("{} = {};", sum,
-               combine(sum, fmt::format("__shfl_xor_sync(0xffffffffu, {}, {})", sum, far)));
-  if (!first && !fromFill)
-    out.line("{} = {};", sum, combine(start, sum));
+               combine(sum, fmt::format("__shfl_xor_sync(0xffffffffu, {}, {})", sum, away)));
   Indices own;
   for (const Step &step : result.values)
     if (const Step *same = fragment.value(positions[step.dim], step.step))
       own.push_back({step.variable, same->variable});
-  out.line("{}{} = {};", names[op.getResult()], subscript(result, own), sum);
+  std::string target = names[op.getResult()] + subscript(result, own);
+  const bool begins = !first && !fromFill;
+  if (far > 1) {
+    // The start value waits in the result until the sums of all warps are there.
+    if (begins)
+      out.line("{} = {};", target, start);
+    exchangeSums(op, fragment, sum, positions[0], far);
+    out.close(outside);
+    out.line("__syncthreads();");
+    outside = openLoops(kept);
+    gatherSums(op, fragment, sum, positions[0], far,
+               [&](const std::string &x) { return combine(sum, x); });
+    out.line("{} = {};", target, begins ? combine(target, sum) : sum);
+    out.close(outside);
+    return {};
+  }
+  if (begins)
+    out.line("{} = {};", sum, combine(start, sum));
+  out.line("{} = {};", target, sum);
   out.close(outside);
   return {};
+}
+
+/// Number of the thread's warp among those that hold parts of dimension `dim`.
+std::string KernelEmitter::warpAlong(const Fragment &fragment, int64_t dim) {
+  std::string number;
+  int64_t before = 1;
+  for (const Step &step : fragment.threads) {
+    if (step.dim != dim || step.lane < 32)
+      continue;
+    number += (number.empty() ? "" : " + ") + times(threadCoordinate(step), before);
+    before *= step.extent;
+  }
+  return number;
+}
+
+/// The sum of the warp goes to shared memory: [warp][kept].
+void KernelEmitter::exchangeSums(tile::ReduceOp op, const Fragment &fragment,
+                                 const std::string &sum, int64_t keptDim, int64_t warps) {
+  std::string condition;
+  for (const Step &step : fragment.threads) // one of the lanes that share a sum, one of the copies
+    if (step.lane < 32 ? step.dim != keptDim : step.dim < 0)
+      condition += fmt::format("{}{} == 0", condition.empty() ? "" : " && ", threadCoordinate(step));
+  int64_t offset = op->getAttrOfType<IntegerAttr>("tile.offset").getInt();
+  const int64_t extent = fragment.type.getDim(keptDim);
+  if (!condition.empty())
+    out.add(fmt::format("if ({})", condition));
+  out.line("{}store_shared_f32(smem + {} + (({}) * {} + {}) * 4, {});", condition.empty() ? "" : "  ",
+           offset, warpAlong(fragment, fragment.type.getRank() - 1 - keptDim), extent,
+           coordinate(fragment, keptDim, {}), sum);
+}
+
+/// Declares `sum`, all warps' sums combined.
+void KernelEmitter::gatherSums(tile::ReduceOp op, const Fragment &fragment, const std::string &sum,
+                               int64_t keptDim, int64_t warps,
+                               llvm::function_ref<std::string(const std::string &)> combine) {
+  int64_t offset = op->getAttrOfType<IntegerAttr>("tile.offset").getInt();
+  const int64_t extent = fragment.type.getDim(keptDim);
+  for (int64_t w = 0; w < warps; ++w) {
+    std::string part = fmt::format("load_shared_f32(smem + {} + ({}) * 4)", offset + w * extent * 4,
+                                   coordinate(fragment, keptDim, {}));
+    if (w == 0)
+      out.line("float {} = {};", sum, part);
+    else
+      out.line("{} = {};", sum, combine(part));
+  }
 }
 
 void KernelEmitter::vote(tile::VoteOp op) {

@@ -29,9 +29,12 @@ struct CudaProblem {
   std::string target = "sm_80";
   std::map<std::string, int64_t> schedule = {};
   std::map<std::string, double> params = {};
+  std::string form = "auto";
+  std::string text = "";                                ///< in place of the library's file
+  std::map<std::string, double (*)(double)> inputs = {}; ///< of normal random numbers, by tensor
 
   std::string toString() const {
-    std::string text = fmt::format("{} {} {}", pattern, heddle::toString(dtype), target);
+    std::string text = fmt::format("{} {} {} {}", pattern, form, heddle::toString(dtype), target);
     for (const auto &[name, value] : dims)
       text += fmt::format(" {}={}", name, value);
     for (const auto &[name, value] : schedule)
@@ -55,13 +58,15 @@ inline std::string libraryFile(const std::string &pattern) {
 
 inline Request requestOf(const CudaProblem &problem) {
   Request request;
-  request.patternText = libraryFile(problem.pattern);
+  request.patternText = problem.text.empty() ? libraryFile(problem.pattern) : problem.text;
+  request.form = problem.form;
   for (const auto &[name, extent] : problem.dims)
-    if (name == "D" || name == "Dv")
+    if (name == "D" || name == "Dv" || name == "K" || name == "V")
       request.dims[name] = extent;
     else
       request.extents[name] = ExtentClass::of(extent);
-  request.dims["G"] = problem.dims.at("Hq") / problem.dims.at("Hk");
+  if (problem.dims.contains("Hq") && problem.dims.contains("Hk"))
+    request.dims["G"] = problem.dims.at("Hq") / problem.dims.at("Hk");
   request.dtypes["*"] = problem.dtype;
   request.schedule = problem.schedule;
   request.target = problem.target;
@@ -138,8 +143,12 @@ private:
       for (const std::string &dim : info.shape)
         tensor.shape.push_back(problem.dims.contains(dim) ? problem.dims.at(dim) : std::stoll(dim));
       tensor.bytes.resize(std::max<int64_t>(tensor.elements(), 1) * sizeOf(info.dtype));
-      for (int64_t n = 0; n < tensor.elements() && !info.isResult; ++n)
-        storeElement(info.dtype, tensor.bytes.data(), n, normal(random));
+      const auto found = problem.inputs.find(info.name);
+      for (int64_t n = 0; n < tensor.elements() && !info.isResult; ++n) {
+        const double x = normal(random);
+        storeElement(info.dtype, tensor.bytes.data(), n,
+                     found == problem.inputs.end() ? x : found->second(x));
+      }
       tensors.push_back(std::move(tensor));
     }
   }
@@ -193,7 +202,13 @@ private:
         continue;
       ptx::LaunchOptions options;
       options.copies = ptx::CopyTime::Late;
-      HEDDLE_CHECK(machine.launch(*program, config, options));
+      options.check = true;
+      HEDDLE_TRY(report, machine.launch(*program, config, options));
+      if (std::string verdict = report.verdict(); verdict != "clean")
+        return Error{ErrorCode::DeviceFailure,
+                     fmt::format("{}: {}", verdict,
+                                 report.findings.empty() ? report.unmodelled[0]
+                                                         : report.findings[0].toString())};
     }
     for (CudaTensor &tensor : tensors)
       if (tensor.info.isResult)
@@ -204,8 +219,7 @@ private:
 
   void compare() {
     auto context = pattern::makePatternContext();
-    pattern::Parsed parsed =
-        pattern::parsePatterns(*context, libraryFile(problem.pattern), problem.pattern);
+    pattern::Parsed parsed = pattern::parsePatterns(*context, requestOf(problem).patternText, "");
     std::string why;
     pattern::DefOp def = pattern::findPattern(*parsed.module, "", why);
     compiler::Bindings bindings;

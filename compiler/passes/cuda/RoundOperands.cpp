@@ -1,0 +1,91 @@
+// RoundOperands, for kernels that carry a state: forms multiply f32 tiles; here the operands of
+// products are rounded to the 16-bit type of the tensors, while sums and the state stay f32.
+//
+//   %k = map extf(%K) ; %A = mma %q, %k     ->   %A = mma %q16, %K
+//   %O = mma %S, %q                         ->   %S16 = map truncf(%S) ; %O = mma %S16, %q16
+#include "compiler/passes/cuda/CudaPasses.h"
+#include "compiler/passes/cuda/Dimensions.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Pass/Pass.h"
+
+using namespace mlir;
+
+namespace heddle::compiler::cuda {
+namespace {
+
+/// The 16-bit type of a tensor that the program has, or null.
+Type shortFloat(tile::ProgramOp program) {
+  for (auto tensor : program.getBody().getOps<tile::TensorOp>())
+    if (Type type = tensor.getElementType(); type.isBF16() || type.isF16())
+      return type;
+  return {};
+}
+
+/// What `value` was before it was widened from `type`, or null.
+Value unwidened(Value value, Type type) {
+  auto map = value.getDefiningOp<tile::MapOp>();
+  if (!map || map.getNumResults() != 1 || map.getInputs().size() != 1 ||
+      cast<ArrayAttr>(map.getInputDims()[0]) != map.getDims() ||
+      tileType(map.getInputs()[0]).getElementType() != type)
+    return {};
+  auto wide = map.getYield().getValues()[0].getDefiningOp<arith::ExtFOp>();
+  return wide && isa<BlockArgument>(wide.getOperand()) ? map.getInputs()[0] : Value();
+}
+
+class RoundOperandsPass : public PassWrapper<RoundOperandsPass, OperationPass<tile::KernelOp>> {
+public:
+  MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(RoundOperandsPass)
+  void getDependentDialects(DialectRegistry &registry) const override {
+    registry.insert<arith::ArithDialect>();
+  }
+  StringRef getArgument() const override { return "cuda-round-operands"; }
+  StringRef getDescription() const override { return "operands of products have 16 bits"; }
+
+  void runOnOperation() override {
+    if (!carriesState(getOperation()))
+      return;
+    Type type = shortFloat(getOperation()->getParentOfType<tile::ProgramOp>());
+    SmallVector<tile::MmaOp> products;
+    getOperation().walk([&](tile::MmaOp op) { products.push_back(op); });
+    llvm::DenseMap<Value, Value> rounded;
+    for (tile::MmaOp op : products) {
+      if (!tileType(op.getA()).getElementType().isF32())
+        continue;
+      if (!type) {
+        op.emitError("no mma.sync for operands of f32 yet (it would need tf32 in three products); "
+                     "use bf16 or f16");
+        return signalPassFailure();
+      }
+      for (OpOperand *operand : {&op.getAMutable(), &op.getBMutable()}) {
+        Value &copy = rounded[operand->get()];
+        if (!copy)
+          copy = round(operand->get(), type);
+        operand->set(copy);
+      }
+      op.setPrecision(type.isBF16() ? tile::Precision::BF16 : tile::Precision::F16);
+    }
+  }
+
+private:
+  static Value round(Value value, Type type) {
+    if (Value whole = unwidened(value, type))
+      return whole;
+    OpBuilder builder(value.getContext());
+    builder.setInsertionPointAfterValue(value);
+    SmallVector<StringRef> names{"r", "c"};
+    return tile::MapOp::create(builder, value.getLoc(), TypeRange{tileType(value).withElementType(type)},
+                               ValueRange{value}, ArrayRef<SmallVector<StringRef>>{names}, names,
+                               [&](OpBuilder &b, Location at, ValueRange x) {
+                                 Value y = arith::TruncFOp::create(b, at, type, x[0]);
+                                 tile::YieldOp::create(b, at, y);
+                               })
+        .getResult(0);
+  }
+};
+
+} // namespace
+
+std::unique_ptr<Pass> createRoundOperandsPass() { return std::make_unique<RoundOperandsPass>(); }
+
+} // namespace heddle::compiler::cuda
