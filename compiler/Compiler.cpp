@@ -107,10 +107,33 @@ public:
   Status lower() {
     HEDDLE_CHECK(parse());
     HEDDLE_CHECK(plan());
+    Status placed = lowerProgram();
+    // Whether a chunk's tiles fit is known after layouts: by default, chunks are halved until they
+    // do.
+    while (!placed && placed.error().code == ErrorCode::Unsupported && halveChunk())
+      placed = lowerProgram();
+    return placed;
+  }
+
+  Status lowerProgram() {
+    diagnostics.clear();
+    supports.clear();
+    slowerPaths.clear();
     HEDDLE_CHECK(build());
     HEDDLE_CHECK(tilePasses());
     tileHash = hashOf(textOf(*program));
     return layoutPasses();
+  }
+
+  /// Whether the chunked form's chunks were not given and could be shorter; then they are.
+  bool halveChunk() {
+    auto chunk = schedule.find("CHUNK");
+    if (request.schedule.contains("CHUNK") || chunk == schedule.end() || choice.form == nullptr ||
+        std::string_view(choice.form->name) != "chunked" || request.target.starts_with("x86"))
+      return false;
+    const int64_t tokens = chunk->second == 0 ? 64 : chunk->second;
+    chunk->second = tokens / 2;
+    return tokens > 16;
   }
 
   Artifact frame() {
@@ -232,7 +255,7 @@ Result<std::string> show(const Request &request, const std::string &station) {
   HEDDLE_CHECK(compilation.tilePasses());
   if (station == "tile")
     return textOf(compilation.module());
-  HEDDLE_CHECK(compilation.layoutPasses());
+  HEDDLE_CHECK(compilation.lower());
   if (station == "layouts")
     return textOf(compilation.module());
   for (const std::string &own : compilation.target->stations())

@@ -84,9 +84,7 @@ int64_t defaultQreg(const Machine &machine, const Problem &problem) {
   return defaults(machine, problem).at("QREG");
 }
 
-int64_t defaultSplit(const Problem &problem) {
-  return isDecode(problem) && !problem.scan ? 512 : 0;
-}
+int64_t defaultSplit(const Problem &problem) { return isDecode(problem) ? 512 : 0; }
 
 int64_t defaultChunk(const Machine &machine, const Problem &problem) {
   const int64_t d = roundUp(problem.d, 16), dv = roundUp(problem.dv, 16);

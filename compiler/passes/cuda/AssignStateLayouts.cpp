@@ -68,7 +68,9 @@ private:
 
   // ---- types ----
 
-  void setRegisters(Value value, const Layout &layout) {
+  /// A number without dimensions is everywhere, however it came about.
+  void setRegisters(Value value, const Layout &wanted) {
+    const Layout layout = tileType(value).getRank() > 0 ? wanted : spread({}, threads());
     value.setType(
         tileType(value).withPlace(tile::DistAttr::get(kernel.getContext(), layout), Space::Reg));
   }
@@ -94,7 +96,7 @@ private:
       setRegisters(value, layout);
       return value;
     }
-    if (!isShared(value) && layoutOf(value) == layout)
+    if (!isShared(value) && (layoutOf(value) == layout || tileType(value).getRank() == 0))
       return value;
     Operation *source = value.getDefiningOp();
     const bool isCheap = isa_and_nonnull<tile::FillOp, tile::IndexOp>(source) ||

@@ -175,7 +175,10 @@ Layout spread(llvm::ArrayRef<int64_t> shape, int64_t threads, int64_t whole) {
 Layout inChunks(llvm::ArrayRef<int64_t> shape, int64_t threads) {
   const int64_t rows = shape[0], chunks = shape[1] / 8;
   const int64_t lanes = powerIn(chunks, 8), along = powerIn(rows, threads / lanes);
-  std::vector<Leaf> parts[2] = {{{lanes, 8 * rows}, {along, 1}}, {{2, rows}, {4, 2 * rows}}};
+  const int64_t near = std::min(along, 32 / lanes); // rows of a warp
+  std::vector<Leaf> parts[2] = {{{lanes, 8 * rows}, {near, 1}}, {{2, rows}, {4, 2 * rows}}};
+  if (along > near)
+    parts[0].push_back({along / near, near});
   if (threads > lanes * along)
     parts[0].push_back({threads / lanes / along, 0});
   if (chunks > lanes)

@@ -7,6 +7,7 @@
 // Columns of a product need multiples of 8 only, so a result of 72 columns stays.
 #include "compiler/passes/cuda/CudaPasses.h"
 #include "compiler/passes/cuda/Dimensions.h"
+#include "ir/tile/TilePadding.h"
 
 #include "llvm/Support/MathExtras.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -42,9 +43,53 @@ public:
     });
     for (auto [value, type] : changes)
       value.setType(type);
+    if (carriesState(kernel))
+      maskFeatures();
   }
 
 private:
+  /// Features that were added stay 0 behind maps that make something else of 0 (elu + 1, exp), since
+  /// sums over features meet them.
+  void maskFeatures() {
+    SmallVector<tile::MapOp> maps;
+    kernel.walk([&](tile::MapOp map) { maps.push_back(map); });
+    for (tile::MapOp map : maps)
+      for (int64_t dim = 0; dim < int64_t(map.getExtents().size()); ++dim) {
+        Value result = map.getResult(0);
+        const int64_t now = map.getExtents()[dim];
+        if (!originals.contains(dimensions.classOf(result, dim)))
+          continue;
+        const int64_t had = originals.lookup(dimensions.classOf(result, dim));
+        const tile::Padding::Kind kind = tile::paddingOf(result, dim).kind;
+        if (had < now && kind != tile::Padding::Zero && kind != tile::Padding::Inside)
+          mask(map, dim, had);
+      }
+  }
+
+  static void mask(tile::MapOp map, int64_t dim, int64_t extent) {
+    OpBuilder builder(map);
+    Location at = map.getLoc();
+    auto numbers = tile::TileType::get({map.getExtents()[dim]}, builder.getI32Type());
+    Value start = arith::ConstantIndexOp::create(builder, at, 0);
+    Value number = tile::IndexOp::create(builder, at, numbers, start);
+    SmallVector<Attribute> dims(map.getInputDims().begin(), map.getInputDims().end());
+    dims.push_back(builder.getArrayAttr({map.getDims()[dim]}));
+    map.getInputsMutable().append(number);
+    map.setInputDimsAttr(builder.getArrayAttr(dims));
+    Value n = map.getBody().front().addArgument(builder.getI32Type(), at);
+    auto yield = map.getYield();
+    builder.setInsertionPoint(yield);
+    Value limit = arith::ConstantOp::create(builder, at, builder.getI32IntegerAttr(extent));
+    Value there = arith::CmpIOp::create(builder, at, arith::CmpIPredicate::slt, n, limit);
+    for (OpOperand &value : yield->getOpOperands()) {
+      if (!isa<FloatType>(value.get().getType()))
+        continue;
+      Value zero = arith::ConstantOp::create(builder, at,
+                                             builder.getFloatAttr(value.get().getType(), 0.0));
+      value.set(arith::SelectOp::create(builder, at, there, value.get(), zero));
+    }
+  }
+
   void require(tile::MmaOp op) {
     std::optional<ProductDims> dims = dimsOf(op);
     if (!dims)
@@ -53,6 +98,7 @@ private:
     const bool tokens = carriesState(kernel) && dims->rowsC == 0;
     require(op.getA(), dims->rowsA, tokens ? 16 : rowsMultiple);
     require(op.getA(), dims->sumA, 16);
+    originals[dimensions.classOf(op.getA(), dims->sumA)] = tileType(op.getA()).getDim(dims->sumA);
     require(op.getB(), dims->columnsB, 8);
   }
 
@@ -110,6 +156,7 @@ private:
   int64_t rowsMultiple;
   Dimensions dimensions;
   llvm::DenseMap<const void *, int64_t> multiples;
+  llvm::DenseMap<const void *, int64_t> originals; ///< extents of what products sum
 };
 
 class PadTilesPass : public PassWrapper<PadTilesPass, OperationPass<tile::KernelOp>> {

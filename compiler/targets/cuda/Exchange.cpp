@@ -69,7 +69,7 @@ Status KernelEmitter::toShared(tile::ConvertOp op) {
   Fragment fragment(typeOf(op.getTile()));
   const bool packed = isPacked(op.getTile());
   if (packed && fragment.isAccumulator() && fragment.columnDim == 1 &&
-      warpOffset(fragment, 1).empty())
+      warpOffset(fragment, 1).empty() && replicaCondition(fragment).empty())
     return turn(op);
   if (int64_t width = fragment.type.getElementType().getIntOrFloatBitWidth();
       width != 16 && width != 32)

@@ -383,9 +383,10 @@ Status KernelEmitter::reduce(tile::ReduceOp op) {
     out.close(outside);
     out.line("__syncthreads();");
     outside = openLoops(kept);
-    gatherSums(op, fragment, sum, positions[0], far,
-               [&](const std::string &x) { return combine(sum, x); });
-    out.line("{} = {};", target, begins ? combine(target, sum) : sum);
+    std::string total = fresh("total");
+    gatherSums(op, fragment, total, positions[0], far,
+               [&](const std::string &x) { return combine(total, x); });
+    out.line("{} = {};", target, begins ? combine(target, total) : total);
     out.close(outside);
     return {};
   }

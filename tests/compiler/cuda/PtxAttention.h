@@ -205,7 +205,7 @@ private:
       options.check = true;
       HEDDLE_TRY(report, machine.launch(*program, config, options));
       if (std::string verdict = report.verdict(); verdict != "clean")
-        return Error{ErrorCode::DeviceFailure,
+        return Error{ErrorCode::CheckFailed,
                      fmt::format("{}: {}", verdict,
                                  report.findings.empty() ? report.unmodelled[0]
                                                          : report.findings[0].toString())};

@@ -15,6 +15,9 @@ struct Sizes {
 };
 constexpr Sizes kSizes[] = {{77, 64, 64}, {1, 32, 128}, {200, 128, 64}, {7, 72, 40}, {130, 16, 96}};
 
+/// Low-rank updates that keep the state bounded.
+double low(double x) { return 0.05 * x; }
+
 CudaProblem problemOf(const ScanClass &c, const char *form, const Sizes &sizes, DType dtype,
                       const char *target) {
   CudaProblem problem{c.what,
@@ -23,7 +26,7 @@ CudaProblem problemOf(const ScanClass &c, const char *form, const Sizes &sizes, 
                       target};
   problem.form = form;
   problem.text = textOf(c);
-  problem.inputs = {{"g", decay}, {"beta", gate}, {"a", small}, {"y", small}, {"z0", positive}};
+  problem.inputs = {{"g", decay}, {"beta", gate}, {"a", low}, {"y", low}, {"z0", positive}};
   return problem;
 }
 
