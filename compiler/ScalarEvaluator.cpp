@@ -11,6 +11,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 #include <string_view>
@@ -210,6 +211,11 @@ const Entry kEntries[] = {
     INTEGER1("arith.trunci", a),
     INTEGER1("arith.index_cast", op->getOperand(0).getType().isInteger(1) ? -a : a),
     INTEGER1("math.absi", a < 0 ? subWrapping(0, a) : a),
+    {"math.ctlz",
+     [](Operation *op, const Number *x) -> Number {
+       int64_t width = widthOf(op->getOperand(0).getType());
+       return {0, width - int64_t(std::bit_width(bits(op, x, 0)))};
+     }},
     {"arith.extui",
      [](Operation *op, const Number *x) -> Number {
        return integer(op, static_cast<int64_t>(bits(op, x, 0)));
@@ -278,9 +284,8 @@ const Entry kEntries[] = {
        return real(x[0].real * x[1].real + x[2].real);
      }},
     {"math.fpowi",
-     [](Operation *, const Number *x) -> Number {
-       return real(std::pow(x[0].real, static_cast<double>(x[1].integer)));
-     }},
+     [](Operation *, const Number *x)
+         -> Number { return real(std::pow(x[0].real, static_cast<double>(x[1].integer))); }},
     {"math.isnan",
      [](Operation *, const Number *x) -> Number { return {0, std::isnan(x[0].real)}; }},
 };

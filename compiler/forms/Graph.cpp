@@ -174,7 +174,7 @@ Result<Graph> GraphReader::run() {
     if (auto map = dyn_cast<pattern::MapOp>(op))
       HEDDLE_CHECK(readMap(map));
     else if (auto mix = dyn_cast<pattern::MixOp>(op))
-      HEDDLE_CHECK(mixes == MixAs::Scan ? readScan(mix) : MixReader(*this, mix).run());
+      HEDDLE_CHECK(mixes == MixAs::Pairs ? MixReader(*this, mix).run() : readScan(mix));
     else if (auto merge = dyn_cast<pattern::MergeOp>(op))
       HEDDLE_CHECK(readMerge(merge));
     else if (auto select = dyn_cast<pattern::SelectOp>(op))

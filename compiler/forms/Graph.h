@@ -35,8 +35,9 @@ struct Graph : PatternProblem {
   std::vector<Stage> stages;
 };
 
-/// What mixes become: weights of pairs, or states that are carried along.
-enum class MixAs { Pairs, Scan };
+/// What mixes become: weights of pairs, or states that are carried along token by token or chunk by
+/// chunk.
+enum class MixAs { Pairs, Steps, Chunks };
 
 /// Reads the pattern. Unsupported, with the clause that is the obstacle; InvalidArgument where the
 /// request does not fix a width or a constant.

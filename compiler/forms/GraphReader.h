@@ -70,7 +70,6 @@ private:
   Status readMerge(pattern::MergeOp op);
   Status readSelect(pattern::SelectOp op); ///< GraphSelect.cpp
   Status readScan(pattern::MixOp mix);     ///< ScanStages.cpp
-  Status mapScanFeatures(ScanProblem &scan, const char *role, mlir::ArrayAttr &features);
 };
 
 } // namespace heddle::compiler

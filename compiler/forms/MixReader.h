@@ -46,7 +46,6 @@ private:
 
   // ---- segments (MixSegments.cpp) ----
   Status readSegments();
-  Status readRouter(Expr length, std::string &gates);
 
   // ---- states (MixStates.cpp) ----
   Expr headOf(Expr h, const Extent &heads);

@@ -9,6 +9,7 @@
 
 #include "compiler/forms/ScanKernel.h"
 #include "compiler/forms/ScanProgram.h"
+#include "compiler/forms/ScanWalks.h"
 #include "compiler/forms/TileSteps.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -35,17 +36,37 @@ public:
   RecurrentBuilder(const ScanProblem &scan, ProgramWriter &program, llvm::StringRef suffix)
       : scan(scan), kernel(program, scan, ("steps" + suffix).str()), w(kernel.w) {}
 
+  /// Nodes of a tree: slot n + 1 of the workspace is the state after node n, slot 0 that on entry.
+  void runTree() {
+    prepare();
+    kernel.storeState(kernel.enter(), scan.nodes, scan.nodeSums, w.constant(0));
+    const ProblemTensor &parents = tensor("parent");
+    w.loop(w.constant(0), kernel.length, 1, {}, [&](Value t, ValueRange) {
+      kernel.computeNumbersBefore(t);
+      llvm::SmallVector<Value> indices;
+      if (parents.batched)
+        indices.push_back(kernel.batch);
+      indices.push_back(t);
+      Value view = w.view(parents.name, parents.element, parents.shape, indices);
+      Value parent = tile::ReadOp::create(w.builder, w.location, view, {}).getResult();
+      Type index = w.builder.getIndexType();
+      // A parent outside the tree is a root's.
+      Value slot =
+          w.add(arith::IndexCastOp::create(w.builder, w.location, index, parent), w.constant(1));
+      slot = w.builder.createOrFold<arith::MaxSIOp>(w.location, w.min(slot, t), w.constant(0));
+      ScanState next = step(t, kernel.loadState(scan.nodes, scan.nodeSums, slot));
+      kernel.storeState(next, scan.nodes, scan.nodeSums, w.add(t, w.constant(1)));
+      return llvm::SmallVector<Value>();
+    });
+  }
+
   void run() {
-    if (scan.decay == StateDecay::Token && !scan.input("decay"))
-      constantDecay =
-          math::Exp2Op::create(w.builder, w.location, kernel.constantDecay()).getResult();
-    if (scan.input("bonus"))
-      bonus = kernel.loadAll(tensor("bonus"), kernel.heads(tensor("bonus")), {kernel.F()});
+    prepare();
     ScanState start = kernel.enter();
     llvm::SmallVector<Value> carried{start.S};
     if (start.z)
       carried.push_back(start.z);
-    carried = w.loop(w.constant(0), w.extent(scan.T), 1, carried, [&](Value t, ValueRange in) {
+    carried = w.loop(w.constant(0), kernel.length, 1, carried, [&](Value t, ValueRange in) {
       kernel.computeNumbersBefore(t);
       ScanState next = step(t, {in[0], in.size() > 1 ? in[1] : Value()});
       llvm::SmallVector<Value> out{next.S};
@@ -57,6 +78,14 @@ public:
   }
 
 private:
+  void prepare() {
+    if (scan.decay == StateDecay::Token && !scan.input("decay"))
+      constantDecay =
+          math::Exp2Op::create(w.builder, w.location, kernel.constantDecay()).getResult();
+    if (scan.input("bonus"))
+      bonus = kernel.loadAll(tensor("bonus"), kernel.heads(tensor("bonus")), {kernel.F()});
+  }
+
   pattern::UpdateKind update() const { return scan.op().getUpdate(); }
   const ProblemTensor &tensor(llvm::StringRef role) const { return *scan.input(role); }
 
@@ -67,7 +96,7 @@ private:
     const ProblemTensor &given = tensor(role);
     Value view = kernel.tokens(given, t, sub, member);
     llvm::SmallVector<int64_t> shape(cast<tile::ViewType>(view.getType()).getShape());
-    if (role == "q" || role == "k")
+    if (role == "q" || role == "k" || role == "k_before")
       shape.back() = kernel.F();
     return kernel.loadAll(given, view, shape);
   }
@@ -124,8 +153,16 @@ private:
         });
   }
 
+  Value plus(Value z, Value k) {
+    return w.elementwise({z, k}, {kKey, kKey}, kKey, [](OpBuilder &b, Location at, ValueRange x) {
+      return Value(arith::AddFOp::create(b, at, x[0], x[1]));
+    });
+  }
+
   Value written(Value S, Value before, Value t, int64_t n, Value k) {
     Value sub = writeAxis(n), v = load("v", t, sub);
+    if (scan.input("k_before"))
+      S = addOuter(S, load("k_before", t, sub), load("v_before", t, sub));
     if (update() == pattern::UpdateKind::add)
       return addOuter(S, k, v);
     if (update() == pattern::UpdateKind::delta) {
@@ -145,7 +182,7 @@ private:
     bool early = scan.op().getRead() == pattern::ReadKind::bonus;
     llvm::SmallVector<Value> keys;
     for (int64_t n = 0; n < scan.writes; ++n)
-      keys.push_back(kernel.mapped(false, load("k", t, writeAxis(n))));
+      keys.push_back(kernel.mappedKeys(load("k", t, writeAxis(n))));
     if (early)
       readAll(t, state, keys);
     ScanState next{decayed(state.S, kState, t), {}};
@@ -153,11 +190,10 @@ private:
       next.z = decayed(state.z, kKey, t);
     for (auto [n, k] : llvm::enumerate(keys)) {
       next.S = written(next.S, state.S, t, n, k);
+      if (next.z && scan.input("k_before"))
+        next.z = plus(next.z, load("k_before", t, writeAxis(n)));
       if (next.z)
-        next.z = w.elementwise({next.z, k}, {kKey, kKey}, kKey,
-                               [](OpBuilder &b, Location at, ValueRange x) {
-                                 return Value(arith::AddFOp::create(b, at, x[0], x[1]));
-                               });
+        next.z = plus(next.z, k);
     }
     if (!early)
       readAll(t, next, keys);
@@ -183,7 +219,9 @@ private:
 
   void readOne(Value t, int64_t n, const ScanState &state, llvm::ArrayRef<Value> keys,
                Value member) {
-    Value q = kernel.mapped(true, load("q", t, readAxis(n), member));
+    auto start = kernel.scope.start;
+    kernel.readAs(member);
+    Value q = kernel.mappedQueries(load("q", t, readAxis(n), member), t);
     Value O = project(state.S, q);
     if (bonus)
       for (auto [sub, k] : llvm::enumerate(keys))
@@ -207,6 +245,8 @@ private:
           },
           o.element);
     w.store(O, kernel.tokens(o, t, readAxis(n), member), {w.fixed(0)}, {});
+    kernel.readAs({});
+    kernel.scope.start = start;
   }
 
   /// O + (q . (u k)) v.
@@ -232,14 +272,19 @@ private:
 } // namespace
 
 std::string refuseRecurrent(const FormRequest &request) {
-  return refuseScans(request, [](const ScanProblem &) { return std::string(); });
+  return refuseScans(request, MixAs::Steps, [](const ScanProblem &) { return std::string(); });
 }
 
 OwningOpRef<ModuleOp> buildRecurrent(const FormRequest &request) {
-  return buildScans(request,
-                    [&](ProgramWriter &program, const ScanProblem &scan, llvm::StringRef suffix) {
-                      RecurrentBuilder(scan, program, suffix).run();
-                    });
+  auto write = [&](ProgramWriter &program, const ScanProblem &scan, llvm::StringRef suffix) {
+    // A static state has no order: its tokens come in tiles.
+    int64_t tokens = scan.walk == ScanWalk::Static ? 64 : 1;
+    if (scan.walk == ScanWalk::Tree)
+      RecurrentBuilder(scan, program, suffix).runTree();
+    else if (!writeOtherWalk(program, scan, ("steps" + suffix).str(), tokens))
+      RecurrentBuilder(scan, program, suffix).run();
+  };
+  return buildScans(request, MixAs::Steps, write);
 }
 
 } // namespace heddle::compiler

@@ -38,6 +38,16 @@ ScanKernel::ScanKernel(tile::KernelOp kernel, const ScanProblem &scan)
   scope.innerDim = "i"; // rows move with the loop over tokens
   scope.uniform("b", batch, scan.B);
   scope.uniform("h", head);
+  length = w.extent(scan.T);
+  if (scan.start) {
+    auto index = [&](Expr expr) {
+      Value value = scope.uniformValue(expr);
+      return value.getType().isIndex() ? value
+                                       : w.builder.createOrFold<arith::IndexCastOp>(
+                                             w.location, w.builder.getIndexType(), value);
+    };
+    first = index(scan.start), length = index(scan.tokens);
+  }
 }
 
 // ---- views ----
@@ -56,21 +66,28 @@ static Value sharedHead(ScanKernel &k, const Extent &heads, Value member) {
   return k.w.builder.createOrFold<arith::DivUIOp>(k.w.location, scaled, states);
 }
 
-Value ScanKernel::tokens(const ProblemTensor &tensor, Value t, Value sub, Value member) {
+Value ScanKernel::tokens(const ProblemTensor &tensor, Value t, Value sub, Value member,
+                         Value last) {
   llvm::SmallVector<Value> indices;
   if (tensor.batched)
     indices.push_back(batch);
-  indices.push_back(t);
+  indices.push_back(t ? at(t) : t);
   if (sub)
     indices.push_back(sub);
   indices.push_back(sharedHead(*this, tensor.shape[indices.size()], member));
   indices.resize(tensor.shape.size());
+  if (last)
+    indices.back() = last;
   return w.view(tensor.name, tensor.element, tensor.shape, indices);
 }
 
 Value ScanKernel::heads(const ProblemTensor &tensor) {
   llvm::SmallVector<Value> indices;
-  if (tensor.batched)
+  bool packed =
+      scan.start &&
+      (tensor.name == scan.inputs.lookup("in_state") || tensor.name == scan.inputs.lookup("in_z") ||
+       tensor.name == scan.results.lookup("state") || tensor.name == scan.results.lookup("z"));
+  if (tensor.batched || packed)
     indices.push_back(batch);
   indices.push_back(sharedHead(*this, tensor.shape[indices.size()], {}));
   indices.resize(tensor.shape.size());
@@ -92,7 +109,7 @@ Value ScanKernel::asF32(Value tile) {
 Value ScanKernel::loadRows(const ProblemTensor &tensor, Value view, Value t, int64_t rows,
                            Value valid, int64_t columns) {
   llvm::SmallVector<int64_t> shape{rows};
-  llvm::SmallVector<OpFoldResult> offsets{OpFoldResult(t)};
+  llvm::SmallVector<OpFoldResult> offsets{OpFoldResult(at(t))};
   llvm::SmallVector<Value> there{valid};
   if (cast<tile::ViewType>(view.getType()).getRank() == 2) {
     int64_t width = *tensor.shape.back().fixed;
@@ -128,18 +145,48 @@ Value ScanKernel::number(Expr expr) {
   return value.getType().isIndex() ? w.asReal(value) : value;
 }
 
-Value ScanKernel::mapped(bool query, Value raw, Value index, Value valid) {
-  auto type = cast<tile::TileType>(raw.getType());
-  Names dims = type.getRank() == 2 ? Names{"i", "d"} : Names{"d"};
-  ArrayAttr features = query ? scan.featuresQ : scan.featuresK;
-  Value x = mapFeatures(w, scope, scan, features, scan.D, raw);
-  if (query) {
-    Value factor = number(scan.scale);
-    return w.elementwise({x}, {dims}, dims, [&](OpBuilder &b, Location at, ValueRange v) {
-      return Value(arith::MulFOp::create(b, at, v[0], factor));
-    });
+Value ScanKernel::scaled(Value x, const Names &dims, Value t) {
+  int64_t rows = dims[0] == "i" ? cast<tile::TileType>(x.getType()).getDim(0) : 0;
+  auto names = pattern::freeVars(scan.scale);
+  bool moves = llvm::is_contained(names, "i") || llvm::is_contained(names, "row");
+  if (moves && rows) {
+    for (const char *name : {"i", "row"})
+      scope.axis(name, {"i", rows, t, scan.Tq});
+    Value factors = scope.tile(scan.scale, {"i"}, {rows});
+    return w.elementwise({x, factors}, {dims, Names{"i"}}, dims,
+                         [](OpBuilder &b, Location at, ValueRange v) {
+                           return Value(arith::MulFOp::create(b, at, v[0], v[1]));
+                         });
   }
-  if (!index || keepsZero(features))
+  auto before = scope.start;
+  if (moves) {
+    for (const char *name : {"i", "row"})
+      scope.uniform(name, t, scan.Tq);
+    scope.start = w.builder.saveInsertionPoint();
+  }
+  Value factor = number(scan.scale);
+  scope.start = before;
+  return w.elementwise({x}, {dims}, dims, [&](OpBuilder &b, Location at, ValueRange v) {
+    return Value(arith::MulFOp::create(b, at, v[0], factor));
+  });
+}
+
+void ScanKernel::readAs(Value member) {
+  if (scan.group == 1)
+    return;
+  scope.start = w.builder.saveInsertionPoint();
+  scope.uniform("h", member ? w.add(w.mul(head, scan.group), member) : head);
+}
+
+Value ScanKernel::mappedQueries(Value raw, Value t) {
+  Names dims = cast<tile::TileType>(raw.getType()).getRank() == 2 ? Names{"i", "d"} : Names{"d"};
+  return scaled(mapFeatures(w, scope, scan, scan.featuresQ, scan.D, raw), dims, t);
+}
+
+Value ScanKernel::mappedKeys(Value raw, Value index, Value valid) {
+  Names dims = cast<tile::TileType>(raw.getType()).getRank() == 2 ? Names{"i", "d"} : Names{"d"};
+  Value x = mapFeatures(w, scope, scan, scan.featuresK, scan.D, raw);
+  if (!index || keepsZero(scan.featuresK))
     return x;
   Value count = arith::IndexCastOp::create(w.builder, w.location, w.builder.getI32Type(), valid);
   return w.elementwise(
@@ -159,6 +206,44 @@ Value ScanKernel::constantDecay() {
 }
 
 // ---- state ----
+
+Value ScanKernel::bankView(llvm::StringRef name, Value slot) {
+  const ProblemTensor &tensor = *scan.find(name);
+  llvm::SmallVector<Value> indices{batch, slot, head};
+  indices.resize(tensor.shape.size());
+  return w.view(tensor.name, tensor.element, tensor.shape, indices);
+}
+
+ScanState ScanKernel::loadState(llvm::StringRef S, llvm::StringRef z, Value slot) {
+  ScanState state;
+  state.S = loadAll(*scan.find(S), bankView(S, slot), {F(), V()});
+  if (scan.sums)
+    state.z = loadAll(*scan.find(z), bankView(z, slot), {F()});
+  return state;
+}
+
+void ScanKernel::storeState(const ScanState &state, llvm::StringRef S, llvm::StringRef z,
+                            Value slot, Value valid) {
+  OpFoldResult zero = w.fixed(0);
+  llvm::SmallVector<Value> rows, sums;
+  if (valid)
+    rows = {valid, w.constant(V())}, sums = {valid};
+  w.store(state.S, bankView(S, slot), {zero, zero}, rows);
+  if (scan.sums)
+    w.store(state.z, bankView(z, slot), {zero}, sums);
+}
+
+Value ScanKernel::column(const ProblemTensor &tensor, Value n, Value t, int64_t rows, Value valid,
+                         Value member) {
+  Value columns = w.extent(tensor.shape.back());
+  Value there = arith::CmpIOp::create(w.builder, w.location, arith::CmpIPredicate::slt, n, columns);
+  // Columns that are not there weigh 0.
+  Value last = w.builder.createOrFold<arith::MaxSIOp>(w.location, w.sub(columns, w.constant(1)),
+                                                      w.constant(0));
+  Value view = tokens(tensor, {}, {}, member, w.min(n, last));
+  Value count = arith::SelectOp::create(w.builder, w.location, there, valid, w.constant(0));
+  return loadRows(tensor, view, t, rows, count);
+}
 
 ScanState ScanKernel::enter() {
   ScanState state;
@@ -196,7 +281,7 @@ Value ScanKernel::normArgument(Value t, int64_t rows) {
   if (!scan.normArg)
     return {};
   for (const char *name : {"i", "row"})
-    scope.axis(name, {"i", rows, t, scan.T});
+    scope.axis(name, {"i", rows, t, scan.Tq});
   return scope.tile(scan.normArg, {"i"}, {rows});
 }
 

@@ -21,15 +21,17 @@ public:
   KernelWriter w;
   const ScanProblem &scan;
   TileScope scope;
-  mlir::Value head, batch; ///< of the state
+  mlir::Value head, batch;   ///< of the state; the batch counts packed sequences where they are
+  mlir::Value first, length; ///< first token in its tensors; number of keys
 
   int64_t F() const { return scan.features; }
   int64_t V() const { return scan.Dv; }
 
   /// Window of a tensor [B, T, (sub), H, rest..]: of all tokens (null t), or of one; null `sub`
-  /// where there is no such axis. `member` of the group of query heads for q and o.
+  /// where there is no such axis. `member` of the group of query heads for q and o; `last` an index
+  /// of the last dimension, null for all.
   mlir::Value tokens(const ProblemTensor &tensor, mlir::Value t, mlir::Value sub,
-                     mlir::Value member = {});
+                     mlir::Value member = {}, mlir::Value last = {});
   /// Window of a tensor [B, H, rest..] or [H, rest..].
   mlir::Value heads(const ProblemTensor &tensor);
 
@@ -41,9 +43,17 @@ public:
   mlir::Value loadAll(const ProblemTensor &tensor, mlir::Value view, llvm::ArrayRef<int64_t> shape);
   mlir::Value asF32(mlir::Value tile);
 
-  /// Mapped queries (times the score's factor) or keys from a tile of raw ones. Tokens that are not
-  /// there are zeros after the maps too: `index` < `valid` if given.
-  mlir::Value mapped(bool query, mlir::Value raw, mlir::Value index = {}, mlir::Value valid = {});
+  /// Where token t of the sequence lies.
+  mlir::Value at(mlir::Value t) { return first ? w.add(first, t) : t; }
+  /// Mapped keys from a tile of raw ones. Tokens that are not there are zeros after the maps too:
+  /// `index` < `valid` if given.
+  mlir::Value mappedKeys(mlir::Value raw, mlir::Value index = {}, mlir::Value valid = {});
+  /// Mapped queries at t (and behind it), times the score's factor.
+  mlir::Value mappedQueries(mlir::Value raw, mlir::Value t);
+  /// x, whose rows ([C, ..]) or whole ([..]) stands at t, times the score's factor.
+  mlir::Value scaled(mlir::Value x, const Names &dims, mlir::Value t);
+  /// From here on expressions are of this query head of the group; null: of the state's head.
+  void readAs(mlir::Value member);
 
   /// log2 of a constant decay, as a number; null for other decays.
   mlir::Value constantDecay();
@@ -51,6 +61,14 @@ public:
   void computeNumbersBefore(mlir::Value loopIndex);
   /// Value of an expression of the head, at the kernel's start.
   mlir::Value number(Expr expr);
+
+  /// States in memory: [.., H, F, V] and [.., H, F] with these indices in front of the head.
+  ScanState loadState(llvm::StringRef S, llvm::StringRef z, mlir::Value slot);
+  void storeState(const ScanState &state, llvm::StringRef S, llvm::StringRef z, mlir::Value slot,
+                  mlir::Value valid = {});
+  /// Column n of a tensor [B, T, H, columns], tokens t.. of the head as f32 [rows].
+  mlir::Value column(const ProblemTensor &tensor, mlir::Value n, mlir::Value t, int64_t rows,
+                     mlir::Value valid, mlir::Value member = {});
 
   ScanState enter();
   void leave(const ScanState &state);
@@ -62,6 +80,7 @@ public:
   mlir::Value normArgument(mlir::Value t, int64_t rows);
 
 private:
+  mlir::Value bankView(llvm::StringRef name, mlir::Value slot);
   static tile::KernelOp addKernel(ProgramWriter &program, const ScanProblem &scan,
                                   llvm::StringRef name);
   ScanKernel(tile::KernelOp kernel, const ScanProblem &scan);

@@ -41,6 +41,7 @@ public:
     HEDDLE_CHECK(checkOthers());
     HEDDLE_CHECK(readScale());
     HEDDLE_CHECK(readDecay());
+    HEDDLE_CHECK(checkSegments());
     HEDDLE_CHECK(readWidths());
     HEDDLE_CHECK(readSubtokens());
     return readHeads();
@@ -60,37 +61,126 @@ private:
     return {};
   }
 
+  /// All keys up to the query; or all keys, which is two scans or one state without an order.
   Status checkSupport() {
     MLIRContext *context = scan.context;
     Expr causal = pattern::makeBinary(ExprKind::Le, pattern::makeVar(context, "j"),
                                       pattern::makeVar(context, "i"));
-    if (scan.support != causal)
+    bool all = scan.support == pattern::makeBool(context, true);
+    bool plain = mix().getDecay() == pattern::DecayKind::None &&
+                 mix().getUpdate() == pattern::UpdateKind::add &&
+                 mix().getRead() == pattern::ReadKind::post && !mix().input("tap_here");
+    if (mix().input("parent"))
+      return checkTree();
+    if (mix().getDecaySymmetric()) {
+      if (!all)
+        return unsupported("decay symmetric beside support {{ {} }}: two scans see all keys",
+                           scan.support.str());
+      if (scan.result("state") || scan.result("z"))
+        return unsupported("the state after decay symmetric: two scans have no one final state");
+      scan.walk = ScanWalk::TwoWay;
+    } else if (all && plain && mix().getSegment() == pattern::SegmentKind::None) {
+      scan.walk = ScanWalk::Static;
+      return {};
+    } else if (scan.support != causal) {
       return unsupported("support {{ {} }}: a state keeps every key up to the query, which is "
                          "j <= i and nothing else",
                          scan.support.str());
-    if (scan.input("q")->dim(0) != scan.T)
+    }
+    if (scan.Tq != scan.T)
       return unsupported("q and k differ in their lengths: a scan reads where it writes");
     return {};
   }
 
+  /// Each node goes on from its parent's state: its ancestors are what it sees.
+  Status checkTree() {
+    if (scan.support.str() != "ancestor(row, j)" && scan.support.str() != "ancestor(i, j)")
+      return unsupported("support {{ {} }} on a tree: a state keeps a node's ancestors, which is "
+                         "ancestor(row, j)",
+                         scan.support.str());
+    if (scan.Tq != scan.T)
+      return unsupported("a tree behind a prefix of keys is not lowered yet: give its state as "
+                         "initial state");
+    if (mix().getSegment() != pattern::SegmentKind::None || mix().input("tap_here") ||
+        mix().getDecaySymmetric())
+      return unsupported("segments, taps and symmetric decays on a tree are not lowered");
+    if (scan.result("state") || scan.result("z"))
+      return unsupported("the state after a tree: it has no last token");
+    scan.walk = ScanWalk::Tree;
+    return {};
+  }
+
+  Status checkSegments() {
+    pattern::SegmentKind kind = mix().getSegment();
+    if (kind == pattern::SegmentKind::None)
+      return {};
+    bool delta = mix().getUpdate() == pattern::UpdateKind::delta;
+    if (scan.walk != ScanWalk::Forward || mix().input("tap_here") || scan.polynomial.degree ||
+        mix().getRead() != pattern::ReadKind::post ||
+        mix().getUpdate() == pattern::UpdateKind::dplr)
+      return unsupported("segments beside taps, power features, read bonus, update dplr or "
+                         "symmetric decays are not lowered");
+    if (kind == pattern::SegmentKind::by)
+      return unsupported("segments by an expression: where they end is known token by token; the "
+                         "bank of states is lowered for constant, logarithmic and fenwick ones");
+    for (const char *role : {"in_bank", "in_pool", "in_position", "in_run_pool"})
+      if (scan.input(role))
+        return unsupported("initial {}: a bank on entry is not lowered yet", role + 3);
+    if (kind == pattern::SegmentKind::fenwick) {
+      scan.walk = ScanWalk::Levels;
+      if (scan.input("in_state") || scan.result("state") || scan.sums)
+        return unsupported("a state or a norm beside fenwick segments: a state has no level");
+      if (scan.decay == StateDecay::Channel)
+        return unsupported("decay channel beside segments is not lowered");
+      if (mix().getGate() != pattern::GateKind::given)
+        return unsupported("fenwick segments without given gates are not lowered");
+      return {};
+    }
+    scan.walk = ScanWalk::Segments;
+    scan.segments.running = mix().getBank() == pattern::BankKind::running;
+    scan.segments.reset = mix().getReset();
+    if (scan.decay == StateDecay::Channel || (scan.segments.running && delta))
+      return unsupported("decay channel, or update delta with a running bank, beside segments of "
+                         "tokens is not lowered");
+    if (kind == pattern::SegmentKind::logarithmic && (scan.result("state") || scan.result("z")))
+      return unsupported("the state after logarithmic segments: they end with the sequence");
+    return {};
+  }
+
   Status checkOthers() {
-    if (mix().getSegment() != pattern::SegmentKind::None)
-      return unsupported("segments: banks of states are not lowered yet");
-    if (mix().getLayout() != pattern::LayoutKind::dense)
-      return unsupported("layout {} is not lowered yet for scans",
+    if (mix().getLayout() != pattern::LayoutKind::dense &&
+        mix().getLayout() != pattern::LayoutKind::varlen)
+      return unsupported("layout {} is not lowered for scans: a state has no keys to look up",
                          pattern::stringifyLayoutKind(mix().getLayout()).str());
+    if (scan.start && (scan.walk != ScanWalk::Forward || scan.polynomial.degree ||
+                       mix().getSegment() != pattern::SegmentKind::None ||
+                       mix().input("tap_here") || mix().hasWriteAxis()))
+      return unsupported("packed sequences beside segments, taps, subtokens, power features or a "
+                         "support other than j <= i are not lowered yet");
     if (mix().getCodecQ() || mix().getCodecK() || mix().getCodecV())
       return unsupported("codecs of q, k and v are not lowered yet for scans");
     if (mix().getAliasSize())
       return unsupported("alias: v inside k is not lowered for scans");
-    if (mix().input("parent"))
-      return unsupported("tree: states along a tree are not lowered yet");
-    if (mix().input("tap_here"))
-      return unsupported("taps are not lowered yet");
-    if (mix().getDecaySymmetric())
-      return unsupported("decay symmetric: the scan backwards is not lowered yet");
+    bool add = mix().getUpdate() == pattern::UpdateKind::add;
+    if (mix().input("tap_here") && (!add || mix().getRead() != pattern::ReadKind::post))
+      return unsupported("taps beside update delta or dplr, or read bonus, are not lowered");
+    if (scan.walk == ScanWalk::TwoWay &&
+        (!add || mix().getRead() != pattern::ReadKind::post || mix().hasWriteAxis() ||
+         mix().hasReadAxis() || scan.polynomial.degree || mix().input("tap_here") ||
+         mix().getDecay() == pattern::DecayKind::channel ||
+         mix().getDecay() == pattern::DecayKind::diag))
+      return unsupported("decay symmetric beside updates other than add, read bonus, subtokens, "
+                         "taps, power features or a decay for each feature is not lowered");
+    if (scan.polynomial.degree &&
+        (!add || mix().getRead() != pattern::ReadKind::post || mix().hasWriteAxis() ||
+         mix().hasReadAxis() || mix().input("tap_here") || scan.walk != ScanWalk::Forward ||
+         mix().getDecay() == pattern::DecayKind::channel ||
+         mix().getDecay() == pattern::DecayKind::diag))
+      return unsupported("power features beside updates other than add, read bonus, subtokens, "
+                         "taps, a decay for each feature or a support other than j <= i are not "
+                         "lowered");
     bool sums = mix().getNorm() != pattern::NormKind::None || mix().output("z");
-    if (sums && mix().getUpdate() != pattern::UpdateKind::add)
+    if (sums && !add)
       return unsupported("norm with update {} is not lowered yet",
                          pattern::stringifyUpdateKind(mix().getUpdate()).str());
     scan.sums = sums;
@@ -98,7 +188,7 @@ private:
       if (std::string reason = TileScope::refuse(scan.normArg, scan); !reason.empty())
         return unsupported("norm: {}", reason);
     for (const auto &[role, name] : scan.results)
-      if (role != "o" && role != "state" && role != "z")
+      if (role != "o" && role != "state" && role != "z" && role != "k_last" && role != "v_last")
         return unsupported("result {} is not lowered yet", role.str());
     return {};
   }
@@ -119,10 +209,6 @@ private:
       return unsupported("score {{ {} }}: a state needs a score that is s times a factor",
                          score.str());
     scan.scale = at(1.0);
-    for (const char *name : {"i", "row"})
-      if (mentions(scan.scale, name))
-        return unsupported("score {{ {} }}: a factor that depends on {} is not lowered yet",
-                           score.str(), name);
     if (std::string reason = TileScope::refuse(scan.scale, scan); !reason.empty())
       return unsupported("score: {}", reason);
     return {};
@@ -181,6 +267,24 @@ private:
       if (std::string reason = refuseFeatures(scan, features); !reason.empty())
         return unsupported("features: {}", reason);
     scan.features = featureWidth(scan.D, scan.featuresK);
+    return scan.polynomial.degree ? readPolynomial() : Status();
+  }
+
+  /// Width of the products of features, and what a state of them takes.
+  Status readPolynomial() {
+    PolynomialFeatures &power = scan.polynomial;
+    int64_t products = 1;
+    for (int64_t n = 1; n <= power.degree; ++n) // binom(D + n - 1, n)
+      products = products * (scan.D + n - 1) / n;
+    if (power.taylor)
+      products = 1 + scan.D + (power.whole ? scan.D * scan.D : products);
+    scan.features = products;
+    constexpr int64_t kWidest = 32; // of keys to the fourth power
+    if (power.degree > 2 && scan.D > kWidest)
+      return unsupported("features spow(p = {}) of keys of {}: a state has {} rows, {} MiB a head "
+                         "and sequence; lowered up to keys of {}, the attention form takes any",
+                         power.degree, scan.D, products, products * (scan.Dv + 1) * 4 >> 20,
+                         kWidest);
     return {};
   }
 
@@ -217,9 +321,8 @@ private:
       if (scan.Hk != scan.Hv && scan.group > 1)
         return unsupported("q, k and v have three different numbers of heads");
     }
-    bool perQueryHead = scan.constantDecay && mentions(scan.constantDecay, "h");
-    if (scan.group > 1 && (perQueryHead || mentions(scan.scale, "h")))
-      return unsupported("decay or score of {} query heads that share a state depends on the head",
+    if (scan.group > 1 && scan.constantDecay && mentions(scan.constantDecay, "h"))
+      return unsupported("decay of {} query heads that share a state depends on the head",
                          scan.group);
     return {};
   }

@@ -1,16 +1,15 @@
 // Walks the stages of a pattern whose mixes are scans.
 #include "compiler/forms/ScanProgram.h"
 
-#include "compiler/forms/Graph.h"
 #include "compiler/forms/MapKernels.h"
 
 namespace heddle::compiler {
 
 using namespace mlir;
 
-std::string refuseScans(const FormRequest &request,
+std::string refuseScans(const FormRequest &request, MixAs mixes,
                         llvm::function_ref<std::string(const ScanProblem &)> more) {
-  Result<Graph> graph = readGraph(request, MixAs::Scan);
+  Result<Graph> graph = readGraph(request, mixes);
   if (!graph)
     return graph.error().message;
   for (const Stage &stage : graph->stages) {
@@ -26,15 +25,17 @@ std::string refuseScans(const FormRequest &request,
 }
 
 OwningOpRef<ModuleOp>
-buildScans(const FormRequest &request,
+buildScans(const FormRequest &request, MixAs mixes,
            llvm::function_ref<void(ProgramWriter &, const ScanProblem &, llvm::StringRef)> write) {
-  Result<Graph> graph = readGraph(request, MixAs::Scan);
+  Result<Graph> graph = readGraph(request, mixes);
   assert(graph && "build follows a refuse that found nothing");
   ProgramWriter program(*graph, pattern::DefOp(request.def).getSymName());
   int64_t scans = 0;
   for (const Stage &stage : graph->stages) {
     if (auto map = std::get_if<MapStage>(&stage)) {
       writeMap(program, *graph, *map);
+    } else if (auto prefix = std::get_if<PrefixStage>(&stage)) {
+      writePrefix(program, *graph, *prefix);
     } else if (auto scan = std::get_if<ScanProblem>(&stage)) {
       write(program, *scan, scans ? "_" + std::to_string(scans) : "");
       ++scans;

@@ -3,18 +3,18 @@
 #pragma once
 
 #include "compiler/forms/Form.h"
+#include "compiler/forms/Graph.h"
 #include "compiler/forms/Program.h"
-#include "compiler/forms/ScanProblem.h"
 
 namespace heddle::compiler {
 
 /// Why some stage has no kernels; `more` says what the form cannot do of a scan.
-std::string refuseScans(const FormRequest &request,
+std::string refuseScans(const FormRequest &request, MixAs mixes,
                         llvm::function_ref<std::string(const ScanProblem &)> more);
 
 /// `write` adds the kernels of a scan; their names end in the suffix.
 mlir::OwningOpRef<mlir::ModuleOp>
-buildScans(const FormRequest &request,
+buildScans(const FormRequest &request, MixAs mixes,
            llvm::function_ref<void(ProgramWriter &, const ScanProblem &, llvm::StringRef)> write);
 
 } // namespace heddle::compiler

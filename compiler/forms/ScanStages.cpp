@@ -1,8 +1,14 @@
-// Reads a mix as a scan: tensors by role, expressions with what is static put in, and a map before
-// it for feature maps that kernels of scans do not apply.
+// Reads a mix as a scan: tensors by role, expressions with what is static put in. What kernels of
+// scans do not do stands before the mix as a map:
+//
+//   features [.., rope]     a tensor of mapped rows
+//   taps %prev, %here       keys here_t k_t with v_t, and prev_t k_{t-1} with v_{t-1}
+//   subtokens, in chunks    rows t * n + r instead of [t, r]
+//   gates of a router       pools, logits, softmax
+//   power features          a state in memory, filled with the one on entry
 #include "compiler/forms/Features.h"
-#include "compiler/forms/GraphReader.h"
 #include "compiler/forms/ScanFeatures.h"
+#include "compiler/forms/SegmentGates.h"
 
 namespace heddle::compiler {
 
@@ -13,90 +19,420 @@ using pattern::makeBinary;
 using pattern::makeInteger;
 using pattern::makeVar;
 
-/// Feature maps that kernels of scans do not apply become a map before the mix, whose result then
-/// stands for the operand.
-Status GraphReader::mapScanFeatures(ScanProblem &scan, const char *role, ArrayAttr &features) {
-  if (refuseFeatures(graph, features).empty())
-    return {};
-  bool query = role[0] == 'q';
-  const ProblemTensor given = *scan.input(role);
-  if (given.rank() != 3)
-    return unsupported("feature maps of {} with subtokens are not lowered yet", role);
-  Expr t = makeVar(context, "t"), h = makeVar(context, "h"), d = makeVar(context, "d");
-  FeatureRow row;
-  row.width = graph.lengthExpr(given.dim(2));
-  row.at = [&](Expr feature) { return read(given.name, {t, h, feature}); };
-  std::string refused;
-  row = applyFeatures(graph, features, std::move(row), t, refused);
-  if (!refused.empty())
-    return unsupported("feature map {} of {} is not lowered yet for scans", refused, role);
-  Expr expr = readExpr(row.at(d), scan.mix.getReads(), scan.mix.getReadNames());
-  Expr length = graph.lengthExpr(scan.T);
-  expr = rename(
-      expr, {{query ? "i" : "j", t}, {"row", t}, {"hk", h}, {"len_q", length}, {"len_k", length}});
-  std::string name = freshName(fmt::format("{}_of_{}", role, scan.results.lookup("o")));
-  HEDDLE_CHECK(addBuffer(name, true, {given.dim(0), given.dim(1), graph.extentOf(row.width)},
-                         given.element));
-  graph.stages.push_back(MapStage{name,
-                                  {"t", "h", "d"},
-                                  graph.specialise(expr),
-                                  fmt::format("features of {} that move between columns", role)});
-  scan.inputs[role] = name;
-  features = ArrayAttr::get(context, {});
-  return {};
-}
+namespace {
 
-Status GraphReader::readScan(pattern::MixOp mix) {
+class ScanReader {
+public:
+  ScanReader(GraphReader &reader, pattern::MixOp mix)
+      : reader(reader), graph(reader.graph), context(reader.context), mix(mix) {
+    scan.mix = mix;
+    scan.context = context;
+  }
+
+  Status run() {
+    HEDDLE_CHECK(readTensors());
+    HEDDLE_CHECK(readLengths());
+    readPolynomial();
+    bool taps = bool(mix.input("tap_here"));
+    HEDDLE_CHECK(mapFeatures("q", scan.featuresQ, false));
+    HEDDLE_CHECK(mapFeatures("k", scan.featuresK, taps));
+    readExpressions();
+    static_cast<PatternProblem &>(scan) = graph;
+    HEDDLE_CHECK(compiler::readScan(scan));
+    if (taps)
+      HEDDLE_CHECK(mapTaps());
+    if (mix.hasWriteAxis() && (reader.mixes == MixAs::Chunks || scan.walk != ScanWalk::Forward))
+      HEDDLE_CHECK(mapSubtokens());
+    HEDDLE_CHECK(addWorkspace());
+    static_cast<PatternProblem &>(scan) = graph;
+    graph.stages.push_back(scan);
+    return scan.polynomial.degree ? leavePolynomialState() : Status();
+  }
+
+private:
+  Status readTensors();
+  Status readLengths();
+  void readPolynomial();
+  Status mapFeatures(const char *role, ArrayAttr &features, bool always);
+  void readExpressions();
+  Status mapTaps();
+  Status mapSubtokens();
+  Status addWorkspace();
+  Status addSegments();
+  Status addPolynomialState();
+  Status leavePolynomialState();
+
+  Expr var(const char *name) { return makeVar(context, name); }
+  Expr number(int64_t n) { return makeInteger(context, n); }
+  Type f32() { return Float32Type::get(context); }
+  std::string o() {
+    Value value = mix.output("o");
+    return value ? pattern::valueName(value).str() : "state";
+  }
+  /// Workspace [B, shape..] that a map fills.
+  Status addMap(std::string &name, std::vector<Extent> shape, std::vector<std::string> vars,
+                Expr expr, const char *why, Type element) {
+    name = reader.freshName(name);
+    HEDDLE_CHECK(reader.addBuffer(name, true, std::move(shape), element));
+    graph.stages.push_back(MapStage{name, std::move(vars), graph.specialise(expr), why});
+    return {};
+  }
+  Extent stateHeads() const { return graph.extentOf(reader.graph.specialise(heads)); }
+
+  GraphReader &reader;
+  Graph &graph;
+  MLIRContext *context;
+  pattern::MixOp mix;
   ScanProblem scan;
-  scan.mix = mix;
-  scan.context = context;
+  Expr heads; ///< of states
+};
+
+Status ScanReader::readTensors() {
   for (auto [value, role] : llvm::zip(mix.getInputs(), mix.getRoles()))
     scan.inputs[cast<StringAttr>(role).getValue()] = pattern::valueName(value).str();
   for (auto [value, role] : llvm::zip(mix.getOutputs(), mix.getResultRoles())) {
     if (value.use_empty())
       continue;
-    HEDDLE_CHECK(ensureTensor(value, Float32Type::get(context)));
+    HEDDLE_CHECK(reader.ensureTensor(value, f32()));
     scan.results[cast<StringAttr>(role).getValue()] = pattern::valueName(value).str();
   }
   static_cast<PatternProblem &>(scan) = graph;
+  bool packed = mix.getLayout() == pattern::LayoutKind::varlen;
   for (const char *role : {"q", "k", "v"}) {
     const ProblemTensor *tensor = scan.input(role);
     bool subtokens = role[0] == 'q' ? mix.hasReadAxis() : mix.hasWriteAxis();
-    if (!tensor || !tensor->batched || tensor->rank() != (subtokens ? 4u : 3u))
+    if (!tensor || (role[0] == 'q' && tensor->batched == packed) ||
+        tensor->rank() != (subtokens ? 4u : 3u))
       return unsupported("operand {} of the mix is not [B, T, H, D]", role);
     if (!isProductElement(tensor->element))
       return unsupported("operand {} of the mix is neither f32 nor bf16 nor f16", role);
   }
-  auto heads = [&](const char *role) {
-    const ProblemTensor &tensor = *scan.input(role);
-    return tensor.dim(tensor.rank() - 2);
-  };
-  scan.B = scan.input("k")->shape[0], scan.T = scan.input("k")->dim(0);
-  scan.Hq = heads("q"), scan.Hk = heads("k"), scan.Hv = heads("v");
-  if (auto group = request.request.dims.find("G"); group != request.request.dims.end())
-    scan.givenG = group->second;
   scan.featuresQ = mix.getFeaturesQ(), scan.featuresK = mix.getFeaturesK();
-  HEDDLE_CHECK(mapScanFeatures(scan, "q", scan.featuresQ));
-  HEDDLE_CHECK(mapScanFeatures(scan, "k", scan.featuresK));
-  Expr length = graph.lengthExpr(scan.T), h = makeVar(context, "h");
+  return {};
+}
+
+Status ScanReader::readLengths() {
+  const ProblemTensor &q = *scan.input("q"), &k = *scan.input("k"), &v = *scan.input("v");
+  scan.B = q.shape[0], scan.T = k.dim(0), scan.Tq = q.dim(0);
+  scan.Hq = q.dim(q.rank() - 2), scan.Hk = k.dim(k.rank() - 2), scan.Hv = v.dim(v.rank() - 2);
+  if (auto group = reader.request.request.dims.find("G");
+      group != reader.request.request.dims.end())
+    scan.givenG = group->second;
+  if (mix.getLayout() == pattern::LayoutKind::varlen) {
+    // Sequence b owns rows cu[b] .. cu[b + 1].
+    std::string cu = pattern::valueName(mix.input("cu_k")).str();
+    if (mix.input("cu_k") != mix.input("cu_q"))
+      return unsupported("packed queries and keys with different offsets: a scan reads where it "
+                         "writes");
+    Expr b = var("b");
+    scan.B = graph.extentOf(minus(graph.lengthExpr(graph.find(cu)->dim(0)), number(1)));
+    scan.start = read(cu, {b});
+    scan.tokens = minus(read(cu, {sumOf(b, number(1))}), scan.start);
+  }
+  return {};
+}
+
+/// The last feature map of both sides, if it is one of products of features.
+void ScanReader::readPolynomial() {
+  auto last = [](ArrayAttr list) {
+    return list.empty() ? pattern::FeatureAttr()
+                        : cast<pattern::FeatureAttr>(list.getValue().back());
+  };
+  pattern::FeatureAttr q = last(scan.featuresQ), k = last(scan.featuresK);
+  if (!q || !k || q.getName() != k.getName())
+    return;
+  PolynomialFeatures &power = scan.polynomial;
+  llvm::StringRef name = q.getName().getValue();
+  if (name == "spow") {
+    Expr p = graph.specialise(q.expr("p"));
+    if (p != graph.specialise(k.expr("p")) || !p.is(ExprKind::Integer) || p.integer() < 2 ||
+        p.integer() > 4)
+      return;
+    power.degree = p.integer();
+  } else if (name == "taylor2") {
+    power.degree = 2, power.taylor = true;
+    power.scaleQ = graph.specialise(q.expr("scale")),
+    power.scaleK = graph.specialise(k.expr("scale"));
+    for (const char *role : {"in_state", "in_z"})
+      power.whole |= scan.inputs.count(role) > 0;
+    for (const char *role : {"state", "z"})
+      power.whole |= scan.results.count(role) > 0;
+  } else {
+    return;
+  }
+  for (ArrayAttr *list : {&scan.featuresQ, &scan.featuresK})
+    *list = ArrayAttr::get(context, list->getValue().drop_back());
+}
+
+/// Maps that kernels do not apply, and all of them before power features, taps and sub-tokens.
+Status ScanReader::mapFeatures(const char *role, ArrayAttr &features, bool always) {
+  always |= scan.polynomial.degree > 0 && !features.empty();
+  if (!always && refuseFeatures(graph, features).empty())
+    return {};
+  bool query = role[0] == 'q';
+  const ProblemTensor given = *scan.input(role);
+  Expr t = var("t"), r = var("r"), h = var("h"), d = var("d");
+  bool sub = given.rank() == 4;
+  FeatureRow row;
+  row.width = graph.lengthExpr(given.dim(given.rank() - 1));
+  row.at = [&](Expr feature) {
+    return sub ? read(given.name, {t, r, h, feature}) : read(given.name, {t, h, feature});
+  };
+  std::string refused;
+  row = applyFeatures(graph, features, std::move(row), t, refused);
+  if (!refused.empty())
+    return unsupported("feature map {} of {} is not lowered yet for scans", refused, role);
+  if (mix.getLayout() == pattern::LayoutKind::varlen)
+    return unsupported("feature maps of packed {} that move between columns are not lowered yet",
+                       role);
+  Expr expr = reader.readExpr(row.at(d), mix.getReads(), mix.getReadNames());
+  Expr lengthQ = graph.lengthExpr(scan.Tq), lengthK = graph.lengthExpr(scan.T);
+  Expr position = query && scan.Tq != scan.T ? sumOf(t, minus(lengthK, lengthQ)) : t;
+  expr = rename(expr, {{query ? "i" : "j", position},
+                       {"row", t},
+                       {"hk", h},
+                       {"len_q", lengthQ},
+                       {"len_k", lengthK}});
+  std::vector<Extent> shape{given.dim(0)};
+  std::vector<std::string> vars{"t"};
+  if (sub)
+    shape.push_back(given.dim(1)), vars.push_back("r");
+  shape.insert(shape.end(), {given.dim(given.rank() - 2), graph.extentOf(row.width)});
+  vars.insert(vars.end(), {"h", "d"});
+  std::string name = fmt::format("{}_of_{}", role, o());
+  HEDDLE_CHECK(addMap(name, std::move(shape), std::move(vars), expr,
+                      "features that no kernel of a scan applies", given.element));
+  scan.inputs[role] = name;
+  features = ArrayAttr::get(context, {});
+  return {};
+}
+
+void ScanReader::readExpressions() {
+  Expr lengthQ = graph.lengthExpr(scan.Tq), lengthK = graph.lengthExpr(scan.T), h = var("h");
+  if (scan.tokens)
+    lengthQ = lengthK = scan.tokens;
+  heads = graph.lengthExpr(scan.Hk);
+  if (scan.Hv != scan.Hk)
+    heads = call("max", {heads, graph.lengthExpr(scan.Hv)});
   Expr hk = scan.Hk == scan.Hv && scan.Hq == scan.Hk
                 ? h
                 : makeBinary(ExprKind::FloorDiv, times(h, graph.lengthExpr(scan.Hk)),
                              graph.lengthExpr(graph.extentOf(mix.outputHeads())));
   auto ready = [&](Expr expr) {
-    expr = readExpr(expr, mix.getReads(), mix.getReadNames());
-    return expr ? graph.specialise(rename(expr, {{"len_q", length}, {"len_k", length}, {"hk", hk}}))
+    expr = reader.readExpr(expr, mix.getReads(), mix.getReadNames());
+    return expr ? graph.specialise(
+                      rename(expr, {{"len_q", lengthQ}, {"len_k", lengthK}, {"hk", hk}}))
                 : expr;
   };
   scan.score = ready(mix.getScoreAttr());
   scan.normArg = ready(mix.getNormArgAttr());
   scan.constantDecay = ready(mix.getDecayExprAttr());
-  scan.support =
-      pattern::simplify(rename(ready(mix.getSupportAttr()), {{"row", makeVar(context, "i")}}));
-  static_cast<PatternProblem &>(scan) = graph;
-  HEDDLE_CHECK(compiler::readScan(scan));
-  graph.stages.push_back(std::move(scan));
+  scan.support = ready(mix.getSupportAttr());
+  if (!mix.input("parent"))
+    scan.support = rename(scan.support, {{"row", var("i")}});
+  scan.support = pattern::simplify(scan.support);
+}
+
+/// S += prev_t k_{t-1} v_{t-1}' + here_t k_t v_t' as two pairs of keys and values. The token before
+/// the first is the one on entry.
+Status ScanReader::mapTaps() {
+  const ProblemTensor k = *scan.input("k"), v = *scan.input("v");
+  bool sub = k.rank() == 4;
+  Extent H = scan.input("tap_here")->dim(1);
+  Expr t = var("t"), r = var("r"), h = var("h"), d = var("d"), T = graph.lengthExpr(scan.T);
+  auto headOf = [&](const ProblemTensor &x) {
+    const Extent &mine = x.dim(x.rank() - 2);
+    return mine == H ? h
+                     : makeBinary(ExprKind::FloorDiv, times(h, graph.lengthExpr(mine)),
+                                  graph.lengthExpr(H));
+  };
+  auto at = [&](const ProblemTensor &x, Expr token) {
+    return sub ? read(x.name, {token, r, headOf(x), d}) : read(x.name, {token, headOf(x), d});
+  };
+  auto entry = [&](const char *role) {
+    const ProblemTensor *x = scan.input(role);
+    if (!x)
+      return pattern::makeFloat(context, 0);
+    return sub ? read(x->name, {r, h, d}) : read(x->name, {h, d});
+  };
+  auto before = [&](const ProblemTensor &x, const char *role) {
+    return call("select",
+                {makeBinary(ExprKind::Gt, t, number(0)), at(x, minus(t, number(1))), entry(role)});
+  };
+  auto last = [&](const char *role, const ProblemTensor &x, const char *start) {
+    const ProblemTensor *result = scan.result(role);
+    if (!result)
+      return;
+    std::vector<std::string> vars{"h", "d"};
+    if (sub)
+      vars.insert(vars.begin(), "r");
+    Expr expr = call("select", {makeBinary(ExprKind::Gt, T, number(0)), at(x, minus(T, number(1))),
+                                entry(start)});
+    graph.stages.push_back(
+        MapStage{result->name, vars, graph.specialise(expr), "what the next run begins with"});
+  };
+  last("k_last", k, "in_k_last");
+  last("v_last", v, "in_v_last");
+  std::vector<std::string> vars{"t", "h", "d"};
+  if (sub)
+    vars.insert(vars.begin() + 1, "r");
+  auto shape = [&](const ProblemTensor &x) {
+    std::vector<Extent> extents{scan.T};
+    if (sub)
+      extents.push_back(x.dim(1));
+    extents.insert(extents.end(), {H, x.dim(x.rank() - 1)});
+    return extents;
+  };
+  auto tap = [&](const char *role) { return read(scan.inputs[role], {t, h}); };
+  struct Part {
+    const char *role;
+    const ProblemTensor *tensor;
+    Expr expr;
+  };
+  const Part parts[] = {{"k", &k, times(tap("tap_here"), at(k, t))},
+                        {"k_before", &k, times(tap("tap_prev"), before(k, "in_k_last"))},
+                        {"v_before", &v, before(v, "in_v_last")}};
+  for (const Part &part : parts) {
+    std::string name = fmt::format("{}_of_{}_tap", part.role, o());
+    HEDDLE_CHECK(addMap(name, shape(*part.tensor), vars, part.expr,
+                        "a tap of the write: keys scaled, the token before", f32()));
+    scan.inputs[part.role] = name;
+  }
+  scan.Hk = H;
+  scan.results.erase("k_last");
+  scan.results.erase("v_last");
   return {};
 }
+
+/// Chunks have the sub-tokens that are written as rows: t * n + r. A token's first row decays.
+Status ScanReader::mapSubtokens() {
+  scan.rowsPerToken = scan.writes;
+  Expr t = var("t"), h = var("h"), d = var("d"), n = number(scan.writes);
+  Expr token = makeBinary(ExprKind::FloorDiv, t, n), r = makeBinary(ExprKind::Mod, t, n);
+  Extent rows = graph.extentOf(times(graph.lengthExpr(scan.T), n));
+  for (const char *role : {"k", "v", "k_before", "v_before", "beta", "a", "y"}) {
+    if (!scan.inputs.count(role))
+      continue;
+    const ProblemTensor x = *graph.find(scan.inputs[role]);
+    std::vector<Extent> shape{rows};
+    for (size_t dim = 2; dim < x.rank(); ++dim)
+      shape.push_back(x.dim(dim));
+    bool vector = x.rank() == 4;
+    Expr expr = vector ? read(x.name, {token, r, h, d}) : read(x.name, {token, r, h});
+    std::string name = fmt::format("{}_of_{}_rows", role, o());
+    HEDDLE_CHECK(addMap(name, std::move(shape),
+                        vector ? std::vector<std::string>{"t", "h", "d"}
+                               : std::vector<std::string>{"t", "h"},
+                        expr, "sub-tokens side by side", x.element));
+    scan.inputs[role] = name;
+  }
+  if (!scan.inputs.count("decay"))
+    return {};
+  const ProblemTensor g = *graph.find(scan.inputs["decay"]);
+  std::vector<Extent> shape{rows, g.dim(1)};
+  std::vector<std::string> vars{"t", "h"};
+  llvm::SmallVector<Expr> at{token, h};
+  if (g.rank() == 3)
+    shape.push_back(g.dim(2)), vars.push_back("d"), at.push_back(d);
+  Expr first = makeBinary(ExprKind::Eq, r, number(0));
+  std::string name = fmt::format("decay_of_{}_rows", o());
+  HEDDLE_CHECK(addMap(name, std::move(shape), std::move(vars),
+                      call("select", {first, read(g.name, at), pattern::makeFloat(context, 0)}),
+                      "the first sub-token decays", f32()));
+  scan.inputs["decay_rows"] = name;
+  return {};
+}
+
+Status ScanReader::addWorkspace() {
+  Extent V = graph.extentOf(number(scan.Dv)), F = graph.extentOf(number(scan.features));
+  if (scan.walk == ScanWalk::TwoWay) {
+    scan.ahead = reader.freshName(o() + "_ahead");
+    HEDDLE_CHECK(reader.addBuffer(scan.ahead, true, {scan.T, scan.Hq, V}, f32()));
+    if (mix.getNorm() != pattern::NormKind::None) {
+      scan.aheadSums = reader.freshName(o() + "_ahead_sums");
+      HEDDLE_CHECK(reader.addBuffer(scan.aheadSums, true, {scan.T, scan.Hq}, f32()));
+    }
+  }
+  if (scan.walk == ScanWalk::Tree) {
+    Extent slots = graph.extentOf(sumOf(graph.lengthExpr(scan.T), number(1)));
+    scan.nodes = reader.freshName(o() + "_nodes");
+    HEDDLE_CHECK(reader.addBuffer(scan.nodes, true, {slots, stateHeads(), F, V}, f32()));
+    if (scan.sums) {
+      scan.nodeSums = reader.freshName(o() + "_node_sums");
+      HEDDLE_CHECK(reader.addBuffer(scan.nodeSums, true, {slots, stateHeads(), F}, f32()));
+    }
+  }
+  if (mix.getSegment() != pattern::SegmentKind::None)
+    HEDDLE_CHECK(addSegments());
+  return scan.polynomial.degree ? addPolynomialState() : Status();
+}
+
+Status ScanReader::addSegments() {
+  SegmentStates &segments = scan.segments;
+  Expr T = graph.lengthExpr(scan.T);
+  Extent V = graph.extentOf(number(scan.Dv)), F = graph.extentOf(number(scan.features));
+  bool levels = scan.walk == ScanWalk::Levels;
+  if (!levels)
+    segments.length = graph.specialise(mix.getSegmentArgAttr());
+  if (segments.length && (!segments.length.is(ExprKind::Integer) || segments.length.integer() < 1))
+    return Error{ErrorCode::InvalidArgument,
+                 fmt::format("segments of {} tokens: expected a number from 1 on that the request "
+                             "fixes",
+                             segments.length.str())};
+  SegmentCuts cuts(segments.length, T);
+  if (mix.getGate() == pattern::GateKind::given)
+    segments.gates = pattern::valueName(mix.input("gate")).str();
+  else if (mix.getGate() != pattern::GateKind::ones)
+    HEDDLE_CHECK(addRouterGates(reader, mix, cuts, scan.T, graph.extentOf(mix.outputHeads()), o(),
+                                segments.gates));
+  Extent slots = graph.extentOf(segments.length ? cuts.count() : call("min", {T, number(32)}));
+  segments.bank = reader.freshName(o() + "_bank");
+  HEDDLE_CHECK(reader.addBuffer(segments.bank, true, {slots, stateHeads(), F, V}, f32()));
+  if (!scan.sums)
+    return {};
+  segments.sums = reader.freshName(o() + "_bank_sums");
+  return reader.addBuffer(segments.sums, true, {slots, stateHeads(), F}, f32());
+}
+
+/// The state of power features is too large to be carried: it lies in its result or in workspace,
+/// and begins as the one on entry.
+Status ScanReader::addPolynomialState() {
+  Extent V = graph.extentOf(number(scan.Dv)), F = graph.extentOf(number(scan.features));
+  auto place = [&](const char *role, const char *entry, std::vector<Extent> shape,
+                   std::string &name) -> Status {
+    const ProblemTensor *result = scan.result(role), *start = scan.input(entry);
+    bool direct = result && result->element.isF32();
+    name = direct ? result->name : reader.freshName(fmt::format("{}_of_{}", role, o()));
+    std::vector<std::string> vars{"h", "d"};
+    llvm::SmallVector<Expr> at{var("h"), var("d")};
+    if (shape.size() == 3)
+      vars.push_back("e"), at.push_back(var("e"));
+    if (!direct)
+      HEDDLE_CHECK(reader.addBuffer(name, true, std::move(shape), f32()));
+    Expr expr = start ? read(start->name, at) : pattern::makeFloat(context, 0);
+    graph.stages.push_back(MapStage{name, vars, graph.specialise(expr), "the state on entry"});
+    return {};
+  };
+  HEDDLE_CHECK(place("state", "in_state", {stateHeads(), F, V}, scan.polynomial.state));
+  return scan.sums ? place("z", "in_z", {stateHeads(), F}, scan.polynomial.sums) : Status();
+}
+
+/// A result that is not f32 is a copy of the state.
+Status ScanReader::leavePolynomialState() {
+  for (auto [role, from] :
+       {std::pair("state", scan.polynomial.state), std::pair("z", scan.polynomial.sums)})
+    if (const ProblemTensor *result = scan.result(role); result && result->name != from) {
+      std::vector<std::string> vars{"h", "d"};
+      llvm::SmallVector<Expr> at{var("h"), var("d")};
+      if (result->rank() == 3)
+        vars.push_back("e"), at.push_back(var("e"));
+      graph.stages.push_back(MapStage{result->name, vars, read(from, at), "the state, narrowed"});
+    }
+  return {};
+}
+
+} // namespace
+
+Status GraphReader::readScan(pattern::MixOp mix) { return ScanReader(*this, mix).run(); }
 
 } // namespace heddle::compiler

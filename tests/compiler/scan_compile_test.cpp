@@ -111,3 +111,43 @@ TEST_CASE("compiled scans: every class token by token") {
     runCompiled(scanCase(textOf(kind), sizes(1, 9, 7), "recurrent", 64));
   }
 }
+
+TEST_CASE("a pattern that is in no library has all three forms, with the same numbers") {
+  // The README's example.
+  const char *own = "pattern.def @fading(%q: seq<T x H x K>, %k: seq<T x H x K>, "
+                    "%v: seq<T x H x V>, %doubt: seq<T x H>, %s0: seq<f32, H x K x V>) {\n"
+                    "  %g = map (t, h) in (T, H) { -0.05 - softplus(doubt[t, h]) / (1 + h) }\n"
+                    "  %o, %s = mix %q, %k, %v\n"
+                    "    features q [silu]\n    features k [silu]\n"
+                    "    decay scalar %g\n    weight id  norm none\n"
+                    "    initial state %s0\n  return %o, %s\n}\n";
+  std::map<std::string, std::vector<double>> first;
+  for (const char *form : {"attention", "recurrent", "chunked"}) {
+    auto results = runCompiled(scanCase(own, sizes(77, 24, 20), form, 16));
+    if (first.empty())
+      first = results;
+    for (const auto &[name, values] : results) {
+      compiler::Comparison same =
+          compiler::compareValues(values.data(), first[name].data(), int64_t(values.size()), 2e-5);
+      INFO(form << " " << name << " rms " << same.rms);
+      CHECK(same.pass);
+    }
+  }
+}
+
+TEST_CASE("compiled scans: walks with banks, levels and large states") {
+  const char *arguments = ", %g: seq<f32, T x H>, %lambda: seq<T x H x L>";
+  std::map<std::string, int64_t> dims = sizes(77, 24, 20);
+  dims["L"] = 8;
+  for (const char *form : {"recurrent", "chunked"})
+    for (const char *clauses :
+         {"decay scalar %g weight id norm none segments constant { 20 } gate given %lambda bank "
+          "frozen reset yes gives o",
+          "score { s } decay scalar %g weight id norm none segments fenwick gate given %lambda "
+          "bank running gives o",
+          "features q [spow(p = 2)] features k [spow(p = 2)] decay scalar %g weight id norm sum "
+          "gives o"}) {
+      ScanClass kind{"", arguments, clauses, "%o"};
+      runCompiled(scanCase(textOf(kind), dims, form, 16));
+    }
+}
