@@ -107,6 +107,23 @@ private:
     return left.combine(op, right);
   }
 
+  static bool isSmall(ExprAttr expr) {
+    ExprAttr known = pattern::simplify(expr);
+    return known.is(ExprKind::Integer) && known.integer() >= 0 && known.integer() <= 4;
+  }
+
+  /// n (n - 1) .. (n - k + 1) / k!
+  Result<Formula> choices(ExprAttr n, int64_t k) {
+    HEDDLE_TRY(count, formulaOf(n));
+    Formula product = Formula::constant(1);
+    int64_t factorial = 1;
+    for (int64_t x = 0; x < k; ++x) {
+      product = product.combine(Formula::Mul, count.combine(Formula::Sub, Formula::constant(x)));
+      factorial *= x + 1;
+    }
+    return product.combine(Formula::FloorDiv, Formula::constant(factorial));
+  }
+
   Result<Formula> formulaOf(ExprAttr expr) {
     switch (expr.getKind()) {
     case ExprKind::Integer:
@@ -135,6 +152,8 @@ private:
         return binary(expr, Formula::Min);
       if (expr.size() == 2 && expr.getName() == "max")
         return binary(expr, Formula::Max);
+      if (expr.getName() == "binom" && isSmall(expr[1]))
+        return choices(expr[0], pattern::simplify(expr[1]).integer());
       break;
     default:
       break;

@@ -415,6 +415,10 @@ void LayoutAssigner::placeLoad(tile::LoadOp load) {
   }
   if (auto pairs = pairsFor(value))
     return placePairs(value, pairs->first, pairs->second);
+  // What a product starts from lies as its result does.
+  for (Operation *user : value.getUsers())
+    if (auto mma = dyn_cast<tile::MmaOp>(user); mma && mma.getInit() == value)
+      return placeInOrder(value, Space::Local);
   int64_t lanes = hardLanesOf(value);
   bool multiplied = false;
   for (Product &product : products) {

@@ -114,9 +114,13 @@ private:
     return last;
   }
 
-  /// A map's local result takes the place of an operand of the same type that dies in it.
+  /// A map's local result takes the place of an operand of the same type that dies in it. What a
+  /// loop carries has its place already, with another value in it.
   void uniteInPlace() {
     kernel.walk([&](tile::MapOp map) {
+      if (llvm::any_of(map.getResults(),
+                       [&](Value result) { return classes.contains(result.getAsOpaquePointer()); }))
+        return;
       for (auto [n, input] : llvm::enumerate(map.getInputs())) {
         SmallVector<int64_t> positions = map.getInputPositions(n);
         bool identity = llvm::equal(positions, llvm::seq<int64_t>(0, positions.size()));
