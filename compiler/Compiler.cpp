@@ -8,6 +8,7 @@
 #include "compiler/Target.h"
 #include "compiler/ValueRules.h"
 #include "compiler/forms/Form.h"
+#include "compiler/forms/FormCost.h"
 #include "compiler/machine/Machine.h"
 #include "compiler/schedule/Schedule.h"
 #include "compiler/support/Emit.h"
@@ -25,6 +26,9 @@
 #include "mlir/Pass/PassManager.h"
 
 #include <fmt/format.h>
+
+#include <algorithm>
+#include <limits>
 
 namespace heddle::compiler {
 
@@ -289,6 +293,39 @@ Result<Choice> choose(const Request &request) {
     choice.launches.push_back({kernel.getSymName().str(), why ? why.str() : ""});
   });
   return choice;
+}
+
+Result<FormEstimates> estimateForms(const Request &request) {
+  Compilation compilation(request);
+  HEDDLE_CHECK(compilation.parse());
+  HEDDLE_CHECK(compilation.plan());
+  FormRequest asked{compilation.def, request, compilation.schedule};
+  HEDDLE_TRY(choice, chooseForm(asked));
+  FormEstimates estimates;
+  if (choice.able.size() < 2)
+    return estimates;
+  HEDDLE_TRY(mixes, mixSizes(asked));
+  constexpr int64_t kLongest = 65536;
+  auto units = [&](const Form *form, int64_t length) {
+    return estimatedUnits(form->name, mixes, length)
+        .value_or(std::numeric_limits<double>::infinity());
+  };
+  for (int64_t length = 1; length <= kLongest; length *= 2)
+    estimates.lengths.push_back(length);
+  for (const Form *form : choice.able) {
+    estimates.forms.push_back({form->name, {}});
+    for (int64_t length : estimates.lengths)
+      estimates.forms.back().second.push_back(units(form, length));
+  }
+  for (int64_t length = 1; length <= kLongest; length += std::max<int64_t>(1, length / 64)) {
+    const Form *best = choice.able.front();
+    for (const Form *form : choice.able)
+      if (units(form, length) < units(best, length))
+        best = form;
+    if (estimates.best.empty() || estimates.best.back().second != best->name)
+      estimates.best.push_back({length, best->name});
+  }
+  return estimates;
 }
 
 } // namespace heddle::compiler

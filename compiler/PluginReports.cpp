@@ -56,6 +56,15 @@ nlohmann::json tilesJson(const TileCounts &tiles) {
           {"exact_pairs", tiles.exactPairs}};
 }
 
+nlohmann::json estimatesJson(const FormEstimates &estimates) {
+  nlohmann::json json = {{"lengths", estimates.lengths}, {"best", nlohmann::json::array()}};
+  for (const auto &[form, units] : estimates.forms)
+    json["multiply_adds"][form] = units;
+  for (const auto &[from, form] : estimates.best)
+    json["best"].push_back({{"from", from}, {"form", form}});
+  return json;
+}
+
 OracleJob oracleJob(const Request &request, const heddle_compiler_check &options) {
   OracleJob job;
   job.patternText = request.patternText;
@@ -158,6 +167,9 @@ Result<std::string> explainReport(const Request &request, const heddle_compiler_
   if (choice.form.empty())
     return json.dump();
 
+  HEDDLE_TRY(estimates, estimateForms(request));
+  if (!estimates.forms.empty())
+    json["crossovers"] = estimatesJson(estimates);
   json["machine"] = machine.title;
   json["schedule"] = schedule;
   json["support"] = choice.support;

@@ -3,6 +3,7 @@
 #include "compiler/forms/Chunked.h"
 
 #include "compiler/forms/ChunkBody.h"
+#include "compiler/forms/FormCost.h"
 #include "compiler/forms/ScanProgram.h"
 #include "compiler/forms/ScanWalks.h"
 
@@ -67,9 +68,8 @@ OwningOpRef<ModuleOp> buildChunked(const FormRequest &request) {
   int64_t given = chunk == request.schedule.end() ? 0 : chunk->second;
   return buildScans(request, MixAs::Chunks,
                     [&](ProgramWriter &program, const ScanProblem &scan, llvm::StringRef suffix) {
-                      // Weights of pairs whose features decay apart are made one by one: short
-                      // chunks.
-                      int64_t tokens = given ? given : scan.decay == StateDecay::Feature ? 16 : 64;
+                      int64_t tokens =
+                          given ? given : bestChunk(sizesOf(scan), nominalLength(request.request));
                       writeChunks(program, scan, suffix, tokens);
                     });
 }

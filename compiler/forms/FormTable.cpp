@@ -1,14 +1,16 @@
-// The table of forms, and the walk over it.
+// The table of forms, and the choice among those that can.
 #include "compiler/forms/Attention.h"
 #include "compiler/forms/Chunked.h"
 #include "compiler/forms/Form.h"
+#include "compiler/forms/FormCost.h"
 #include "compiler/forms/Recurrent.h"
 
 #include <fmt/format.h>
 
+#include <limits>
+
 namespace heddle::compiler {
 
-// A state beats the pairs of all tokens wherever there is one; see preferred() for single tokens.
 static constexpr Form kForms[] = {
     {"chunked", "pairs inside a chunk of tokens, a state between chunks", refuseChunked,
      buildChunked},
@@ -29,36 +31,50 @@ static Error unsupported(pattern::DefOp def, const std::vector<Refusal> &refusal
       "", std::move(notes)};
 }
 
-/// The table in order of preference for the request: a single token needs no chunk.
-static std::vector<const Form *> preferred(const Request &request) {
-  std::vector<const Form *> forms;
-  for (const Form &form : formTable())
-    forms.push_back(&form);
-  auto length = request.extents.find("T");
-  if (length != request.extents.end() && length->second.bound == ExtentClass::One)
-    std::swap(forms[0], forms[1]);
-  return forms;
+/// Among forms that can, the one whose estimate is least for the request's class of lengths; the
+/// first where there is none (what is no state has one form; other targets have no estimate yet).
+static const Form *cheapest(const FormRequest &request, llvm::ArrayRef<const Form *> able) {
+  if (able.size() == 1 || request.request.target != "cpu")
+    return able.front();
+  Result<std::vector<MixSizes>> mixes = mixSizes(request);
+  if (!mixes)
+    return able.front();
+  const int64_t length = nominalLength(request.request);
+  const Form *best = able.front();
+  double least = std::numeric_limits<double>::infinity();
+  for (const Form *form : able)
+    if (std::optional<double> units = estimatedUnits(form->name, *mixes, length);
+        units && *units < least) {
+      best = form;
+      least = *units;
+    }
+  return best;
 }
 
 Result<FormChoice> chooseForm(const FormRequest &request) {
   const std::string &wanted = request.request.form;
   FormChoice choice;
-  bool known = wanted.empty() || wanted == "auto";
-  for (const Form *form : preferred(request.request)) {
-    if (!known && wanted != form->name)
+  bool open = wanted.empty() || wanted == "auto", known = false;
+  llvm::SmallVector<const Form *> able;
+  for (const Form &form : formTable()) {
+    if (!open && wanted != form.name)
       continue;
-    std::string reason = form->refuse(request);
-    if (reason.empty()) {
-      choice.form = form;
-      return choice;
-    }
-    choice.refusals.push_back({form->name, reason});
+    known = true;
+    std::string reason = form.refuse(request);
+    if (reason.empty())
+      able.push_back(&form);
+    else
+      choice.refusals.push_back({form.name, reason});
   }
-  if (choice.refusals.empty())
+  if (!known)
     return Error{
         ErrorCode::InvalidArgument,
         fmt::format("unknown form '{}', expected auto, attention, recurrent or chunked", wanted)};
-  return unsupported(request.def, choice.refusals);
+  if (able.empty())
+    return unsupported(request.def, choice.refusals);
+  choice.form = cheapest(request, able);
+  choice.able.assign(able.begin(), able.end());
+  return choice;
 }
 
 } // namespace heddle::compiler

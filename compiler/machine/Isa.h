@@ -16,6 +16,7 @@ struct Isa {
   enum Level : uint8_t { Avx2 = 2, Avx512 = 5 };
   Level level = Avx2;
   bool bf16Dot = false; ///< vdpbf16ps on vectors of this width
+  bool dotPays = false; ///< .. at the rate of f32 multiply-adds, so that products gain by it
   std::string tuneCpu;  ///< LLVM's name of the processor whose latencies are assumed
 
   int64_t lanes() const { return level == Avx512 ? 16 : 8; } ///< f32 in a vector

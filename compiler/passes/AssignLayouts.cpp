@@ -108,6 +108,7 @@ private:
     place(value, tile::StridedAttr::get(kernel.getContext()), Space::Global);
   }
   bool needsMemory(Value value);
+  bool readByColumns(Value value);
   std::optional<std::pair<int64_t, int64_t>> pairsFor(Value value);
   // Step 5.
   void matchOperands();
@@ -401,6 +402,18 @@ bool clippedByLoop(Operation *op) {
   return loop && loop.getKind() != tile::LoopKind::Any;
 }
 
+/// Whether a product of many rows reads the tile a few columns at a time, each down all rows. Rows
+/// of a tensor lie far apart, with those of other heads between: such columns fall into a few sets
+/// of the caches. A copy pays where several register blocks of rows share it.
+bool LayoutAssigner::readByColumns(Value value) {
+  return llvm::any_of(products, [&](Product &product) {
+    int64_t sum = product.lanesFromA ? product.sumB : product.sumA;
+    int64_t free = product.lanesFromA ? product.freeA : product.freeB;
+    return product.kind == Product::Outer && value == product.scalarOperand() && sum == 0 &&
+           tileType(product.lanesOperand()).getDim(free) > 4 * options.lanes;
+  });
+}
+
 void LayoutAssigner::placeLoad(tile::LoadOp load) {
   Value value = load.getResult();
   TileType type = tileType(value);
@@ -434,6 +447,8 @@ void LayoutAssigner::placeLoad(tile::LoadOp load) {
     lanes = wishedLanesOf(value);
   if (lanes >= 0 && lanes != last)
     return placeLanes(value, lanes, Space::Local);
+  if (readByColumns(value))
+    return placeLanes(value, last, Space::Local);
   // What a product reads again and again must not be masked each time.
   if (multiplied && !load.getValid().empty() && !clippedByLoop(load))
     return placeLanes(value, last, Space::Local);

@@ -17,7 +17,7 @@ namespace heddle::compiler {
 
 struct CpuLayoutOptions {
   int64_t lanes = 16;        ///< f32 elements of a vector
-  bool bf16Dot = false;      ///< the machine has dot products of bf16 pairs
+  bool bf16Dot = false;      ///< products of bf16 are dot products of pairs; else in f32
   int64_t l2Bytes = 1 << 20; ///< scratch may take no more
 };
 

@@ -8,6 +8,7 @@
 // the loop's end. Places are handed out first fit at multiples of 64 bytes.
 #include "compiler/passes/CpuPasses.h"
 #include "ir/tile/TileDialect.h"
+#include "ir/tile/TileLayouts.h"
 
 #include "llvm/ADT/EquivalenceClasses.h"
 #include "llvm/Support/MathExtras.h"
@@ -26,21 +27,8 @@ TileType localType(Value value) {
   return type && type.getSpace() == Space::Local ? type : TileType();
 }
 
-/// Bytes of a local tile: the lanes dimension is rounded up to whole vectors, packed ones to pairs.
-int64_t bytesOf(TileType type) {
-  SmallVector<int64_t> shape(type.getShape());
-  if (auto lanes = dyn_cast<tile::LanesAttr>(type.getLayout())) {
-    shape[lanes.getDim()] = llvm::alignTo(shape[lanes.getDim()], lanes.getWidth());
-  } else if (auto pairs = dyn_cast<tile::PairsAttr>(type.getLayout())) {
-    shape[pairs.getLanes()] = llvm::alignTo(shape[pairs.getLanes()], pairs.getWidth());
-    shape[pairs.getPacked()] = llvm::alignTo(shape[pairs.getPacked()], pairs.getCount());
-  }
-  int64_t elements = 1;
-  for (int64_t extent : shape)
-    elements *= extent;
-  int64_t bits = type.getElementType().getIntOrFloatBitWidth();
-  return llvm::alignTo(elements * std::max<int64_t>(bits, 8) / 8, 64);
-}
+/// Bytes of a local tile, in whole cache lines.
+int64_t bytesOf(TileType type) { return llvm::alignTo(tile::scratchShapeOf(type).bytes, 64); }
 
 class MemoryPlacer {
 public:

@@ -162,4 +162,31 @@ Attribute MemAttr::parse(AsmParser &parser, Type) {
 
 void MemAttr::print(AsmPrinter &printer) const { printer << "<\"" << getText() << "\">"; }
 
+ScratchShape scratchShapeOf(TileType type) {
+  constexpr int64_t kLine = 64, kFewSets = 256;
+  SmallVector<int64_t> shape(type.getShape());
+  int64_t inner = 0,
+          width = std::max<int64_t>(type.getElementType().getIntOrFloatBitWidth(), 8) / 8;
+  if (auto pairs = dyn_cast<PairsAttr>(type.getLayout())) {
+    inner = pairs.getLanes();
+    shape[inner] = llvm::alignTo(shape[inner], pairs.getWidth());
+    shape[pairs.getPacked()] = llvm::divideCeil(shape[pairs.getPacked()], pairs.getCount());
+    width *= pairs.getCount();
+  } else if (auto lanes = dyn_cast<LanesAttr>(type.getLayout()); lanes && !shape.empty()) {
+    inner = lanes.getDim();
+    shape[inner] = llvm::alignTo(shape[inner], lanes.getWidth());
+  }
+  int64_t row = shape.empty() ? width : shape[inner] * width;
+  bool walkedInPieces = row > kFewSets || inner == 1;
+  if (shape.size() == 2 && row % kFewSets == 0 && walkedInPieces)
+    shape[inner] += kLine / width;
+  ScratchShape result;
+  if (shape.size() == 2)
+    result.strides[1 - inner] = shape[inner];
+  result.bytes = width;
+  for (int64_t extent : shape)
+    result.bytes *= extent;
+  return result;
+}
+
 } // namespace heddle::tile

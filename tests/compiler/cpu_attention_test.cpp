@@ -126,6 +126,9 @@ TEST_CASE("f32 attention of irregular shapes", "[cpu]") {
       // Four vectors of rows: edge tiles are cut short by pairs of vectors.
       {{.bm = 64, .bn = 48, .d = 24, .dv = 20, .group = 1, .causal = true}, {1, 130, 151, 1, 1}},
       {{.bm = 64, .bn = 64, .d = 96, .dv = 128, .group = 1, .causal = false}, {1, 1, 200, 1, 1}},
+      // Eight vectors of rows: values are copied, and groups of rows that are not there skipped.
+      {{.bm = 128, .bn = 32, .d = 64, .dv = 128, .group = 1, .causal = true}, {1, 50, 90, 2, 2}},
+      {{.bm = 128, .bn = 48, .d = 40, .dv = 72, .group = 2, .causal = true}, {1, 130, 131, 2, 1}},
   };
   for (const Isa &isa : hostIsas())
     for (const One &one : cases) {

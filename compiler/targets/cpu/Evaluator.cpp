@@ -84,11 +84,13 @@ Value Evaluator::read(Value tile, ArrayRef<Coord> point) {
   return {};
 }
 
-bool Evaluator::keepInMemory(Value tile) {
+bool Evaluator::keepInMemory(Value tile, bool splatsToo) {
   if (auto found = rows.find(tile); found != rows.end()) {
     RowsPlace &place = found->second;
     auto type = cast<VectorType>(place.vectors[0].getType());
-    if (place.replicated || type.getElementTypeBitWidth() != 32)
+    if (place.replicated)
+      return splatsToo;
+    if (type.getElementTypeBitWidth() != 32)
       return false;
     if (!place.memory) {
       place.memory = e.stackArray(type, place.vectors.size());
@@ -101,7 +103,7 @@ bool Evaluator::keepInMemory(Value tile) {
   if (!isa_and_nonnull<tile::MapOp, tile::MmaOp>(op) || locals.count(tile) || globals.count(tile))
     return true;
   return llvm::all_of(op->getOperands(), [&](Value operand) {
-    return !isa<TileType>(operand.getType()) || keepInMemory(operand);
+    return !isa<TileType>(operand.getType()) || keepInMemory(operand, splatsToo);
   });
 }
 
@@ -199,6 +201,33 @@ Value Evaluator::clipOfSources(Value tile, int64_t dim) {
     clip = smaller(clip, clipOf(mma.getInit(), dim));
   }
   return clip;
+}
+
+Value Evaluator::lanesEndOf(Value tile, int64_t dim) {
+  if (auto place = locals.find(tile); place != locals.end())
+    return place->second.type.getRank() == 2 && place->second.strides[dim] == 1
+               ? place->second.lanesEnd
+               : Value();
+  return lanesEndOfSources(tile, dim);
+}
+
+Value Evaluator::lanesEndOfSources(Value tile, int64_t dim) {
+  Operation *op = tile.getDefiningOp();
+  if (auto map = dyn_cast_or_null<tile::MapOp>(op)) {
+    for (auto [n, input] : llvm::enumerate(map.getInputs()))
+      for (auto [inner, position] : llvm::enumerate(map.getInputPositions(n)))
+        if (position == dim && typeOf(input).getRank() == 2)
+          if (Value end = lanesEndOf(input, inner))
+            return end;
+  } else if (auto mma = dyn_cast_or_null<tile::MmaOp>(op)) {
+    auto name = mma.getCDims()[dim];
+    for (auto [dims, operand] :
+         {std::pair(mma.getADims(), mma.getA()), std::pair(mma.getBDims(), mma.getB())})
+      for (auto [inner, other] : llvm::enumerate(dims))
+        if (other == name)
+          return lanesEndOf(operand, inner);
+  }
+  return {};
 }
 
 LaneRanges Evaluator::rangesOf(Value tile) {

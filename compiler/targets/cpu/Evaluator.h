@@ -47,7 +47,8 @@ public:
   }
   /// Copies the row vectors that a tile is made from to the stack, so that loops may run over them:
   /// points then need no static number. False if there are some that cannot be read so.
-  bool keepInMemory(Value tile);
+  /// `splatsToo`: rows of splats stay as they are, read by the numbers of their elements.
+  bool keepInMemory(Value tile, bool splatsToo = false);
   void pushScope() { scopes.emplace_back(); }
   void popScope() { scopes.pop_back(); }
   void remember(Value tile, mlir::ArrayRef<Coord> point, Value vector) {
@@ -58,6 +59,11 @@ public:
   Value clipOf(Value tile, int64_t dim);
   /// The same by the tile's op, whatever its place.
   Value clipOfSources(Value tile, int64_t dim);
+  /// Where the rows end that a tile's lanes run along, by the tiles in scratch that it is made
+  /// from; null: all of them are there. Lanes beyond need not be computed.
+  Value lanesEndOf(Value tile, int64_t dim);
+  /// The same by the tile's op, whatever its place.
+  Value lanesEndOfSources(Value tile, int64_t dim);
   /// Ranges of the tiles in scratch that a tile is made from, point by point; none: all of it.
   LaneRanges rangesOf(Value tile);
   Value reportUnsupported(mlir::Operation *op, const char *reason);
@@ -74,6 +80,8 @@ private:
   void makeProduct(tile::MmaOp op);
   void outerProduct(tile::MmaOp op);
   void askForRows(Value tile, int64_t rows, tile::MmaOp op);
+  const GlobalPlace *denseRows(Value tile);
+  void askForLanes(Value tile, const Coord &lane);
   void dotProduct(tile::MmaOp op);
 
   int64_t lastTag = 0;

@@ -11,6 +11,8 @@
 
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 
+#include <limits>
+
 using namespace mlir;
 
 namespace heddle::compiler::cpu {
@@ -185,6 +187,7 @@ struct NestEmitter::Nest {
   int64_t vectors = 1; ///< along the lanes
   int64_t others = 1;  ///< extent of the other dimension
   Value clip;          ///< of the other dimension, null: none
+  Value lanesEnd;      ///< of the rows along the lanes, null: all are there
   int64_t blockVectors = 1, blockOthers = 1;
   LaneRanges ranges;                     ///< of the other dimension, by groups of vectors
   bool unrolled = false;                 ///< the other dimension, because of splats
@@ -206,6 +209,8 @@ struct NestEmitter::Nest {
   }
   void finish();
   bool canLoop();
+  bool canLoopAcross();
+  void emitLoopAcross();
   void emitGroups();
   void emitLoopOverGroups();
   void findRanges(ArrayRef<tile::MmaOp> products);
@@ -245,11 +250,25 @@ NestEmitter::Nest::Nest(NestEmitter &emitter, const NestGroup &group)
         pairs |= layout.getPacked() == 1 - lanes;
   }
   unrolled |= !across.empty();
+  for (Operation *sink : group.sinks) {
+    Value tile = visited(sink);
+    bool made = !isa<tile::ReduceOp>(sink) || llvm::is_contained(group.sinks, tile.getDefiningOp());
+    Value end = made ? evaluator.lanesEndOfSources(tile, lanes) : evaluator.lanesEndOf(tile, lanes);
+    lanesEnd = sink == group.sinks[0] || end == lanesEnd ? end : Value();
+    if (!lanesEnd)
+      break;
+  }
   bool dot = llvm::any_of(products, isDotProduct);
   blockVectors = products.empty() ? std::min<int64_t>(vectors, 4)
                  : dot            ? 1
                                   : emitter.blocking.vectors;
   blockOthers = products.empty() || dot ? 1 : emitter.blocking.others;
+  if (!products.empty() && !dot && emitter.blocking.vectors == 1 && others <= 8) {
+    // Few rows: wide blocks, so that each row of memory is walked once or twice.
+    blockOthers = std::min<int64_t>(others, 4);
+    blockVectors = blockOthers == 1 ? 8 : 4;
+    blockVectors = std::min({blockVectors, vectors, e.isa.registers() / (2 * blockOthers)});
+  }
   findRanges(products);
   if (ranges) { // fewer vectors a block, so that each block has a range of its own
     blockVectors = ranges.vectors;
@@ -439,6 +458,7 @@ void NestEmitter::Nest::finish() {
     for (Value result : sink->getResults())
       if (auto place = evaluator.locals.find(result); place != evaluator.locals.end()) {
         place->second.clip[1 - lanes] = clip;
+        place->second.lanesEnd = lanesEnd;
         if (loopsOverRanges())
           place->second.ranges = ranges;
       }
@@ -461,6 +481,50 @@ bool NestEmitter::Nest::canLoop() {
   });
 }
 
+/// Whether one body can serve all vectors of few rows, whose reductions along the lanes are carried
+/// as a vector each.
+bool NestEmitter::Nest::canLoopAcross() {
+  if (across.empty() || !carried.empty() || blockVectors != 1 || vectors < 2 ||
+      type.getDim(lanes) % e.lanes() != 0)
+    return false;
+  for (tile::ReduceOp reduce : across)
+    if (!typeOf(reduce.getResult()).getElementType().isF32() ||
+        (reduce.getKind() != tile::Reduction::Sum && reduce.getKind() != tile::Reduction::Max))
+      return false;
+  return llvm::all_of(group.sinks, [&](Operation *sink) {
+    return llvm::all_of(tileOperands(sink), [&](Value operand) {
+      return llvm::is_contained(group.sinks, operand.getDefiningOp()) ||
+             evaluator.keepInMemory(operand, /*splatsToo=*/true);
+    });
+  });
+}
+
+void NestEmitter::Nest::emitLoopAcross() {
+  Values start;
+  for (tile::ReduceOp reduce : across)
+    start.append(others, e.splat(reduce.getKind() == tile::Reduction::Max
+                                     ? -std::numeric_limits<double>::infinity()
+                                     : 0));
+  auto spread = [&](ValueRange values) {
+    for (auto [n, reduce] : llvm::enumerate(across)) {
+      ValueRange own = values.slice(n * others, others);
+      partial[reduce].assign(own.begin(), own.end());
+    }
+  };
+  Values sums = e.loop(e.integer(0), e.integer(type.getDim(lanes)), e.lanes(), start,
+                       [&](Value first, ValueRange carriedIn) {
+                         evaluator.pushScope();
+                         spread(carriedIn);
+                         overOthers({evaluator.lanesFrom(first, -1, true)}, {});
+                         Values next;
+                         for (tile::ReduceOp reduce : across)
+                           next.append(partial[reduce].begin(), partial[reduce].end());
+                         evaluator.popScope();
+                         return next;
+                       });
+  spread(sums);
+}
+
 /// A loop over the groups of vectors; reductions go through the stack.
 void NestEmitter::Nest::emitLoopOverGroups() {
   int64_t width = e.lanes(), extent = type.getDim(lanes);
@@ -472,24 +536,26 @@ void NestEmitter::Nest::emitLoopOverGroups() {
     results.emplace_back();
     results.back().memory = e.stackArray(vectorType(reduce), vectors);
   }
-  e.loop(e.integer(0), e.integer(extent), blockVectors * width, {},
-         [&](Value first, ValueRange) -> Values {
-           evaluator.pushScope();
-           SmallVector<Coord> laneCoords;
-           for (int64_t n = 0; n < blockVectors; ++n)
-             laneCoords.push_back(evaluator.lanesFrom(e.plus(first, n * width), -1, true));
-           Values values;
-           for (tile::ReduceOp reduce : carried)
-             for (const Coord &lane : laneCoords)
-               values.push_back(evaluator.at(reduce.getInit(), {lane}));
-           values = overOthers(laneCoords, values);
-           for (auto [n, value] : llvm::enumerate(values))
-             e.store(value, e.address(results[n / blockVectors].memory,
-                                      getElementTypeOrSelf(value.getType()),
-                                      laneCoords[n % blockVectors].index));
-           evaluator.popScope();
-           return {};
-         });
+  Value end = e.integer(extent);
+  if (lanesEnd)
+    end = e.minIndex(lanesEnd, end);
+  e.loop(e.integer(0), end, blockVectors * width, {}, [&](Value first, ValueRange) -> Values {
+    evaluator.pushScope();
+    SmallVector<Coord> laneCoords;
+    for (int64_t n = 0; n < blockVectors; ++n)
+      laneCoords.push_back(evaluator.lanesFrom(e.plus(first, n * width), -1, true));
+    Values values;
+    for (tile::ReduceOp reduce : carried)
+      for (const Coord &lane : laneCoords)
+        values.push_back(evaluator.at(reduce.getInit(), {lane}));
+    values = overOthers(laneCoords, values);
+    for (auto [n, value] : llvm::enumerate(values))
+      e.store(value,
+              e.address(results[n / blockVectors].memory, getElementTypeOrSelf(value.getType()),
+                        laneCoords[n % blockVectors].index));
+    evaluator.popScope();
+    return {};
+  });
   for (auto [reduce, place] : llvm::zip(carried, results)) {
     for (int64_t n = 0; n < vectors; ++n)
       place.vectors.push_back(
@@ -501,6 +567,8 @@ void NestEmitter::Nest::emitLoopOverGroups() {
 void NestEmitter::Nest::emit() {
   if (canLoop())
     emitLoopOverGroups();
+  else if (canLoopAcross())
+    emitLoopAcross();
   else
     emitGroups();
   finish();

@@ -52,7 +52,8 @@ private:
                       mlir::function_ref<Value(mlir::ArrayRef<Coord>)> source);
   void fillQueryPairs(const LocalPlace &place, const GlobalPlace &source);
   void fillKeyPairs(const LocalPlace &place, const GlobalPlace &source);
-  void fillStraight(const LocalPlace &place, const GlobalPlace &source);
+  /// Line by line; in loops over a support the next lines are asked for.
+  void fillStraight(const LocalPlace &place, const GlobalPlace &source, bool inSupport);
   void storeTransposed(tile::StoreOp store, const GlobalPlace &target);
   void storeStraight(tile::StoreOp store, const GlobalPlace &target);
   /// Calls body for indices 0, step, .. below `end`, a last smaller piece apart: (index, count).

@@ -54,6 +54,9 @@ Value dotOfPairs(VectorBuilder &e, Value accumulator, Value a, Value b) {
   return e.intrinsic("llvm.x86.avx512bf16.dpbf16ps.512", e.floats, {accumulator, a, b});
 }
 
+/// How many rows ahead of those that few queries read memory is asked for.
+constexpr int64_t kRowsAhead = 32;
+
 bool isPairs(Value tile) {
   return isa<tile::PairsAttr>(cast<TileType>(tile.getType()).getLayout());
 }
@@ -80,17 +83,44 @@ void Evaluator::makeProduct(tile::MmaOp op) {
 
 /// Asks for the rows of memory that the next register block reads. The heads of a tensor lie
 /// between a head's rows, so that rows share a few sets of the caches and come from far more often
-/// than not.
+/// than not. The first group of vectors asks for all.
 void Evaluator::askForRows(Value tile, int64_t rows, tile::MmaOp op) {
   auto place = globals.find(tile);
   auto loop = op->getParentOfType<tile::ForOp>();
-  if (place == globals.end() || rows != 0 || block.lanes[0].number != 0 || !loop ||
+  const Coord &lane = block.lanes[0];
+  if (place == globals.end() || rows != 0 || lane.number > 0 || !loop ||
       loop.getKind() != tile::LoopKind::Full || place->second.view.access != tile::Access::Dense)
     return;
-  int64_t count = block.others.size();
-  for (const Coord &row : block.others)
-    prefetchRow(e, place->second, e.plus(row.index, count),
-                cast<TileType>(tile.getType()).getDim(1));
+  auto ask = [&]() -> Values {
+    for (const Coord &row : block.others)
+      prefetchRow(e, place->second, e.plus(row.index, block.others.size()),
+                  cast<TileType>(tile.getType()).getDim(1));
+    return {};
+  };
+  if (lane.number == 0)
+    return void(ask());
+  Value first =
+      arith::CmpIOp::create(e.builder, e.loc, arith::CmpIPredicate::eq, lane.index, e.integer(0));
+  e.branch(first, {}, ask, [] { return Values(); });
+}
+
+/// The place of rows that are read from memory as they lie; null if the tile is elsewhere.
+const GlobalPlace *Evaluator::denseRows(Value tile) {
+  auto place = globals.find(tile);
+  return place != globals.end() && place->second.view.access == tile::Access::Dense ? &place->second
+                                                                                    : nullptr;
+}
+
+/// Asks for the rows along the lanes that a later vector will read.
+void Evaluator::askForLanes(Value tile, const Coord &lane) {
+  const GlobalPlace *place = denseRows(tile);
+  if (!place)
+    return;
+  e.loop(e.integer(0), e.integer(e.lanes()), 1, {}, [&](Value t, ValueRange) -> Values {
+    Value row = e.plus(e.plus(lane.index, kRowsAhead), t);
+    prefetchRow(e, *place, row, cast<TileType>(tile.getType()).getDim(1));
+    return {};
+  });
 }
 
 void Evaluator::outerProduct(tile::MmaOp op) {
@@ -126,10 +156,14 @@ void Evaluator::outerProduct(tile::MmaOp op) {
     begin = lo;
     end = e.minIndex(end, hi);
   }
+  const GlobalPlace *walkedRows = roles.lanesSum == 0 ? denseRows(roles.lanes) : nullptr;
   Values sums = e.loop(begin, end, pairs ? 2 : 1, start, [&](Value c, ValueRange carried) {
     pushScope();
     Coord sum = element(c);
     Values vectors, next(carried.begin(), carried.end());
+    if (walkedRows)
+      for (const Coord &lane : block.lanes)
+        e.prefetch(globalAddress(e, *walkedRows, {element(e.plus(c, kRowsAhead)), lane}));
     for (const Coord &lane : block.lanes)
       vectors.push_back(pairs ? loadPairs(e, locals.find(roles.lanes)->second, lane.index, c)
                               : at(roles.lanes, pointOf(roles.lanesFree, lane, sum)));
@@ -194,6 +228,8 @@ void Evaluator::dotProduct(tile::MmaOp op) {
   };
   for (const Coord &other : block.others)
     for (const Coord &lane : block.lanes) {
+      if (other.number <= 0 && roles.lanesFree == 0)
+        askForLanes(roles.lanes, lane);
       SmallVector<Coord> keys;
       for (int64_t t = 0; t < width; ++t)
         keys.push_back(element(e.minIndex(e.plus(lane.index, t), lastRow)));

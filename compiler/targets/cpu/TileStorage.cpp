@@ -2,7 +2,8 @@
 // load; elsewhere one element is broadcast, or lanes are gathered (per-row tensors of some stride).
 #include "compiler/targets/cpu/TileStorage.h"
 
-#include "llvm/Support/MathExtras.h"
+#include "ir/tile/TileLayouts.h"
+
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 
@@ -164,33 +165,17 @@ Value laneMask(VectorBuilder &e, Value first, Value bound) {
                                e.broadcast(left));
 }
 
-int64_t localBytes(tile::TileType type) {
-  SmallVector<int64_t> shape(type.getShape());
-  if (auto lanes = dyn_cast<tile::LanesAttr>(type.getLayout())) {
-    shape[lanes.getDim()] = llvm::alignTo(shape[lanes.getDim()], lanes.getWidth());
-  } else if (auto pairs = dyn_cast<tile::PairsAttr>(type.getLayout())) {
-    shape[pairs.getLanes()] = llvm::alignTo(shape[pairs.getLanes()], pairs.getWidth());
-    shape[pairs.getPacked()] = llvm::alignTo(shape[pairs.getPacked()], 2);
-  }
-  int64_t elements = 1;
-  for (int64_t extent : shape)
-    elements *= extent;
-  return elements * alignment(type.getElementType());
-}
-
 LocalPlace makeLocal(VectorBuilder &e, Value scratch, tile::TileType type, int64_t offset) {
   LocalPlace place;
   place.type = type;
   place.offset = offset;
-  place.bytes = localBytes(type);
+  tile::ScratchShape shape = tile::scratchShapeOf(type);
+  place.bytes = shape.bytes;
+  place.strides[0] = shape.strides[0];
+  place.strides[1] = shape.strides[1];
   place.pointer = e.address(scratch, e.builder.getI8Type(), e.integer(offset));
   place.clip.assign(type.getRank(), Value());
   place.pairs = dyn_cast<tile::PairsAttr>(type.getLayout());
-  auto lanes = dyn_cast<tile::LanesAttr>(type.getLayout());
-  int64_t inner = place.pairs ? place.pairs.getLanes() : lanes.getDim();
-  int64_t width = place.pairs ? place.pairs.getWidth() : lanes.getWidth();
-  if (type.getRank() == 2)
-    place.strides[1 - inner] = llvm::alignTo(type.getDim(inner), width);
   return place;
 }
 

@@ -51,6 +51,7 @@ struct LocalPlace {
   int64_t strides[2] = {1, 1};   ///< of the dimensions, in elements (pairs: in pairs)
   Values clip;                   ///< per dimension: elements that were made, null: all
   LaneRanges ranges;             ///< parts that were made, by groups of vectors; none: all
+  Value lanesEnd;                ///< lanes beyond are not there; groups of them alone are skipped
   tile::PairsAttr pairs;         ///< null: plain
 };
 
@@ -61,8 +62,6 @@ struct RowsPlace {
   Value memory;            ///< a copy on the stack, for loops over the vectors; or null
 };
 
-/// Bytes a local tile takes; see LocalPlace.
-int64_t localBytes(tile::TileType type);
 LocalPlace makeLocal(VectorBuilder &e, Value scratch, tile::TileType type, int64_t offset);
 
 /// One vector of lanes (or one element broadcast into a vector) of a tile in memory, of the

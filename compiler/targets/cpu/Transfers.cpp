@@ -97,10 +97,13 @@ void NestEmitter::fillKeyPairs(const LocalPlace &place, const GlobalPlace &sourc
   });
 }
 
-void NestEmitter::fillStraight(const LocalPlace &place, const GlobalPlace &source) {
+void NestEmitter::fillStraight(const LocalPlace &place, const GlobalPlace &source, bool inSupport) {
   int64_t width = e.lanes(), rank = place.type.getRank();
   int64_t columns = place.type.getDim(rank - 1);
   auto line = [&](Value row, ValueRange) -> Values {
+    constexpr int64_t kAhead = 16; // rows; what is not there may be asked for
+    if (rank == 2 && inSupport && source.view.access == tile::Access::Dense)
+      prefetchRow(e, source, e.plus(row, kAhead), columns);
     for (int64_t first = 0; first < columns; first += width) {
       Point point;
       if (rank == 2)
@@ -126,6 +129,10 @@ void NestEmitter::emitLoad(tile::LoadOp load, const GlobalPlace &given) {
   int64_t rank = place.type.getRank();
   if (source.clipped && !source.valid.empty())
     place.clip[0] = source.valid[0];
+  bool rowsAlongLanes = place.pairs ? place.pairs.getLanes() == 0 : lanesDimOf(place.type) == 0;
+  // Outside of loops: rows that are walked over are summed over too, and must all be there.
+  if (rank == 2 && rowsAlongLanes && !source.valid.empty() && !load->getParentOfType<tile::ForOp>())
+    place.lanesEnd = source.valid[0];
   if (place.pairs) {
     bool queries = place.pairs.getLanes() == 0;
     source.clipped = false; // the odd half of the last pair must be zero
@@ -141,7 +148,8 @@ void NestEmitter::emitLoad(tile::LoadOp load, const GlobalPlace &given) {
     return fillTransposed(load.getResult(), place, [&](ArrayRef<Coord> point) {
       return loadGlobal(e, source, point, place.type.getShape());
     });
-  fillStraight(place, source);
+  auto loop = load->getParentOfType<tile::ForOp>();
+  fillStraight(place, source, loop && loop.getKind() != tile::LoopKind::Any);
 }
 
 //===------------------------------------------------------------------------------------------===//

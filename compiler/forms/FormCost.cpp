@@ -1,0 +1,96 @@
+// Prices of forms. Sizes of linear attention, K = V = 64, causal, in units a token:
+//   attention  T/2 pairs x (K + V + weight)      2048 tokens: 150,000
+//   chunked    C x (K + V) + 2 K V + per chunk   C = 64: 20,000
+//   recurrent  passes over the state: 8 K V      38,000
+// The prices of passes, weights and launches were fitted to measured kernels with AVX-512.
+#include "compiler/forms/FormCost.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace heddle::compiler {
+namespace {
+
+constexpr double kPass = 4;         ///< one read, or one write, of an element of the state
+constexpr double kToken = 1500;     ///< loads, sums and stores of a token walked alone
+constexpr double kChunk = 12000;    ///< the same of a chunk, with its factors
+constexpr double kWeight = 6;       ///< mask and sum of a pair
+constexpr double kDecay = 14;       ///< exponential of a pair's decay
+constexpr double kFeatureDecay = 9; ///< the same, a feature of a pair
+constexpr double kLaunch = 60000;   ///< a further launch: maps and prefix sums before pairs
+
+double recurrent(const MixSizes &m, double length) {
+  double passes = m.solves ? 4 : 3; // decay and write, read of the old value, read
+  return length * (kToken + kPass * passes * m.features * m.value);
+}
+
+double chunked(const MixSizes &m, double length, double C) {
+  double F = m.features, V = m.value, P = m.pairFeatures;
+  bool apart = m.decay == StateDecay::Feature;
+  double pairs = C * C * ((apart ? kFeatureDecay * P : P) + V + kWeight + (m.decays ? kDecay : 0));
+  double state = 2 * C * F * V + 2 * kPass * F * V;
+  if (m.solves)
+    pairs *= 2, state += C * F * V;
+  return std::ceil(length / C) * (kChunk + pairs + state);
+}
+
+double attention(const MixSizes &m, double length) {
+  double pairs = length * (length + 1) / 2 * (m.key + m.value + kWeight + (m.decays ? kDecay : 0));
+  double states = (m.givesState + m.takesState) * kPass * length * m.key * m.value;
+  return pairs + states + (m.decays || m.givesState ? kLaunch : 0);
+}
+
+} // namespace
+
+MixSizes sizesOf(const ScanProblem &scan) {
+  // A power of a product needs no features where pairs are weighed.
+  int64_t pairFeatures = scan.polynomial.degree ? scan.D : scan.features;
+  MixSizes m{scan.D, scan.Dv, scan.features, pairFeatures, scan.decay};
+  m.decays = scan.decay != StateDecay::None;
+  pattern::UpdateKind update = scan.op().getUpdate();
+  m.solves = update != pattern::UpdateKind::add;
+  m.givesState = scan.result("state");
+  m.takesState = scan.input("in_state");
+  return m;
+}
+
+Result<std::vector<MixSizes>> mixSizes(const FormRequest &request) {
+  HEDDLE_TRY(graph, readGraph(request, MixAs::Steps));
+  std::vector<MixSizes> sizes;
+  for (const Stage &stage : graph.stages)
+    if (auto scan = std::get_if<ScanProblem>(&stage))
+      sizes.push_back(sizesOf(*scan));
+  return sizes;
+}
+
+int64_t bestChunk(const MixSizes &sizes, int64_t length) {
+  int64_t best = 16;
+  for (int64_t chunk : {32, 64, 128})
+    if (chunked(sizes, length, chunk) < chunked(sizes, length, best))
+      best = chunk;
+  return best;
+}
+
+std::optional<double> estimatedUnits(llvm::StringRef form, llvm::ArrayRef<MixSizes> mixes,
+                                     int64_t length) {
+  double units = 0;
+  for (const MixSizes &m : mixes) {
+    if (form == "attention")
+      units += attention(m, length);
+    else if (form == "recurrent")
+      units += recurrent(m, length);
+    else if (form == "chunked")
+      units += chunked(m, length, bestChunk(m, length));
+    else
+      return std::nullopt;
+  }
+  return units;
+}
+
+int64_t nominalLength(const Request &request) {
+  constexpr int64_t kLengths[] = {1, 16, 64, 2048};
+  auto length = request.extents.find("T");
+  return kLengths[length == request.extents.end() ? ExtentClass::Any : length->second.bound];
+}
+
+} // namespace heddle::compiler

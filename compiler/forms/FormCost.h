@@ -1,0 +1,40 @@
+// What a form takes on a CPU, estimated from the pattern's sizes: enough to choose among forms and
+// chunk sizes, and to say where one takes over from another.
+//
+//   one unit = one multiply-add of a blocked product; everything else is priced in them
+#pragma once
+
+#include "compiler/forms/Form.h"
+#include "compiler/forms/Graph.h"
+
+#include <optional>
+
+namespace heddle::compiler {
+
+/// Sizes that decide the cost of a mix; of one head.
+struct MixSizes {
+  int64_t key = 0, value = 0; ///< widths of keys and values as given
+  int64_t features = 0;       ///< rows of the state; 0: it has none
+  int64_t pairFeatures = 0;   ///< what the weight of a pair inside a chunk sums over
+  StateDecay decay = StateDecay::None;
+  bool decays = false; ///< pairs have a decay (any form)
+  bool solves = false; ///< delta or dplr: a triangular system a chunk
+  bool givesState = false, takesState = false;
+};
+
+MixSizes sizesOf(const ScanProblem &scan);
+/// The sizes of the request's mixes, with states if they have any. Unsupported as readGraph.
+Result<std::vector<MixSizes>> mixSizes(const FormRequest &request);
+
+/// Tokens of a chunk that are best for sequences of `length`.
+int64_t bestChunk(const MixSizes &sizes, int64_t length);
+
+/// Units of all mixes for one sequence of `length` tokens, a head of each; empty for a form that
+/// has no estimate.
+std::optional<double> estimatedUnits(llvm::StringRef form, llvm::ArrayRef<MixSizes> mixes,
+                                     int64_t length);
+
+/// The length that stands for a class of lengths: its upper end, and 2048 where it has none.
+int64_t nominalLength(const Request &request);
+
+} // namespace heddle::compiler
