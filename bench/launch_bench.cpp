@@ -3,9 +3,14 @@
 // all overhead. One token against 16 keys is the smallest real call; bench/peers has torch's
 // dispatch of the same problem.
 #include "runtime/heddle.h"
+#include "tests/runtime/Scratch.h"
 #include "tests/support/Paths.h"
 
 #include <benchmark/benchmark.h>
+#include <fcntl.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cstdio>
 #include <cstdlib>
@@ -157,6 +162,33 @@ void findAndLaunch(benchmark::State &state) {
   }
 }
 BENCHMARK(findAndLaunch)->Name("call/one_token");
+
+/// A process of its own, from its start to its end: it opens the store, takes a kernel from there
+/// and launches it. The first one fills the store.
+void startProcess(benchmark::State &state) {
+  const std::string program = std::string(heddle::test::kBinaryDir) + "/tests/heddle_warm_probe";
+  const std::string pattern =
+      std::string(heddle::test::kSourceDir) + "/patterns/causal_softmax.heddle";
+  const heddle::test::ScratchFolder store;
+  const char *const arguments[] = {program.c_str(), store.path().c_str(), pattern.c_str(), nullptr};
+  const auto run = [&] {
+    posix_spawn_file_actions_t actions;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0);
+    pid_t child = 0;
+    int status = -1;
+    const bool started = posix_spawn(&child, program.c_str(), &actions, nullptr,
+                                     const_cast<char *const *>(arguments), environ) == 0;
+    posix_spawn_file_actions_destroy(&actions);
+    return started && ::waitpid(child, &status, 0) == child && status == 0;
+  };
+  bool good = run();
+  for (auto _ : state)
+    good &= run();
+  if (!good)
+    state.SkipWithError("heddle_warm_probe failed; build it");
+}
+BENCHMARK(startProcess)->Name("process/first_result")->Unit(benchmark::kMillisecond)->UseRealTime();
 
 } // namespace
 

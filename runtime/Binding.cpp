@@ -22,51 +22,30 @@ std::string shapeText(const TensorView &view) {
   return fmt::format("[{}]", fmt::join(view.shape.begin(), view.shape.begin() + view.rank, ", "));
 }
 
-/// First and one past the last byte that the view touches; empty views touch none.
-struct Range {
-  uintptr_t begin = 0, end = 0;
-};
-Range rangeOf(const TensorView &view) {
-  int64_t last = 0;
-  for (int d = 0; d < view.rank; ++d) {
-    if (view.shape[d] == 0)
-      return {};
-    last += (view.shape[d] - 1) * view.strides[d];
-  }
-  const uintptr_t begin = reinterpret_cast<uintptr_t>(view.data);
-  return {begin, begin + (last + 1) * sizeOf(view.dtype)};
-}
-
 /// Whether two index tuples could name one element: each stride must step over all that smaller
 /// strides span.
 bool overlapsItself(const TensorView &view) {
+  int64_t span = 1;
+  int d = view.rank - 1;
+  while (d >= 0 && (view.shape[d] <= 1 || view.strides[d] >= span)) {
+    span += view.shape[d] > 1 ? view.strides[d] * (view.shape[d] - 1) : 0;
+    --d;
+  }
+  if (d < 0)
+    return false; // strides fall from the first dimension to the last, as nearly always
   std::array<std::pair<int64_t, int64_t>, kMaxRank> modes;
   int count = 0;
-  for (int d = 0; d < view.rank; ++d)
+  for (d = 0; d < view.rank; ++d)
     if (view.shape[d] > 1)
       modes[count++] = {view.strides[d], view.shape[d]};
   std::sort(modes.begin(), modes.begin() + count);
-  int64_t span = 1;
+  span = 1;
   for (int m = 0; m < count; ++m) {
     if (modes[m].first < span)
       return true;
     span = modes[m].first * (modes[m].second - 1) + span;
   }
   return false;
-}
-
-/// The view spans less than 2^62 bytes, so sums of its offsets cannot overflow.
-bool spanFits(const TensorView &view) {
-  int64_t elements = 1, span = 1;
-  for (int d = 0; d < view.rank; ++d) {
-    int64_t reach = 0;
-    if (__builtin_mul_overflow(elements, view.shape[d], &elements) ||
-        __builtin_mul_overflow(std::max<int64_t>(view.shape[d] - 1, 0), view.strides[d], &reach) ||
-        __builtin_add_overflow(span, reach, &span))
-      return false;
-  }
-  constexpr int64_t kLimit = int64_t(1) << 58; // in elements of at most 8 bytes
-  return elements < kLimit && span < kLimit;
 }
 
 } // namespace
@@ -81,6 +60,8 @@ Result<Binding> Binding::make(const Artifact &artifact) {
   };
   if (artifact.scalars.size() > kMaxScalars)
     return tooMany("run-time scalars", artifact.scalars.size(), kMaxScalars);
+  if (artifact.tensors.size() > kMaxTensors)
+    return tooMany("tensors", artifact.tensors.size(), kMaxTensors);
   Binding binding;
   binding.artifact = &artifact;
   const auto dimIndex = [&](const std::string &name) {
@@ -103,6 +84,11 @@ Result<Binding> Binding::make(const Artifact &artifact) {
     TensorRule rule{};
     for (size_t d = 0; d < tensor.shape.size(); ++d)
       rule.dims[d] = dimIndex(tensor.shape[d]);
+    rule.rank = static_cast<int>(tensor.shape.size());
+    rule.dtype = tensor.dtype;
+    rule.elementBytes = sizeOf(tensor.dtype);
+    rule.isResult = tensor.isResult;
+    rule.alignedRows = artifact.alignedPointers && rule.rank >= 4;
     binding.rules.push_back(rule);
   }
   while (binding.firstResult < artifact.tensors.size() &&
@@ -132,89 +118,165 @@ Result<Binding> Binding::make(const Artifact &artifact) {
   }
   if (binding.dims.size() > kMaxDims)
     return tooMany("dims", binding.dims.size(), kMaxDims);
+  for (const Dim &dim : binding.dims)
+    binding.fixedExtents.push_back(dim.fixed);
+  for (size_t d = 0; d < binding.dims.size(); ++d)
+    if (binding.dims[d].scalar >= 0 || binding.dims[d].extent != ExtentClass{})
+      binding.usedDims.push_back(static_cast<int>(d));
+  for (const Constraint &constraint : artifact.constraints)
+    binding.constraints.push_back(
+        {FoldedFormula(constraint.left), FoldedFormula(constraint.right)});
+  binding.defaults.count = static_cast<int>(artifact.scalars.size());
+  for (size_t s = 0; s < artifact.scalars.size(); ++s) {
+    const ScalarInfo &scalar = artifact.scalars[s];
+    binding.defaults.integers[s] =
+        scalar.kind == ScalarInfo::IntParameter ? static_cast<int64_t>(scalar.defaultValue) : 0;
+    binding.defaults.floats[s] =
+        scalar.kind == ScalarInfo::FloatParameter ? scalar.defaultValue : 0;
+  }
   return binding;
 }
 
 // --- one tensor ----------------------------------------------------------------------------------
 
-Status Binding::checkTensor(int index, const TensorView &view) const {
+/// The extents and strides of a tensor one by one: what is wrong with them, or how many elements
+/// lie from its first to its last (0: it has none).
+Binding::Fault Binding::measure(const TensorView &view, int64_t &span) {
+  int64_t elements = 1, reach = 0;
+  bool empty = false, huge = false;
+  span = 1;
+  for (int d = 0; d < view.rank; ++d) {
+    const int64_t extent = view.shape[d], stride = view.strides[d];
+    if (extent < 0)
+      return {Fault::Negative, d};
+    if (stride < 0 && extent > 1)
+      return {Fault::Backwards, d};
+    empty |= extent == 0;
+    huge |= __builtin_mul_overflow(elements, extent, &elements);
+    huge |= extent > 1 && (__builtin_mul_overflow(extent - 1, stride, &reach) ||
+                           __builtin_add_overflow(span, reach, &span));
+  }
+  // Less than 2^62 bytes, so that sums of offsets cannot overflow.
+  constexpr int64_t kLimit = int64_t(1) << 58; // in elements of at most 8 bytes
+  if (empty)
+    span = 0;
+  else if (huge || elements >= kLimit || span >= kLimit)
+    return {Fault::TooLarge};
+  return {};
+}
+
+Binding::Fault Binding::look(const TensorRule &rule, const TensorView &view, Range &range) {
+  if (view.rank != rule.rank)
+    return {Fault::Rank};
+  if (view.dtype != rule.dtype)
+    return {Fault::Type};
+  // Where every number is below 2^29, and so is every product but the last, nothing can overflow;
+  // a negative one has its upper bits set.
+  const int last = rule.rank - 1;
+  int64_t elements = 1, span = 1, size = 0, rowStrides = 0;
+  for (int d = 0; d <= last; ++d) {
+    const int64_t extent = view.shape[d], stride = extent > 1 ? view.strides[d] : 0;
+    size |= extent | stride | elements;
+    elements = static_cast<int64_t>(static_cast<uint64_t>(elements) * extent);
+    span += static_cast<int64_t>((static_cast<uint64_t>(extent) - 1) * stride);
+    rowStrides |= d < last ? stride : 0;
+  }
+  if (static_cast<uint64_t>(size) >> 29 != 0) {
+    if (const Fault fault = measure(view, span); fault.kind != Fault::None)
+      return fault;
+  } else if (elements == 0) {
+    span = 0;
+  }
+  range = {0, 0};
+  if (span == 0)
+    return {};
+  const uintptr_t begin = reinterpret_cast<uintptr_t>(view.data);
+  if (!begin)
+    return {Fault::NoMemory};
+  if (view.strides[last] != 1 && view.shape[last] > 1 && !rule.innermostStrided)
+    return {Fault::Strided, last};
+  if (begin & (rule.elementBytes - 1)) // a power of two
+    return {Fault::Misaligned};
+  if (rule.alignedRows && ((static_cast<uint64_t>(rowStrides) * rule.elementBytes) | begin) % 64)
+    return {Fault::UnalignedRows};
+  if (rule.isResult && overlapsItself(view))
+    return {Fault::WritesTwice};
+  range = {begin, begin + static_cast<uint64_t>(span) * rule.elementBytes};
+  return {};
+}
+
+Binding::Fault Binding::unify(const TensorRule &rule, const TensorView &view, Known &known) {
+  for (int d = 0; d < rule.rank; ++d) {
+    int64_t &extent = known[rule.dims[d]];
+    if (extent == kUnknown)
+      extent = view.shape[d];
+    else if (extent != view.shape[d])
+      return {Fault::Extent, d};
+  }
+  return {};
+}
+
+/// The fault in words.
+[[gnu::cold]] Error Binding::tell(Fault fault, int index, const TensorView &view,
+                                  const Known &known) const {
   const TensorInfo &info = artifact->tensors[index];
-  const int rank = static_cast<int>(info.shape.size());
-  if (view.rank != rank)
+  const int d = fault.dim;
+  switch (fault.kind) {
+  case Fault::Rank:
     return wrong(fmt::format("found {} with {} dimensions, expected {}: [{}]", info.name, view.rank,
-                             rank, fmt::join(info.shape, ", ")));
-  if (view.dtype != info.dtype)
+                             info.shape.size(), fmt::join(info.shape, ", ")));
+  case Fault::Type:
     return wrong(fmt::format("found {} of type {}, expected {}; convert it, or ask for a kernel of "
                              "that type",
                              info.name, toString(view.dtype), toString(info.dtype)));
-  bool empty = false;
-  for (int d = 0; d < rank; ++d) {
-    if (view.shape[d] < 0)
-      return wrong(fmt::format("found {} of shape {}, expected no negative extent", info.name,
-                               shapeText(view)));
-    if (view.strides[d] < 0 && view.shape[d] > 1)
-      return wrong(fmt::format("found stride {} in dimension {} of {}, expected none below 0; copy "
-                               "the tensor",
-                               view.strides[d], d, info.name));
-    empty |= view.shape[d] == 0;
-  }
-  if (empty)
-    return {};
-  if (!spanFits(view))
+  case Fault::Negative:
+    return wrong(fmt::format("found {} of shape {}, expected no negative extent", info.name,
+                             shapeText(view)));
+  case Fault::Backwards:
+    return wrong(fmt::format("found stride {} in dimension {} of {}, expected none below 0; copy "
+                             "the tensor",
+                             view.strides[d], d, info.name));
+  case Fault::TooLarge:
     return wrong(fmt::format("found {} of shape {}, which is larger than any memory", info.name,
                              shapeText(view)));
-  if (!view.data)
+  case Fault::NoMemory:
     return wrong(fmt::format("found a null pointer for {}, expected {} of shape {}", info.name,
                              toString(info.dtype), shapeText(view)));
-  if (view.shape[rank - 1] > 1 && view.strides[rank - 1] != 1 && !rules[index].innermostStrided)
+  case Fault::Strided:
     return wrong(fmt::format("found stride {} in the innermost dimension ({}) of {}, expected 1; "
                              "copy the tensor",
-                             view.strides[rank - 1], info.shape[rank - 1], info.name));
-  if (reinterpret_cast<uintptr_t>(view.data) % sizeOf(view.dtype) != 0)
+                             view.strides[d], info.shape[d], info.name));
+  case Fault::Misaligned:
     return wrong(fmt::format("found {} at an address that is no multiple of the {} bytes of {}",
                              info.name, sizeOf(view.dtype), toString(view.dtype)));
-  if (artifact->alignedPointers && rank >= 4) {
-    bool aligned = reinterpret_cast<uintptr_t>(view.data) % 64 == 0;
-    for (int d = 0; d + 1 < rank; ++d)
-      aligned &= view.shape[d] <= 1 || view.strides[d] * sizeOf(view.dtype) % 64 == 0;
-    if (!aligned)
-      return wrong(
-          fmt::format("found {} with rows that do not start at multiples of 64 bytes, which "
-                      "this kernel assumes; ask for one with alignedPointers = false",
-                      info.name));
-  }
-  if (info.isResult && overlapsItself(view))
+  case Fault::UnalignedRows:
+    return wrong(fmt::format("found {} with rows that do not start at multiples of 64 bytes, which "
+                             "this kernel assumes; ask for one with alignedPointers = false",
+                             info.name));
+  case Fault::WritesTwice:
     return wrong(
         fmt::format("found the result {} with strides that write one element twice", info.name));
-  return {};
-}
-
-Status Binding::unify(int index, const TensorView &view, Known &known) const {
-  const TensorInfo &info = artifact->tensors[index];
-  for (int d = 0; d < view.rank; ++d) {
-    const Dim &dim = dims[rules[index].dims[d]];
-    int64_t &extent = known[rules[index].dims[d]];
-    if (dim.fixed != kUnknown && view.shape[d] != dim.fixed)
-      return wrong(fmt::format("found {} = {} in {} of shape {}, expected {}, which is built into "
-                               "this kernel; ask for one with {} = {}",
-                               dim.name, view.shape[d], info.name, shapeText(view), dim.fixed,
-                               dim.name, view.shape[d]));
-    if (extent != kUnknown && extent != view.shape[d])
-      return wrong(fmt::format("found {} = {} in {} of shape {}, expected {} as in the tensors "
-                               "before it",
-                               dim.name, view.shape[d], info.name, shapeText(view), extent));
-    extent = view.shape[d];
+  case Fault::Extent:
+  case Fault::None:
+    break;
   }
-  return {};
+  const Dim &dim = dims[rules[index].dims[d]];
+  if (dim.fixed != kUnknown)
+    return wrong(fmt::format("found {} = {} in {} of shape {}, expected {}, which is built into "
+                             "this kernel; ask for one with {} = {}",
+                             dim.name, view.shape[d], info.name, shapeText(view), dim.fixed,
+                             dim.name, view.shape[d]));
+  return wrong(fmt::format("found {} = {} in {} of shape {}, expected {} as in the tensors "
+                           "before it",
+                           dim.name, view.shape[d], info.name, shapeText(view),
+                           known[rules[index].dims[d]]));
 }
 
-Status Binding::checkOverlap(std::span<const TensorView> tensors) const {
+Status Binding::checkOverlap(std::span<const Range> ranges) const {
   // Results come last: each is compared with all before it.
-  for (size_t r = firstResult; r < tensors.size(); ++r) {
-    const Range result = rangeOf(tensors[r]);
+  for (size_t r = firstResult; r < ranges.size(); ++r)
     for (size_t t = 0; t < r; ++t) {
-      const Range other = rangeOf(tensors[t]);
-      if (result.begin >= other.end || other.begin >= result.end)
+      if (ranges[r].begin >= ranges[t].end || ranges[t].begin >= ranges[r].end)
         continue;
       const bool both = artifact->tensors[t].isResult;
       return wrong(fmt::format("found the result {} in memory that {} lies in, expected memory of "
@@ -222,11 +284,16 @@ Status Binding::checkOverlap(std::span<const TensorView> tensors) const {
                                artifact->tensors[both ? t : r].name,
                                artifact->tensors[both ? r : t].name));
     }
-  }
   return {};
 }
 
 // --- the call ------------------------------------------------------------------------------------
+
+Binding::Known Binding::nothingKnown() const {
+  Known known;
+  std::copy(fixedExtents.begin(), fixedExtents.end(), known.begin());
+  return known;
+}
 
 Status Binding::bind(std::span<const TensorView> tensors,
                      std::span<const ParameterValue> parameters, ScalarValues &values) const {
@@ -237,21 +304,23 @@ Status Binding::bind(std::span<const TensorView> tensors,
     return wrong(fmt::format("found {} tensors, expected {}: {}", tensors.size(), rules.size(),
                              fmt::join(names, ", ")));
   }
-  Known known;
-  known.fill(kUnknown);
+  Known known = nothingKnown();
+  std::array<Range, kMaxTensors> ranges;
   for (size_t t = 0; t < tensors.size(); ++t) {
-    HEDDLE_CHECK(checkTensor(static_cast<int>(t), tensors[t]));
-    HEDDLE_CHECK(unify(static_cast<int>(t), tensors[t], known));
+    Fault fault = look(rules[t], tensors[t], ranges[t]);
+    if (fault.kind == Fault::None)
+      fault = unify(rules[t], tensors[t], known);
+    if (fault.kind != Fault::None)
+      return tell(fault, static_cast<int>(t), tensors[t], known);
   }
-  HEDDLE_CHECK(checkOverlap(tensors));
+  HEDDLE_CHECK(checkOverlap({ranges.data(), tensors.size()}));
   return finish(known, parameters, values);
 }
 
 Status Binding::bindExtents(const std::map<std::string, int64_t> &extents,
                             std::span<const ParameterValue> parameters,
                             ScalarValues &values) const {
-  Known known;
-  known.fill(kUnknown);
+  Known known = nothingKnown();
   for (size_t d = 0; d < dims.size(); ++d) {
     const auto found = extents.find(dims[d].name);
     if (found == extents.end())
@@ -268,19 +337,18 @@ Status Binding::bindExtents(const std::map<std::string, int64_t> &extents,
 }
 
 Status Binding::setExtents(const Known &known, ScalarValues &values) const {
-  for (size_t d = 0; d < dims.size(); ++d) {
+  for (int d : usedDims) {
     const Dim &dim = dims[d];
-    const int64_t extent = known[d] != kUnknown ? known[d] : dim.fixed;
-    if (extent == kUnknown && dim.scalar < 0)
+    if (known[d] == kUnknown && dim.scalar < 0)
       continue;
-    if (extent == kUnknown)
+    if (known[d] == kUnknown)
       return wrong(fmt::format("found no extent for {}, expected one", dim.name));
-    if (!dim.extent.admits(extent))
+    if (!dim.extent.admits(known[d]))
       return wrong(fmt::format("found {} = {}, expected {}, which this kernel assumes; ask for one "
                                "whose class admits it",
-                               dim.name, extent, toString(dim.extent)));
+                               dim.name, known[d], toString(dim.extent)));
     if (dim.scalar >= 0)
-      values.integers[dim.scalar] = extent;
+      values.integers[dim.scalar] = known[d];
   }
   if (group >= 0 && known[queryHeads] != kUnknown && known[keyHeads] != kUnknown &&
       known[queryHeads] != known[keyHeads] * dims[group].fixed)
@@ -317,22 +385,19 @@ Status Binding::setParameter(const ParameterValue &parameter, ScalarValues &valu
 
 Status Binding::finish(const Known &known, std::span<const ParameterValue> parameters,
                        ScalarValues &values) const {
-  values.count = static_cast<int>(artifact->scalars.size());
-  for (int s = 0; s < values.count; ++s) {
-    const ScalarInfo &scalar = artifact->scalars[s];
-    values.integers[s] = 0;
-    values.floats[s] = 0;
-    if (scalar.kind == ScalarInfo::IntParameter)
-      values.integers[s] = static_cast<int64_t>(scalar.defaultValue);
-    else if (scalar.kind == ScalarInfo::FloatParameter)
-      values.floats[s] = scalar.defaultValue;
-  }
+  values.count = defaults.count;
+  std::copy_n(defaults.integers.begin(), defaults.count, values.integers.begin());
+  std::copy_n(defaults.floats.begin(), defaults.count, values.floats.begin());
   HEDDLE_CHECK(setExtents(known, values));
   for (const ParameterValue &parameter : parameters)
     HEDDLE_CHECK(setParameter(parameter, values));
-  for (const Constraint &constraint : artifact->constraints) {
-    HEDDLE_TRY(left, constraint.left.evaluate(values.span()));
-    HEDDLE_TRY(right, constraint.right.evaluate(values.span()));
+  for (size_t c = 0; c < constraints.size(); ++c) {
+    int64_t left = 0, right = 0;
+    if (!constraints[c].left.evaluate(values.span(), left))
+      return constraints[c].left.reason(values.span());
+    if (!constraints[c].right.evaluate(values.span(), right))
+      return constraints[c].right.reason(values.span());
+    const Constraint &constraint = artifact->constraints[c];
     if (constraint.kind == Constraint::Equal ? left != right : left > right)
       return wrong(fmt::format("found {} and {}, expected {}, which this kernel assumes", left,
                                right, constraint.text));

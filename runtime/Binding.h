@@ -5,6 +5,7 @@
 
 #include "runtime/Artifact.h"
 #include "runtime/Device.h"
+#include "runtime/FoldedFormula.h"
 #include "runtime/Result.h"
 #include "runtime/Tensor.h"
 
@@ -26,6 +27,7 @@ struct ParameterValue {
 
 inline constexpr int kMaxScalars = 64;
 inline constexpr int kMaxDims = 64;
+inline constexpr int kMaxTensors = 64;
 
 /// The run-time scalars of one call, in the order of Artifact::scalars: the first `count` are set.
 struct ScalarValues {
@@ -57,23 +59,62 @@ private:
     int64_t fixed = -1; ///< the extent built into the code, or -1
     ExtentClass extent; ///< class that the code assumes
   };
+  /// What a tensor is compared with, beside its names in the artifact.
   struct TensorRule {
     std::array<int, kMaxRank> dims; ///< index into dims
-    bool innermostStrided = false;  ///< the code is told the innermost stride, so it may be any
+    int rank = 0;
+    DType dtype = DType::F32;
+    int64_t elementBytes = 0;
+    bool isResult = false;
+    bool innermostStrided = false; ///< the code is told the innermost stride, so it may be any
+    bool alignedRows = false;      ///< the code assumes rows at multiples of 64 bytes
+  };
+  /// What is wrong with a tensor, and in which dimension. Looking costs comparisons; the words come
+  /// from tell(), once something was found.
+  struct Fault {
+    enum Kind : uint8_t {
+      None,
+      Rank,
+      Type,
+      Negative,
+      Backwards,
+      TooLarge,
+      NoMemory,
+      Strided,
+      Misaligned,
+      UnalignedRows,
+      WritesTwice,
+      Extent
+    } kind = None;
+    int dim = 0;
+  };
+  /// First and one past the last byte that a tensor touches; empty ones touch none.
+  struct Range {
+    uintptr_t begin, end;
+  };
+  struct Sides {
+    FoldedFormula left, right;
   };
   using Known = std::array<int64_t, kMaxDims>; ///< extents by dim, -1 while unknown
 
-  Status checkTensor(int index, const TensorView &view) const;
-  Status unify(int index, const TensorView &view, Known &known) const;
-  Status checkOverlap(std::span<const TensorView> tensors) const;
+  static Fault measure(const TensorView &view, int64_t &span);
+  static Fault look(const TensorRule &rule, const TensorView &view, Range &range);
+  static Fault unify(const TensorRule &rule, const TensorView &view, Known &known);
+  Error tell(Fault fault, int index, const TensorView &view, const Known &known) const;
+  Status checkOverlap(std::span<const Range> ranges) const;
   Status setExtents(const Known &known, ScalarValues &values) const;
   Status setParameter(const ParameterValue &parameter, ScalarValues &values) const;
   Status finish(const Known &known, std::span<const ParameterValue> parameters,
                 ScalarValues &values) const;
+  Known nothingKnown() const;
 
   const Artifact *artifact = nullptr; ///< outlives the binding
   std::vector<Dim> dims;
+  std::vector<int64_t> fixedExtents; ///< of dims
+  std::vector<int> usedDims;         ///< those that a scalar or a class depends on
   std::vector<TensorRule> rules;
+  std::vector<Sides> constraints;                 ///< of Artifact::constraints
+  ScalarValues defaults;                          ///< of the parameters
   size_t firstResult = 0;                         ///< inputs come before it
   int group = -1, queryHeads = -1, keyHeads = -1; ///< dims G, Hq, Hk: Hq = G * Hk
 };

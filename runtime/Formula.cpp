@@ -1,6 +1,6 @@
 // Formulas over run-time scalars: evaluation with a fixed stack, and their text.
 //   Tq 64 ceildiv Hq *   with Tq = 100, Hq = 8   ->   16   "ceildiv(Tq, 64) * Hq"
-#include "runtime/Artifact.h"
+#include "runtime/FoldedFormula.h"
 
 #include <fmt/format.h>
 
@@ -99,6 +99,42 @@ Result<int64_t> Formula::evaluate(std::span<const int64_t> scalars) const {
   if (depth != 1)
     return malformed();
   return stack[0];
+}
+
+FoldedFormula::FoldedFormula(const Formula &given) : kind(Walk), formula(&given) {
+  const bool readsScalars =
+      std::any_of(given.steps.begin(), given.steps.end(),
+                  [](const Formula::Step &step) { return step.op == Formula::Scalar; });
+  if (given.steps.size() == 1 && readsScalars) {
+    kind = OneScalar;
+    operand = given.steps[0].value;
+  } else if (!readsScalars) {
+    const Result<int64_t> number = given.evaluate({});
+    kind = number.ok() ? Number : Walk;
+    operand = number.ok() ? *number : 0;
+  }
+}
+
+bool FoldedFormula::walk(std::span<const int64_t> scalars, int64_t &value) const {
+  std::array<int64_t, Formula::kMaxDepth> stack;
+  int depth = 0; // within bounds: the formula was validated
+  for (const Formula::Step &step : formula->steps) {
+    if (step.op == Formula::Constant || step.op == Formula::Scalar) {
+      stack[depth++] = step.op == Formula::Constant ? step.value : scalars[step.value];
+      continue;
+    }
+    const std::optional<int64_t> result = apply(step.op, stack[depth - 2], stack[depth - 1]);
+    if (!result)
+      return false;
+    stack[--depth - 1] = *result;
+  }
+  value = stack[0];
+  return true;
+}
+
+Error FoldedFormula::reason(std::span<const int64_t> scalars) const {
+  const Result<int64_t> failed = formula->evaluate(scalars);
+  return failed.ok() ? malformed() : failed.error();
 }
 
 std::string Formula::toString(std::span<const std::string> names) const {

@@ -67,6 +67,13 @@ Result<std::shared_ptr<const Kernel>> Kernel::load(Artifact artifact, KernelOrig
   HEDDLE_TRY(loaded, kernel->device->load(kernel->code));
   kernel->binding = std::move(binding);
   kernel->loaded = std::move(loaded);
+  for (const Formula &bytes : kernel->code.workspaceBytes)
+    kernel->bufferFormulas.emplace_back(bytes);
+  for (const Launch &launch : kernel->code.launches)
+    kernel->launchFormulas.push_back({{FoldedFormula(launch.grid[0]), FoldedFormula(launch.grid[1]),
+                                       FoldedFormula(launch.grid[2])},
+                                      FoldedFormula(launch.sharedBytes),
+                                      FoldedFormula(launch.repeat)});
   kernel->schedule = heddle::scheduleText(kernel->code.schedule);
   for (const std::string &note : kernel->code.notes)
     kernel->notes += (kernel->notes.empty() ? "" : "\n") + note;
@@ -82,25 +89,29 @@ Result<std::shared_ptr<const Kernel>> Kernel::load(Artifact artifact, KernelOrig
 Status Kernel::makePlan(const ScalarValues &scalars, Plan &plan) const {
   const std::span<const int64_t> values = scalars.span();
   plan.bytes = 0;
-  for (size_t b = 0; b < code.workspaceBytes.size(); ++b) {
-    HEDDLE_TRY(bytes, code.workspaceBytes[b].evaluate(values));
+  for (size_t b = 0; b < bufferFormulas.size(); ++b) {
+    int64_t bytes = 0;
+    if (!bufferFormulas[b].evaluate(values, bytes))
+      return bufferFormulas[b].reason(values);
     plan.buffers[b] = plan.bytes;
     HEDDLE_CHECK(grow(plan.bytes, bytes, "a workspace buffer"));
   }
   int64_t scratch = 0;
-  for (size_t l = 0; l < code.launches.size(); ++l) {
-    const Launch &launch = code.launches[l];
+  for (size_t l = 0; l < launchFormulas.size(); ++l) {
+    const LaunchFormulas &formulas = launchFormulas[l];
+    GridLaunch &launch = plan.launches[l];
     for (int d = 0; d < 3; ++d) {
-      HEDDLE_TRY(extent, launch.grid[d].evaluate(values));
-      plan.launches[l].grid[d] = std::max<int64_t>(extent, 0);
+      if (!formulas.grid[d].evaluate(values, launch.grid[d]))
+        return formulas.grid[d].reason(values);
+      launch.grid[d] = std::max<int64_t>(launch.grid[d], 0);
     }
-    HEDDLE_TRY(shared, launch.sharedBytes.evaluate(values));
-    HEDDLE_TRY(repeat, launch.repeat.evaluate(values));
-    if (shared < 0 || shared > kMaxWorkspace)
-      return tooLarge("scratch memory", shared);
-    plan.launches[l].sharedBytes = shared;
-    plan.repeats[l] = repeat;
-    scratch = std::max(scratch, loaded->scratchBytes(shared));
+    if (!formulas.sharedBytes.evaluate(values, launch.sharedBytes))
+      return formulas.sharedBytes.reason(values);
+    if (!formulas.repeat.evaluate(values, plan.repeats[l]))
+      return formulas.repeat.reason(values);
+    if (launch.sharedBytes < 0 || launch.sharedBytes > kMaxWorkspace)
+      return tooLarge("scratch memory", launch.sharedBytes);
+    scratch = std::max(scratch, loaded->scratchBytes(launch.sharedBytes));
   }
   plan.scratch = plan.bytes;
   return grow(plan.bytes, scratch, "scratch memory");

@@ -4,6 +4,7 @@
 #include "runtime/Artifact.h"
 #include "runtime/Binding.h"
 #include "runtime/Device.h"
+#include "runtime/FoldedFormula.h"
 #include "runtime/Signature.h"
 
 #include <array>
@@ -91,6 +92,9 @@ private:
     int64_t scratch; ///< offset of the scratch memory, behind the buffers
     int64_t bytes;   ///< of the whole workspace
   };
+  struct LaunchFormulas {
+    FoldedFormula grid[3], sharedBytes, repeat;
+  };
   Status makePlan(const ScalarValues &scalars, Plan &plan) const;
   Status checkMemory(std::span<const TensorView> tensors, Workspace workspace) const;
   void fillBlock(std::span<const TensorView> tensors, const ScalarValues &scalars, const Plan &plan,
@@ -99,6 +103,8 @@ private:
 
   Artifact code;
   std::string schedule, notes; ///< as texts
+  std::vector<FoldedFormula> bufferFormulas;
+  std::vector<LaunchFormulas> launchFormulas;
   KernelOrigin from;
   Binding binding;
   std::shared_ptr<Device> device;

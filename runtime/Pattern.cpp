@@ -88,14 +88,17 @@ Result<Pattern::EntryPointer> Pattern::find(std::span<const TensorView> tensors,
                 key);
 }
 
-Result<Pattern::EntryPointer> Pattern::find(const Extents &given, DType dtype,
+Result<Pattern::EntryPointer> Pattern::find(std::span<const NamedExtent> given, DType dtype,
                                             std::span<const ParameterValue> parameters,
                                             const PatternOptions &options) {
-  HEDDLE_TRY(extents, what.completeExtents(given));
-  const std::optional<ShapeKey> key = keys.of(extents, dtype, !options.unaligned, parameters);
+  const std::optional<ShapeKey> key = keys.of(given, dtype, !options.unaligned, parameters);
   if (key)
     if (EntryPointer known = recall(*key, options))
       return known;
+  Extents named;
+  for (const NamedExtent &extent : given)
+    named[std::string(extent.name)] = extent.value;
+  HEDDLE_TRY(extents, what.completeExtents(named));
   return search(extents, dtype, !options.unaligned, parameters, options, key);
 }
 

@@ -48,7 +48,7 @@ public:
                             std::span<const ParameterValue> parameters,
                             const PatternOptions &options = {});
   /// The kernel for dense tensors of these extents, completed as Signature::completeExtents says.
-  Result<EntryPointer> find(const Extents &extents, DType dtype,
+  Result<EntryPointer> find(std::span<const NamedExtent> extents, DType dtype,
                             std::span<const ParameterValue> parameters,
                             const PatternOptions &options = {});
 

@@ -9,6 +9,7 @@ namespace heddle {
 namespace {
 
 constexpr int64_t kUnknown = -1;
+constexpr std::string_view kFamilies[] = {"T", "H"};
 
 int64_t indexOf(const std::vector<std::string> &names, const std::string &name) {
   return std::find(names.begin(), names.end(), name) - names.begin();
@@ -40,6 +41,16 @@ ShapeKeys::ShapeKeys(const Signature &signature) : signature(signature) {
     const int64_t at = indexOf(names, name);
     return at < static_cast<int64_t>(names.size()) ? static_cast<int>(at) : -1;
   };
+  constexpr std::pair<const char *, const char *> kFallbacks[] = {
+      {"Dv", "D"}, {"Hk", "Hq"}, {"V", "K"}};
+  for (Dim &dim : dims) {
+    for (int family = 0; family < 2; ++family)
+      if (dim.name.starts_with(kFamilies[family]))
+        dim.family = family;
+    for (const auto &[name, other] : kFallbacks)
+      if (dim.name == name)
+        dim.fallback = find(other);
+  }
   for (const Signature::Tensor &tensor : signature.tensors) {
     std::array<int, kMaxRank> &shape = shapes.emplace_back();
     for (size_t d = 0; d < tensor.shape.size(); ++d)
@@ -82,21 +93,53 @@ std::optional<ShapeKey> ShapeKeys::of(std::span<const TensorView> tensors, bool 
   return finish(known, dtype, !unaligned && areRowsAligned(tensors), parameters);
 }
 
-std::optional<ShapeKey> ShapeKeys::of(const Extents &extents, DType dtype, bool aligned,
-                                      std::span<const ParameterValue> parameters) const {
-  if (!fits)
-    return std::nullopt;
-  Known known;
-  for (size_t d = 0; d < dims.size(); ++d) {
-    const auto found = extents.find(dims[d].name);
-    known[d] = found == extents.end() ? kUnknown : found->second;
+/// As Signature::completeExtents; false where that fails.
+bool ShapeKeys::complete(std::span<const NamedExtent> extents, Known &known) const {
+  std::fill_n(known.begin(), dims.size(), kUnknown);
+  int64_t families[] = {kUnknown, kUnknown};
+  for (const NamedExtent &given : extents) {
+    bool isKnown = given.name == "B";
+    for (int family = 0; family < 2; ++family)
+      if (given.name == kFamilies[family]) {
+        families[family] = given.value;
+        isKnown = true;
+      }
+    for (size_t d = 0; d < dims.size(); ++d)
+      if (dims[d].name == given.name) {
+        known[d] = given.value;
+        isKnown = true;
+      }
+    if (!isKnown || given.value < 0)
+      return false;
   }
+  for (size_t d = 0; d < dims.size(); ++d) {
+    if (known[d] == kUnknown && dims[d].family >= 0)
+      known[d] = families[dims[d].family];
+    if (known[d] == kUnknown && dims[d].name == "B")
+      known[d] = 1;
+  }
+  for (size_t d = 0; d < dims.size(); ++d) {
+    if (known[d] == kUnknown && dims[d].fallback >= 0)
+      known[d] = known[dims[d].fallback];
+    if (known[d] == kUnknown)
+      return false;
+  }
+  return true;
+}
+
+std::optional<ShapeKey> ShapeKeys::of(std::span<const NamedExtent> extents, DType dtype,
+                                      bool aligned,
+                                      std::span<const ParameterValue> parameters) const {
+  Known known;
+  if (!fits || !complete(extents, known))
+    return std::nullopt;
   return finish(known, dtype, aligned, parameters);
 }
 
 std::optional<ShapeKey> ShapeKeys::finish(const Known &known, DType dtype, bool aligned,
                                           std::span<const ParameterValue> parameters) const {
-  ShapeKey key;
+  std::optional<ShapeKey> place;
+  ShapeKey &key = place.emplace();
   for (size_t d = 0; d < dims.size(); ++d) {
     const int64_t extent = known[d];
     if (extent == kUnknown)
@@ -126,7 +169,7 @@ std::optional<ShapeKey> ShapeKeys::finish(const Known &known, DType dtype, bool 
     key.add(
         std::bit_cast<uint64_t>(given == parameters.end() ? parameter.defaultValue : given->value));
   }
-  return key;
+  return place;
 }
 
 } // namespace heddle

@@ -24,9 +24,16 @@ struct ShapeKey {
   std::array<uint64_t, kMaxWords> words; ///< the first `count` of them are set
   int count = 0;
 
+  ShapeKey() {} // leaves the words alone
   void add(uint64_t word) { words[count++] = word; }
   uint64_t hash() const;
   bool operator==(const ShapeKey &other) const;
+};
+
+/// An extent as callers give it: of a dim, or of a family of dims ("T", "H").
+struct NamedExtent {
+  std::string_view name;
+  int64_t value = 0;
 };
 
 /// Turns calls of one pattern into keys. Names are looked up once, in the constructor.
@@ -40,17 +47,21 @@ public:
   /// `unaligned`: rows may start anywhere even if these tensors' do not.
   std::optional<ShapeKey> of(std::span<const TensorView> tensors, bool unaligned,
                              std::span<const ParameterValue> parameters) const;
-  /// The same from complete extents, for dense tensors of one type.
-  std::optional<ShapeKey> of(const Extents &extents, DType dtype, bool aligned,
+  /// The same from extents, completed as Signature::completeExtents does, for dense tensors of one
+  /// type.
+  std::optional<ShapeKey> of(std::span<const NamedExtent> extents, DType dtype, bool aligned,
                              std::span<const ParameterValue> parameters) const;
 
 private:
   struct Dim {
     std::string name;
     bool isStatic = false, isClass = false;
+    int family = -1;   ///< 0: "T" gives its extent, 1: "H" does
+    int fallback = -1; ///< the dim whose extent it takes if none is given for it
   };
   using Known = std::array<int64_t, ShapeKey::kMaxWords>; ///< extents by dim
 
+  bool complete(std::span<const NamedExtent> extents, Known &known) const;
   std::optional<ShapeKey> finish(const Known &known, DType dtype, bool aligned,
                                  std::span<const ParameterValue> parameters) const;
 

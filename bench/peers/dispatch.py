@@ -47,7 +47,9 @@ def heddle_times(build):
     times = {}
     for row in json.loads(done.stdout)["benchmarks"]:
         if row["run_type"] == "iteration":
-            times[row["run_name"]] = min(times.get(row["run_name"], 1e30), row["real_time"])
+            unit = {"ns": 1, "us": 1e3, "ms": 1e6}[row["time_unit"]]
+            name = row["run_name"].removesuffix("/real_time")
+            times[name] = min(times.get(name, 1e30), row["real_time"] * unit)
     return times
 
 
@@ -67,9 +69,9 @@ def main():
         for name, time in found.items():
             theirs[name] = min(theirs.get(name, 1e30), float(time))
     for name, time in ours.items():
-        print(f"heddle  {name:22} {time:9.0f} ns")
+        print(f"heddle  {name:22} {time:11.0f} ns")
     for name, time in theirs.items():
-        print(f"torch   {name:22} {time:9.0f} ns   (version {version})")
+        print(f"torch   {name:22} {time:11.0f} ns   (version {version})")
     print(f"overhead of torch / heddle: {theirs['zero_rows'] / ours['launch/zero_rows']:.1f} (kernel held), "
           f"one token in all: {theirs['one_token'] / ours['call/one_token']:.1f} (kernel found by shape each time)")
 

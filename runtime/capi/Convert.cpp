@@ -22,17 +22,24 @@ Result<DType> dtypeOf(int32_t value) {
   return type;
 }
 
-static Status fillTensor(TensorView &view, const heddle_tensor &given, size_t index) {
+[[gnu::cold]] static Error wrongTensor(const heddle_tensor &given, size_t index) {
   if (given.rank < 0 || given.rank > kMaxRank)
     return wrong(fmt::format("found tensor {} with {} dimensions, expected at most {}", index,
                              given.rank, kMaxRank));
-  HEDDLE_TRY(dtype, dtypeOf(given.dtype));
+  return dtypeOf(given.dtype).error();
+}
+
+static bool isSound(const heddle_tensor &given) {
+  return given.rank >= 0 && given.rank <= kMaxRank && given.dtype >= HEDDLE_F64 &&
+         given.dtype <= HEDDLE_U8;
+}
+
+static void copyTensor(TensorView &view, const heddle_tensor &given) {
   view.data = given.data;
-  view.dtype = dtype;
+  view.dtype = static_cast<DType>(given.dtype);
   view.rank = given.rank;
   std::copy_n(given.shape, kMaxRank, view.shape.begin());
   std::copy_n(given.strides, kMaxRank, view.strides.begin());
-  return {};
 }
 
 Status Arrays::fill(const heddle_tensor *given, size_t count, const heddle_parameter *values,
@@ -40,8 +47,11 @@ Status Arrays::fill(const heddle_tensor *given, size_t count, const heddle_param
   if ((count > 0 && !given) || (valueCount > 0 && !values))
     return nullPointer(given || count == 0 ? "the parameters" : "the tensors");
   TensorView *views = tensors.room(count);
-  for (size_t n = 0; n < count; ++n)
-    HEDDLE_CHECK(fillTensor(*new (views + n) TensorView, given[n], n));
+  for (size_t n = 0; n < count; ++n) {
+    if (!isSound(given[n]))
+      return wrongTensor(given[n], n);
+    copyTensor(*new (views + n) TensorView, given[n]);
+  }
   ParameterValue *named = parameters.room(valueCount);
   for (size_t n = 0; n < valueCount; ++n) {
     if (!values[n].name)
@@ -51,16 +61,16 @@ Status Arrays::fill(const heddle_tensor *given, size_t count, const heddle_param
   return {};
 }
 
-Result<Extents> extentsOf(const heddle_extent *given, size_t count) {
-  Extents extents;
+Status fill(NamedExtents &extents, const heddle_extent *given, size_t count) {
   if (count > 0 && !given)
     return nullPointer("the extents");
+  NamedExtent *named = extents.room(count);
   for (size_t n = 0; n < count; ++n) {
     if (!given[n].name)
       return nullPointer("the name of an extent");
-    extents[given[n].name] = given[n].value;
+    new (named + n) NamedExtent{given[n].name, given[n].value};
   }
-  return extents;
+  return {};
 }
 
 } // namespace heddle::capi

@@ -157,6 +157,7 @@ struct Arrays {
               size_t valueCount);
 };
 
-Result<Extents> extentsOf(const heddle_extent *given, size_t count);
+using NamedExtents = Few<NamedExtent, 16>;
+Status fill(NamedExtents &extents, const heddle_extent *given, size_t count);
 
 } // namespace heddle::capi

@@ -36,9 +36,10 @@ Result<Pattern::EntryPointer> findEntry(Pattern &pattern, const heddle_request &
     return wrong("found both tensors and extents in a request, expected one of them");
   if (request.tensor_count > 0)
     return pattern.find(arrays.tensors.span(), arrays.parameters.span(), options);
-  HEDDLE_TRY(extents, extentsOf(request.extents, request.extent_count));
+  NamedExtents extents;
+  HEDDLE_CHECK(fill(extents, request.extents, request.extent_count));
   HEDDLE_TRY(dtype, dtypeOf(request.dtype));
-  return pattern.find(extents, dtype, arrays.parameters.span(), options);
+  return pattern.find(extents.span(), dtype, arrays.parameters.span(), options);
 }
 
 /// The object that follows "winner": in the report, as a schedule's text. Names of knobs and whole
@@ -151,8 +152,12 @@ heddle_status heddle_pattern_shape(const heddle_pattern *pattern, const heddle_r
       HEDDLE_TRY(open, signature.openDType(arrays.tensors.span()));
       dtype = open;
     } else {
-      HEDDLE_TRY(some, extentsOf(known.extents, known.extent_count));
-      extents = signature.completeExtents(some);
+      NamedExtents some;
+      HEDDLE_CHECK(fill(some, known.extents, known.extent_count));
+      Extents named;
+      for (const NamedExtent &extent : some.span())
+        named[std::string(extent.name)] = extent.value;
+      extents = signature.completeExtents(named);
       HEDDLE_TRY(given, dtypeOf(known.dtype));
       dtype = given;
     }

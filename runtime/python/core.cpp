@@ -1,7 +1,8 @@
 // The extension behind the package: contexts, patterns and calls over heddle.hpp. Tensors come in
 // by DLPack or the buffer protocol and are never copied; results are 64-byte aligned memory that
 // goes out as the caller's kind of tensor. The interpreter's lock is free while a kernel is looked
-// for, compiled or running.
+// for, compiled or running. On a GPU memory is the caller's business: results and workspace come
+// from a function of Python's, and the launch goes into the caller's stream.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/map.h>
@@ -76,7 +77,13 @@ template <typename Array> struct Argument {
 
 const char *kindOf(nb::handle object) { return Py_TYPE(object.ptr())->tp_name; }
 
-template <typename Array> Argument<Array> argument(nb::handle object, const std::string &name) {
+/// What DLPack calls the device of a context: the processor's memory, or a GPU's.
+int memoryOf(const std::string &device) {
+  return device.starts_with("cpu") ? nb::device::cpu::value : nb::device::cuda::value;
+}
+
+template <typename Array>
+Argument<Array> argument(nb::handle object, const std::string &name, const std::string &device) {
   Argument<Array> argument;
   if (!nb::try_cast(object, argument.array, false)) {
     refuse("found " + std::string(kindOf(object)) + " for " + name +
@@ -84,8 +91,9 @@ template <typename Array> Argument<Array> argument(nb::handle object, const std:
            (std::is_same_v<Array, nb::ndarray<>> ? ", writable" : ""));
   }
   const Array &array = argument.array;
-  if (array.device_type() != nb::device::cpu::value)
-    refuse("found " + name + " on another device, expected the CPU's memory: move it there");
+  if (array.device_type() != memoryOf(device))
+    refuse("found " + name + " on another device, expected memory of " + device +
+           ": move it there, or name its device in heddle.Context(device=...)");
   if (array.ndim() > HEDDLE_MAX_RANK)
     refuse("found " + name + " with " + std::to_string(array.ndim()) +
            " dimensions, expected at most 8");
@@ -177,7 +185,8 @@ struct TensorRow {
 /// A pattern with what the calls need of it, and the tensors of one call.
 class Pattern {
 public:
-  explicit Pattern(api::Pattern given) : pattern(std::move(given)) {
+  Pattern(api::Pattern given, std::string onDevice)
+      : pattern(std::move(given)), device(std::move(onDevice)) {
     for (const heddle_tensor_info &info : pattern.tensors()) {
       rows.push_back(
           {info.name, info.dtype ? rowOf32(info.dtype) : "", info.rank, info.is_result != 0});
@@ -190,6 +199,7 @@ public:
   struct Call {
     std::vector<Argument<nb::ndarray<nb::ro>>> given;
     std::vector<Argument<nb::ndarray<>>> written;
+    std::vector<nb::object> results; ///< those that were given or made by Python; else null
     std::vector<std::unique_ptr<void, decltype(&std::free)>> fresh;
     std::vector<heddle_tensor> tensors;
     std::vector<heddle_parameter> parameters;
@@ -197,7 +207,7 @@ public:
   };
 
   Call bind(const std::vector<nb::object> &tensors, const Values &values,
-            const std::optional<std::vector<nb::object>> &out) const {
+            const std::optional<std::vector<nb::object>> &out, const nb::object &allocator) const {
     if (tensors.size() != inputs)
       refuse("found " + std::to_string(tensors.size()) + " inputs for " +
              std::string(pattern.name()) + ", expected " + std::to_string(inputs) + ": " +
@@ -207,7 +217,7 @@ public:
              std::to_string(rows.size() - inputs) + ": " + names(true));
     Call call;
     for (size_t n = 0; n < inputs; ++n) {
-      call.given.push_back(argument<nb::ndarray<nb::ro>>(tensors[n], rows[n].name));
+      call.given.push_back(argument<nb::ndarray<nb::ro>>(tensors[n], rows[n].name, device));
       call.tensors.push_back(call.given.back().tensor);
     }
     call.parameters = parametersOf(values);
@@ -216,39 +226,39 @@ public:
         call.launchParameters.push_back(parameter);
     const std::vector<heddle_tensor> givenTensors = call.tensors;
     for (size_t n = inputs; n < rows.size(); ++n) {
-      if (out && !(*out)[n - inputs].is_none()) {
-        call.written.push_back(argument<nb::ndarray<>>((*out)[n - inputs], rows[n].name));
-        call.tensors.push_back(call.written.back().tensor);
-        call.fresh.emplace_back(nullptr, &std::free);
-        continue;
+      nb::object result = out ? (*out)[n - inputs] : nb::none();
+      if (result.is_none()) {
+        heddle_tensor shape = unwrap(pattern.shape(n, givenTensors, call.parameters));
+        if (allocator.is_none()) {
+          call.fresh.push_back(allocate(shape));
+          call.tensors.push_back(shape);
+          call.results.emplace_back();
+          continue;
+        }
+        result = made(allocator, shape);
       }
-      heddle_tensor result = unwrap(pattern.shape(n, givenTensors, call.parameters));
-      call.fresh.push_back(allocate(result));
-      call.tensors.push_back(result);
+      call.written.push_back(argument<nb::ndarray<>>(result, rows[n].name, device));
+      call.tensors.push_back(call.written.back().tensor);
+      call.fresh.emplace_back(nullptr, &std::free);
+      call.results.push_back(std::move(result));
     }
     return call;
   }
 
   nb::tuple run(const std::vector<nb::object> &tensors, const Values &values,
                 const std::optional<std::vector<nb::object>> &out, const std::string &framework,
-                const Options &options) const {
-    Call call = bind(tensors, values, out);
-    const api::Status done = [&]() -> api::Status {
-      const nb::gil_scoped_release unlocked;
-      thread_local api::Workspace workspace;
-      const api::Result<api::Kernel> kernel =
-          pattern.kernel(call.tensors, call.parameters, options.given());
-      if (!kernel)
-        return kernel.error();
-      return kernel->launch(call.tensors, call.launchParameters, workspace);
-    }();
-    if (!done)
-      raise(done.error());
+                const Options &options, const nb::object &allocator,
+                std::optional<uint64_t> stream) const {
+    Call call = bind(tensors, values, out, allocator);
+    if (allocator.is_none())
+      runHere(call, options, stream);
+    else
+      runThere(call, options, allocator, stream);
     nb::list results;
     for (size_t n = inputs; n < rows.size(); ++n) {
       std::unique_ptr<void, decltype(&std::free)> &memory = call.fresh[n - inputs];
       if (!memory) {
-        results.append((*out)[n - inputs]);
+        results.append(call.results[n - inputs]);
         continue;
       }
       nb::capsule owner(memory.release(), [](void *data) noexcept { std::free(data); });
@@ -258,8 +268,8 @@ public:
   }
 
   nb::dict info(const std::vector<nb::object> &tensors, const Values &values,
-                const Options &options) const {
-    Call call = bind(tensors, values, std::nullopt);
+                const Options &options, const nb::object &allocator) const {
+    Call call = bind(tensors, values, std::nullopt, allocator);
     api::Result<api::Kernel> kernel = [&] {
       const nb::gil_scoped_release unlocked;
       return pattern.kernel(call.tensors, call.parameters, options.given());
@@ -282,8 +292,8 @@ public:
   }
 
   std::string tune(const std::vector<nb::object> &tensors, const Values &values, int64_t budget,
-                   const nb::object &progress) const {
-    Call call = bind(tensors, values, std::nullopt);
+                   const nb::object &progress, const nb::object &allocator) const {
+    Call call = bind(tensors, values, std::nullopt, allocator);
     heddle_tune_options options = {};
     options.size = sizeof options;
     options.budget = budget;
@@ -313,6 +323,58 @@ public:
   const std::vector<std::string> &runtimeNames() const { return runtime; }
 
 private:
+  /// A tensor of Python's for this shape and element type.
+  static nb::object made(const nb::object &allocator, const heddle_tensor &like) {
+    nb::list shape;
+    for (int32_t d = 0; d < like.rank; ++d)
+      shape.append(like.shape[d]);
+    return allocator(nb::tuple(shape), rowOf(like.dtype).name);
+  }
+
+  /// In the process's own memory, with a workspace that the thread keeps.
+  void runHere(const Call &call, const Options &options, std::optional<uint64_t> stream) const {
+    const api::Status done = [&]() -> api::Status {
+      const nb::gil_scoped_release unlocked;
+      thread_local api::Workspace workspace;
+      const api::Result<api::Kernel> kernel =
+          pattern.kernel(call.tensors, call.parameters, options.given());
+      if (!kernel)
+        return kernel.error();
+      return kernel->launch(call.tensors, call.launchParameters, workspace, handle(stream));
+    }();
+    if (!done)
+      raise(done.error());
+  }
+
+  /// On a device with memory of its own. The workspace is let go once the launch is in the stream,
+  /// as torch's allocator expects; without a stream once the work is done.
+  void runThere(const Call &call, const Options &options, const nb::object &allocator,
+                std::optional<uint64_t> stream) const {
+    api::Result<api::Kernel> found = [&] {
+      const nb::gil_scoped_release unlocked;
+      return pattern.kernel(call.tensors, call.parameters, options.given());
+    }();
+    const api::Kernel kernel = unwrap(std::move(found));
+    heddle_tensor like = {};
+    like.dtype = HEDDLE_U8;
+    like.rank = 1;
+    like.shape[0] = unwrap(kernel.workspaceBytes(call.tensors, call.launchParameters));
+    Argument<nb::ndarray<>> workspace;
+    if (like.shape[0] > 0)
+      workspace = argument<nb::ndarray<>>(made(allocator, like), "the workspace", device);
+    const api::Status done = [&] {
+      const nb::gil_scoped_release unlocked;
+      return kernel.launch(call.tensors, call.launchParameters, workspace.tensor.data,
+                           like.shape[0], handle(stream));
+    }();
+    if (!done)
+      raise(done.error());
+  }
+
+  static void *handle(std::optional<uint64_t> stream) {
+    return stream ? reinterpret_cast<void *>(*stream) : nullptr;
+  }
+
   static std::string rowOf32(int32_t dtype) {
     for (const DTypeRow &row : kDTypes)
       if (row.dtype == dtype)
@@ -328,6 +390,7 @@ private:
   }
 
   api::Pattern pattern;
+  std::string device;
   std::vector<TensorRow> rows;
   size_t inputs = 0;
   std::vector<std::string> constants, runtime;
@@ -379,10 +442,12 @@ NB_MODULE(_core, module) {
       .def_prop_ro("tensors", &Pattern::tensors)
       .def_prop_ro("constants", &Pattern::constantNames)
       .def_prop_ro("parameters", &Pattern::runtimeNames)
+      // allocator(shape, dtype) gives a tensor of the device; None on the CPU.
       .def("run", &Pattern::run, "tensors"_a, "values"_a, "out"_a.none(), "framework"_a,
-           "options"_a)
-      .def("info", &Pattern::info, "tensors"_a, "values"_a, "options"_a)
-      .def("tune", &Pattern::tune, "tensors"_a, "values"_a, "budget"_a, "progress"_a.none());
+           "options"_a, "allocator"_a.none(), "stream"_a.none())
+      .def("info", &Pattern::info, "tensors"_a, "values"_a, "options"_a, "allocator"_a.none())
+      .def("tune", &Pattern::tune, "tensors"_a, "values"_a, "budget"_a, "progress"_a.none(),
+           "allocator"_a.none());
   nb::class_<api::Context>(module, "Context")
       .def_static("create", &makeContext, "device"_a, "threads"_a, "store"_a.none(), "use_store"_a,
                   "compile"_a, "trust_shared"_a, "winners"_a, "bundles"_a, "store_bytes"_a,
@@ -390,12 +455,12 @@ NB_MODULE(_core, module) {
       .def(
           "pattern",
           [](const api::Context &context, const std::string &text,
-             const std::optional<std::string> &name) {
+             const std::optional<std::string> &name, const std::string &device) {
             api::Result<api::Pattern> pattern = [&] {
               const nb::gil_scoped_release unlocked;
               return context.pattern(text, name ? name->c_str() : nullptr);
             }();
-            return Pattern(unwrap(std::move(pattern)));
+            return Pattern(unwrap(std::move(pattern)), device);
           },
-          "text"_a, "name"_a.none());
+          "text"_a, "name"_a.none(), "device"_a);
 }

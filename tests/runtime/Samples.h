@@ -4,6 +4,8 @@
 #include "runtime/Artifact.h"
 #include "runtime/Request.h"
 
+#include <functional>
+
 namespace heddle::test {
 
 inline Request sampleRequest() {
@@ -26,6 +28,30 @@ inline Request sampleRequest() {
   request.flags = "fast";
   return request;
 }
+
+/// Every input of a kernel, changed one by one; each gives another kernel.
+inline const std::function<void(Request &)> kRequestChanges[] = {
+    [](Request &r) { r.patternText += " "; },
+    [](Request &r) { r.patternName = "q"; },
+    [](Request &r) { r.dims["D"] = 64; },
+    [](Request &r) { r.dims["E"] = 64; },
+    [](Request &r) { r.dims.erase("G"); },
+    [](Request &r) { r.dtypes["*"] = DType::F16; },
+    [](Request &r) { r.dtypes["k"] = DType::F16; },
+    [](Request &r) { r.constants["cap"] = 30; },
+    [](Request &r) { r.constants.clear(); },
+    [](Request &r) { r.extents["Tq"].bound = ExtentClass::UpTo16; },
+    [](Request &r) { r.extents["Tk"].multipleOf16 = false; },
+    [](Request &r) { r.extents["B"] = {}; },
+    [](Request &r) { r.alignedPointers = !r.alignedPointers; },
+    [](Request &r) { r.form = "chunked"; },
+    [](Request &r) { r.target = "sm_80"; },
+    [](Request &r) { r.machine = "x86-avx2"; },
+    [](Request &r) { r.deviceFacts += " avx512f"; },
+    [](Request &r) { r.compilerBuild = "0123abce"; },
+    [](Request &r) { r.nvrtc = "/opt/libnvrtc.so.13 1 2.0"; },
+    [](Request &r) { r.flags = ""; },
+};
 
 inline Artifact sampleArtifact() {
   Artifact artifact;

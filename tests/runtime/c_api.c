@@ -324,6 +324,62 @@ static void test_kernels(heddle_context *context) {
   free(record.bytes);
 }
 
+/* Every way a call can be wrong, each refused before anything runs. */
+static void test_bad_calls(heddle_context *context) {
+  const heddle_extent extents[] = {{"T", 7}, {"D", 10}};
+  const heddle_request request = {
+      .size = sizeof(request), .extents = extents, .extent_count = 2, .dtype = HEDDLE_F32};
+  heddle_pattern *pattern = NULL;
+  heddle_kernel *kernel = NULL;
+  CHECK(heddle_pattern_create(context, "scale", NULL, &pattern, NULL) == HEDDLE_OK);
+  CHECK(heddle_kernel_get(pattern, &request, &kernel, NULL) == HEDDLE_OK);
+  float x[7 * 10] = {0}, y[7 * 10], s = -1;
+  _Alignas(64) char workspace[4096];
+  const heddle_tensor good[] = {tensor(x, 2, 7, 10), tensor(y, 2, 7, 10), tensor(&s, 1, 1, 1)};
+  heddle_tensor bad[3];
+  const heddle_parameter unknown[] = {{"speed", 1}}, nameless[] = {{NULL, 1}},
+                         infinite[] = {{"factor", INFINITY}};
+  heddle_call call = call_of(bad, 3);
+  call.workspace = workspace;
+  call.workspace_bytes = sizeof(workspace);
+#define BAD(change, part)                                                                          \
+  do {                                                                                             \
+    memcpy(bad, good, sizeof(bad));                                                                \
+    call.parameters = NULL, call.parameter_count = 0;                                              \
+    change;                                                                                        \
+    REFUSED(heddle_kernel_launch(kernel, &call, &error), HEDDLE_INVALID_ARGUMENT, part);           \
+  } while (0)
+  BAD(bad[0].data = NULL, "found a null pointer for x");
+  BAD(bad[0].dtype = HEDDLE_BF16, "found x of type bf16, expected f32");
+  BAD(bad[0].dtype = 0, "found element type 0");
+  BAD(bad[0].dtype = -5, "found element type -5");
+  BAD(bad[0].rank = 1, "found x with 1 dimensions, expected 2");
+  BAD(bad[0].rank = -1, "found tensor 0 with -1 dimensions");
+  BAD(bad[1].shape[0] = 8, "found T = 8 in y");
+  BAD(bad[0].shape[1] = 11, "found D = 11 in x of shape [7, 11], expected 10, which is built in");
+  BAD(bad[0].shape[0] = -7, "expected no negative extent");
+  BAD(bad[0].shape[0] = INT64_MAX, "larger than any memory");
+  BAD(bad[0].strides[1] = 2, "found stride 2 in the innermost dimension (D) of x");
+  BAD(bad[0].strides[0] = -10, "found stride -10 in dimension 0 of x");
+  BAD(bad[1].strides[0] = 3, "found the result y with strides that write one element twice");
+  BAD(bad[1].data = x, "found the result y in memory that x lies in");
+  BAD(bad[2].data = y + 69, "found the result y in memory that s lies in");
+  BAD(bad[0].data = (char *)x + 1, "found x at an address that is no multiple of the 4 bytes");
+  BAD((call.parameters = unknown, call.parameter_count = 1), "found the parameter 'speed'");
+  BAD((call.parameters = nameless, call.parameter_count = 1), "the name of a parameter");
+  BAD((call.parameters = infinite, call.parameter_count = 1), "expected a finite number");
+  BAD((call.parameters = NULL, call.parameter_count = 1), "null pointer for the parameters");
+#undef BAD
+  CHECK(s == -1); /* nothing ran */
+  memcpy(bad, good, sizeof(bad));
+  call.parameter_count = 0;
+  CHECK(heddle_kernel_launch(kernel, &call, NULL) == HEDDLE_OK && s == 3);
+  REFUSED(heddle_kernel_launch((heddle_kernel *)pattern, &call, &error), HEDDLE_INVALID_ARGUMENT,
+          "found another object for the kernel");
+  heddle_kernel_release(kernel);
+  heddle_pattern_destroy(pattern);
+}
+
 int main(void) {
   char store[] = "/tmp/heddle-c-XXXXXX";
   if (!mkdtemp(store))
@@ -342,10 +398,15 @@ int main(void) {
   CHECK(heddle_context_create(&options, &context, NULL) == HEDDLE_OK);
   test_patterns(context);
   test_requests(context);
-  test_kernels(context);
+  test_kernels(context); /* which destroys it */
+  const heddle_context_options plain = {
+      .size = sizeof(plain), .threads = 2, .store_directory = store, .compiler = FAKE_COMPILER};
+  CHECK(heddle_context_create(&plain, &context, NULL) == HEDDLE_OK);
+  test_bad_calls(context);
+  heddle_context_destroy(context);
   char command[64];
   snprintf(command, sizeof(command), "rm -rf %s", store);
   CHECK(system(command) == 0);
-  printf("heddle-test: %d passed, %d failed, 0 skipped\n", failures ? 4 : 5, failures ? 1 : 0);
+  printf("heddle-test: %d passed, %d failed, 0 skipped\n", failures ? 5 : 6, failures ? 1 : 0);
   return failures != 0;
 }

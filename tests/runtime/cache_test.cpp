@@ -291,7 +291,7 @@ TEST_CASE("list, verify, prune and clear") {
   CHECK(fs::exists(folder / "artifact/.stranger"));
 }
 
-TEST_CASE("many threads and processes share a store without locks") {
+TEST_CASE("many threads and processes share a store without locks", "[threads]") {
   test::ScratchFolder folder;
   const auto worker = [&](int seed) {
     Log log;

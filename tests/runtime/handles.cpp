@@ -2,9 +2,11 @@
 // each time, never a crash.
 #include "runtime/heddle.hpp"
 #include "tests/runtime/Scratch.h"
+#include "tests/runtime/plugin/ScaleArtifact.h"
 #include "tests/support/Test.h"
 
 #include <cmath>
+#include <functional>
 
 using namespace heddle::api;
 
@@ -93,6 +95,56 @@ TEST_CASE("failures arrive as errors with status, message and notes") {
   ContextOptions wrong;
   wrong.device = "abacus";
   CHECK(Context::create(wrong).error().status() == HEDDLE_NOT_FOUND);
+}
+
+TEST_CASE("wrong calls are refused in C++ too, and life goes on") {
+  const Opened opened;
+  const Context context = opened.context();
+  const Result<Pattern> pattern = context.pattern("scale");
+  Numbers numbers;
+  const Result<Kernel> kernel = pattern->kernel(std::span(numbers.tensors).first(1));
+  REQUIRE(kernel.ok());
+  Workspace workspace;
+  const auto refuses = [&](const char *part, const std::function<void(heddle_tensor *)> &change) {
+    std::vector<heddle_tensor> tensors = numbers.tensors;
+    change(tensors.data());
+    const Status done = kernel->launch(tensors, {}, workspace);
+    REQUIRE(!done.ok());
+    CHECK(done.error().status() == HEDDLE_INVALID_ARGUMENT);
+    INFO(done.error().message());
+    CHECK(has(done.error().message(), part));
+  };
+  refuses("found a null pointer for x", [](heddle_tensor *t) { t[0].data = nullptr; });
+  refuses("of type bf16, expected f32", [](heddle_tensor *t) { t[1].dtype = HEDDLE_BF16; });
+  refuses("found T = 8 in y", [](heddle_tensor *t) { t[1].shape[0] = 8; });
+  refuses("found stride 2 in the innermost", [](heddle_tensor *t) { t[0].strides[1] = 2; });
+  refuses("in memory that x lies in", [](heddle_tensor *t) { t[1].data = t[0].data; });
+  CHECK(has(kernel->launch(numbers.tensors, {}, nullptr, 0).error().message(), "a null pointer"));
+  CHECK(has(kernel->launch({}, {}, workspace).error().message(), "found 0 tensors"));
+  const heddle_parameter nan[] = {{"factor", std::nan("")}};
+  CHECK(has(kernel->launch(numbers.tensors, nan, workspace).error().message(), "finite"));
+  CHECK(has(pattern->shape(7, numbers.tensors).error().message(), "tensor 7"));
+  CHECK(has(context.kernel("no artifact").error().message(), "no artifact"));
+  REQUIRE(kernel->launch(numbers.tensors, {}, workspace).ok());
+  CHECK(numbers.isRight(2));
+}
+
+TEST_CASE("tensors of the host are refused by a kernel on a GPU") {
+  Opened opened;
+  opened.options.device = "ptx:80";
+  const Context context = opened.context();
+  heddle::Artifact artifact = heddle::test::scaleArtifact(10);
+  artifact.target = "sm_80";
+  artifact.image.clear();
+  std::ifstream file(std::string(heddle::test::kSourceDir) + "/tests/runtime/plugin/kernels.ptx");
+  artifact.sources["ptx"] = {std::istreambuf_iterator<char>(file), {}};
+  const Result<Kernel> kernel = context.kernel(artifact.serialize());
+  REQUIRE(kernel.ok());
+  Numbers numbers;
+  Workspace workspace;
+  const Status done = kernel->launch(numbers.tensors, {}, workspace);
+  REQUIRE(!done.ok());
+  CHECK(has(done.error().message(), "found x in memory that ptx:80 cannot reach"));
 }
 
 TEST_CASE("a handle that was given back is an error wherever it is used") {

@@ -4,6 +4,7 @@
 #include "runtime/Jit.h"
 #include "runtime/Key.h"
 #include "runtime/devices/cpu/CpuDevice.h"
+#include "tests/runtime/Samples.h"
 #include "tests/runtime/Setting.h"
 #include "tests/support/Test.h"
 
@@ -136,6 +137,29 @@ TEST_CASE("the compiler's errors arrive whole") {
   CHECK(context->kernel(scaleRequest(*context)).ok()); // and the context lives on
 }
 
+TEST_CASE("every input of a kernel changed one by one misses memory and store") {
+  Setting setting;
+  const std::shared_ptr<Context> filled = setting.open();
+  Request base = *filled->complete(scaleRequest(*filled));
+  base.dims["G"] = 1;
+  base.constants = {{"cap", 50.0}};
+  base.extents["Tk"] = {ExtentClass::Any, true};
+  base.flags = "fast";
+  REQUIRE(filled->kernel(base).ok());
+  for (const auto &change : kRequestChanges) {
+    INFO("change " << &change - kRequestChanges);
+    Request request = base;
+    change(request);
+    const int before = setting.calls("compile");
+    const bool runsHere = request.target == base.target;
+    CHECK(filled->kernel(request).ok() == runsHere);
+    CHECK(setting.calls("compile") == before + runsHere);
+    CHECK(filled->kernel(request).ok() == runsHere); // now it is there, and so is the first
+    CHECK(setting.open()->kernel(base).ok());
+    CHECK(setting.calls("compile") == before + runsHere);
+  }
+}
+
 TEST_CASE("a missing compiler, another version's, or none allowed") {
   Setting setting;
   const std::shared_ptr<Context> filled = setting.open();
@@ -168,7 +192,7 @@ TEST_CASE("a missing compiler, another version's, or none allowed") {
   CHECK(kernel.error().message.find("compiling is not allowed") != std::string::npos);
 }
 
-TEST_CASE("of many callers that miss one key, one compiles") {
+TEST_CASE("of many callers that miss one key, one compiles", "[threads]") {
   Setting setting;
   const std::shared_ptr<Context> context = setting.open();
   const Request request = scaleRequest(*context);
@@ -186,7 +210,7 @@ TEST_CASE("of many callers that miss one key, one compiles") {
   CHECK(setting.calls("compile") == 1);
 }
 
-TEST_CASE("results do not depend on the number of threads") {
+TEST_CASE("results do not depend on the number of threads", "[threads]") {
   Setting setting;
   for (int threads : {1, 2, 5}) {
     setting.options.threads = threads;

@@ -3,40 +3,17 @@
 #include "tests/runtime/Samples.h"
 #include "tests/support/Test.h"
 
-#include <functional>
 #include <set>
 
 using namespace heddle;
-
-static const std::function<void(Request &)> kChanges[] = {
-    [](Request &r) { r.patternText += " "; },
-    [](Request &r) { r.patternName = "q"; },
-    [](Request &r) { r.dims["D"] = 64; },
-    [](Request &r) { r.dims["E"] = 64; },
-    [](Request &r) { r.dims.erase("G"); },
-    [](Request &r) { r.dtypes["*"] = DType::F16; },
-    [](Request &r) { r.dtypes["k"] = DType::F16; },
-    [](Request &r) { r.constants["cap"] = 30; },
-    [](Request &r) { r.constants.clear(); },
-    [](Request &r) { r.extents["Tq"].bound = ExtentClass::UpTo16; },
-    [](Request &r) { r.extents["Tk"].multipleOf16 = false; },
-    [](Request &r) { r.extents["B"] = {}; },
-    [](Request &r) { r.alignedPointers = !r.alignedPointers; },
-    [](Request &r) { r.form = "chunked"; },
-    [](Request &r) { r.target = "sm_80"; },
-    [](Request &r) { r.machine = "x86-avx2"; },
-    [](Request &r) { r.deviceFacts += " avx512f"; },
-    [](Request &r) { r.compilerBuild = "0123abce"; },
-    [](Request &r) { r.nvrtc = "/opt/libnvrtc.so.13 1 2.0"; },
-    [](Request &r) { r.flags = ""; },
-};
+using test::kRequestChanges;
 
 TEST_CASE("every input changed one by one gives another request key") {
   std::set<std::string> keys = {requestKey(test::sampleRequest())};
-  for (const auto &change : kChanges) {
+  for (const auto &change : kRequestChanges) {
     Request request = test::sampleRequest();
     change(request);
-    INFO("change " << &change - kChanges);
+    INFO("change " << &change - kRequestChanges);
     CHECK(keys.insert(requestKey(request)).second);
   }
   for (const auto &[knob, value] : {std::pair<const char *, int64_t>{"BM", 32}, {"MQ", 4}}) {
@@ -49,7 +26,7 @@ TEST_CASE("every input changed one by one gives another request key") {
 
 TEST_CASE("the winner's key depends on everything but the schedule") {
   std::set<std::string> keys = {winnerKey(test::sampleRequest())};
-  for (const auto &change : kChanges) {
+  for (const auto &change : kRequestChanges) {
     Request request = test::sampleRequest();
     change(request);
     CHECK(keys.insert(winnerKey(request)).second);

@@ -143,7 +143,7 @@ TEST_CASE("a process number that came back is not the holder") {
   CHECK(Lease(path, kLong, never).held());
 }
 
-TEST_CASE("of several processes that miss one key, one compiles") {
+TEST_CASE("of several processes that miss one key, one compiles", "[threads]") {
   Setting setting;
   Setting::delay(300);
   std::vector<pid_t> children;

@@ -35,7 +35,7 @@ Result<Found> settled(Context &context, const Request &request) {
 
 } // namespace
 
-TEST_CASE("a deadline ends the wait, and compiling goes on") {
+TEST_CASE("a deadline ends the wait, and compiling goes on", "[threads]") {
   Setting setting;
   const std::shared_ptr<Context> context = setting.open();
   const Request request = scaleRequest(*context);
@@ -54,7 +54,8 @@ TEST_CASE("a deadline ends the wait, and compiling goes on") {
   CHECK(setting.calls("compile") == 1);
 }
 
-TEST_CASE("a wider kernel or the default schedule stands in until the better one is there") {
+TEST_CASE("a wider kernel or the default schedule stands in until the better one is there",
+          "[threads]") {
   Setting setting;
   const std::shared_ptr<Context> context = setting.open();
   const Request any = scaleRequest(*context, 10, 777), few = scaleRequest(*context, 10, 7);
@@ -92,7 +93,7 @@ TEST_CASE("a wider kernel or the default schedule stands in until the better one
   CHECK(settled(*next, other)->kernel->scheduleText() == "BM=32");
 }
 
-TEST_CASE("a registered pattern changes over when the better kernel is there") {
+TEST_CASE("a registered pattern changes over when the better kernel is there", "[threads]") {
   Setting setting;
   const std::shared_ptr<Context> context = setting.open();
   const std::shared_ptr<Pattern> pattern = *Pattern::make(context, "scale");
@@ -114,7 +115,7 @@ TEST_CASE("a registered pattern changes over when the better kernel is there") {
   CHECK(setting.calls("compile") == 2);
 }
 
-TEST_CASE("refusing compiles nothing, and takes what is there") {
+TEST_CASE("refusing compiles nothing, and takes what is there", "[threads]") {
   Setting setting;
   const std::shared_ptr<Context> context = setting.open();
   const Request request = scaleRequest(*context);
@@ -127,7 +128,7 @@ TEST_CASE("refusing compiles nothing, and takes what is there") {
   CHECK(setting.open()->find(request, kRefuse)->kernel->origin().source == KernelOrigin::Store);
 }
 
-TEST_CASE("what cannot be compiled is tried in the background once") {
+TEST_CASE("what cannot be compiled is tried in the background once", "[threads]") {
   Setting setting;
   const std::shared_ptr<Context> context = setting.open();
   Request request = scaleRequest(*context);
@@ -142,7 +143,7 @@ TEST_CASE("what cannot be compiled is tried in the background once") {
   CHECK(setting.calls("compile") == 2);
 }
 
-TEST_CASE("no more compilers run at once than the bounds allow") {
+TEST_CASE("no more compilers run at once than the bounds allow", "[threads]") {
   for (const auto &[threads, memory, most] :
        {std::tuple(1, int64_t(0), 1), {3, int64_t(0), 3}, {3, 2 * kCompilerBytes, 2}, {3, 1, 1}}) {
     Setting setting;
@@ -193,7 +194,7 @@ TEST_CASE(
   CHECK(setting.calls("compile") <= 1);
 }
 
-TEST_CASE("a forked child compiles on its own") {
+TEST_CASE("a forked child compiles on its own", "[threads]") {
   Setting setting;
   const std::shared_ptr<Context> context = setting.open();
   const Request request = scaleRequest(*context);

@@ -72,6 +72,13 @@ Request requestOf(const Signature &signature, const Sizes &sizes) {
   return *request;
 }
 
+std::vector<NamedExtent> namedExtents(const Extents &extents) {
+  std::vector<NamedExtent> named;
+  for (const auto &[name, value] : extents)
+    named.push_back({name, value});
+  return named;
+}
+
 Sizes randomSizes(std::mt19937 &random) {
   const auto oneOf = [&](std::vector<int64_t> values) { return values[random() % values.size()]; };
   const int64_t hk = oneOf({1, 2, 3});
@@ -100,8 +107,9 @@ TEST_CASE("two calls have one key just when they make one request") {
     REQUIRE(key);
     CHECK(*keys.of(std::span(tensors).first(3), false, parameters) == *key);
     const Request request = requestOf(signature, sizes);
-    CHECK(*keys.of(*signature.extentsOf(tensors), sizes.dtype, request.alignedPointers,
-                   parameters) == *key);
+    const Extents extents = *signature.extentsOf(tensors);
+    CHECK(*keys.of(namedExtents(extents), sizes.dtype, request.alignedPointers, parameters) ==
+          *key);
     seen.emplace_back(*key, request.serialize());
   }
   int64_t equal = 0;
@@ -112,6 +120,29 @@ TEST_CASE("two calls have one key just when they make one request") {
       equal += key == other;
     }
   CHECK(equal > 400); // some pairs besides each with itself
+}
+
+TEST_CASE("extents that are not all given make the key of the complete ones") {
+  Signature signature = attentionSignature();
+  signature.tensors[1].shape.back() = "Dv";
+  const ShapeKeys keys(signature);
+  const std::vector<std::string> names = {"B", "Tq", "Tk", "T", "Hq", "Hk", "H", "D", "Dv", "X"};
+  std::mt19937 random(2);
+  int complete = 0, refused = 0;
+  for (int n = 0; n < 3000; ++n) {
+    Extents given;
+    for (const std::string &name : names)
+      if (random() % (name == "X" ? 20 : 2) == 0)
+        given[name] = std::array<int64_t, 6>{1, 2, 8, 16, 64, -1}[random() % (n % 10 ? 5 : 6)];
+    const Result<Extents> whole = signature.completeExtents(given);
+    const std::optional<ShapeKey> key = keys.of(namedExtents(given), DType::F32, true, {});
+    REQUIRE(key.has_value() == whole.ok());
+    if (whole.ok())
+      CHECK(*key == *keys.of(namedExtents(*whole), DType::F32, true, {}));
+    ++(whole.ok() ? complete : refused);
+  }
+  CHECK(complete > 300);
+  CHECK(refused > 300);
 }
 
 TEST_CASE("calls that cannot be right have no key") {
@@ -142,7 +173,8 @@ TEST_CASE("a registered pattern finds each kernel once and then in its table") {
   REQUIRE(first.ok());
   CHECK(*pattern->find(call.tensors, {}) == *first);
   CHECK(*pattern->find(std::span(call.tensors).first(1), {}) == *first);
-  CHECK(*pattern->find({{"T", 7}, {"D", 10}}, DType::F32, {}) == *first);
+  const NamedExtent extents[] = {{"T", 7}, {"D", 10}};
+  CHECK(*pattern->find(extents, DType::F32, {}) == *first);
   CHECK(*pattern->find(longer.tensors, {}) == *first); // class and bucket of 7
   CHECK(*pattern->find(wide.tensors, {}) != *first);
   CHECK((*pattern->find(wide.tensors, {}))->found.kernel->artifact().staticDims.at("D") == 12);
@@ -178,7 +210,7 @@ TEST_CASE("a pattern's errors are those of the long way") {
         std::string::npos);
 }
 
-TEST_CASE("threads that search one table at once all get right kernels") {
+TEST_CASE("threads that search one table at once all get right kernels", "[threads]") {
   Setting setting;
   const std::shared_ptr<Pattern> pattern = *Pattern::make(setting.open(), "scale");
   std::atomic<int> right = 0;

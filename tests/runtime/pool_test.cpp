@@ -43,7 +43,7 @@ struct Visits {
 
 } // namespace
 
-TEST_CASE("every point is visited once, whatever threads, points and chunks") {
+TEST_CASE("every point is visited once, whatever threads, points and chunks", "[threads]") {
   for (int threads : {1, 2, 3, 8}) {
     ThreadPool pool(threads);
     CHECK(pool.threads() == threads);
@@ -60,7 +60,7 @@ TEST_CASE("every point is visited once, whatever threads, points and chunks") {
   }
 }
 
-TEST_CASE("many short loops in a row") {
+TEST_CASE("many short loops in a row", "[threads]") {
   ThreadPool pool(4);
   for (int round = 0; round < 2000; ++round) {
     Visits visits(9);
@@ -70,7 +70,7 @@ TEST_CASE("many short loops in a row") {
   }
 }
 
-TEST_CASE("loops started inside loops and from several threads all finish") {
+TEST_CASE("loops started inside loops and from several threads all finish", "[threads]") {
   struct Outer {
     ThreadPool pool{3};
     std::deque<Visits> inner;
@@ -104,7 +104,7 @@ TEST_CASE("loops started inside loops and from several threads all finish") {
     CHECK(visits.allOnce());
 }
 
-TEST_CASE("chunks go out in ascending order") {
+TEST_CASE("chunks go out in ascending order", "[threads]") {
   struct Order {
     std::mutex mutex;
     std::vector<int64_t> firsts;
@@ -121,7 +121,7 @@ TEST_CASE("chunks go out in ascending order") {
   CHECK(order.firsts == std::vector<int64_t>{0}); // alone: in one piece
 }
 
-TEST_CASE("a child made by fork runs loops on its one thread, and ends") {
+TEST_CASE("a child made by fork runs loops on its one thread, and ends", "[threads]") {
   ThreadPool pool(4);
   const pid_t child = ::fork();
   if (child == 0) {

@@ -1,9 +1,11 @@
 """What the Python package must do, beside plain numpy formulas and torch's own functions. Run by python_test.py."""
+import ctypes
 import gc
 import json
 import os
 import subprocess
 import sys
+import tempfile
 import traceback
 
 import numpy as np
@@ -242,6 +244,139 @@ def contexts_of_ones_own():
     assert kernel.info(q, k, v)["source"] == "compiled"
 
 
+class DeviceArray:
+    """A tensor in the memory of the PTX machine, by the driver's functions, as a GPU framework would hand it over."""
+    NAMES = {"f32": ("f", 2, 32), "bf16": ("H", 4, 16), "u8": ("B", 1, 8)}
+    made, driver = [], None
+
+    class Managed(ctypes.Structure):
+        _fields_ = [("data", ctypes.c_uint64), ("device_type", ctypes.c_int32), ("device_id", ctypes.c_int32),
+                    ("ndim", ctypes.c_int32), ("code", ctypes.c_uint8), ("bits", ctypes.c_uint8),
+                    ("lanes", ctypes.c_uint16), ("shape", ctypes.c_void_p), ("strides", ctypes.c_void_p),
+                    ("byte_offset", ctypes.c_uint64), ("manager", ctypes.c_void_p), ("deleter", ctypes.c_void_p)]
+
+    def __init__(self, shape, dtype, data=None):
+        if DeviceArray.driver is None:
+            library = os.path.join(os.path.dirname(heddle.__file__), "libheddle-ptx.so")
+            DeviceArray.driver = ctypes.CDLL(library)
+        letter, code, bits = self.NAMES[dtype]
+        self.host = np.zeros(shape, letter) if data is None else np.ascontiguousarray(data)
+        self.pointer = ctypes.c_uint64()
+        assert self.driver.cuMemAlloc_v2(ctypes.byref(self.pointer), ctypes.c_size_t(max(self.host.nbytes, 1))) == 0
+        assert self.driver.cuMemcpyHtoD_v2(self.pointer, ctypes.c_void_p(self.host.ctypes.data),
+                                           ctypes.c_size_t(self.host.nbytes)) == 0
+        self.extents = (ctypes.c_int64 * max(len(shape), 1))(*shape)
+        self.managed = self.Managed(self.pointer.value, 2, 0, len(shape), code, bits, 1,
+                                    ctypes.addressof(self.extents), None, 0, None, None)
+        DeviceArray.made.append(self)
+
+    def __dlpack_device__(self):
+        return 2, 0
+
+    def __dlpack__(self, **ignored):
+        new = ctypes.pythonapi.PyCapsule_New
+        new.restype, new.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
+        return new(ctypes.addressof(self.managed), b"dltensor", None)
+
+    def numpy(self):
+        assert self.driver.cuMemcpyDtoH_v2(ctypes.c_void_p(self.host.ctypes.data), self.pointer,
+                                           ctypes.c_size_t(self.host.nbytes)) == 0
+        return self.host
+
+
+@test
+def tensors_of_a_gpu():
+    """On the PTX machine: the caller's memory and stream, results and workspace from the caller's allocator."""
+    gpu = heddle.Context(device="ptx:80", allocate=DeviceArray, threads=1)
+    kernel = heddle.kernel("causal_softmax", context=gpu)
+    q, k, v = problem(5, 40, d=64, batch=1)
+    half = lambda x: (x.view(np.uint32) >> 16).astype(np.uint16)  # noqa: E731  bf16 by truncation
+    full = lambda x: (x.astype(np.uint32) << 16).view(np.float32)  # noqa: E731
+    there = [DeviceArray(x.shape, "bf16", half(x)) for x in (q, k, v)]
+    try:
+        o, lse = kernel(*there)
+    except heddle.Error as error:
+        if "NVRTC" not in str(error):
+            raise
+        print("skipped: tensors_of_a_gpu: no NVRTC")
+        return
+    want = reference(*(full(half(x)) for x in (q, k, v)), None, CAUSAL)
+    close(full(o.numpy()), want, 2e-2)
+    assert isinstance(lse, DeviceArray) and lse.host.shape == (1, 5, 4)
+    own = [DeviceArray(q.shape, "bf16"), None]
+    assert kernel(*there, out=own, stream=1)[0] is own[0]  # 1: CUDA's default stream, without waiting
+    close(full(own[0].numpy()), want, 2e-2)
+    refuses(lambda: kernel(q, k, v), "found q on another device, expected memory of ptx:80")
+    refuses(lambda: kernel(*there, out=[np.zeros_like(q), None]), "found o on another device")
+    refuses(lambda: kernel(*there, stream="main"), "found str for stream")
+    refuses(lambda: heddle.kernel("causal_softmax")(*there), "found q on another device, expected memory of cpu")
+    refuses(lambda: heddle.kernel("causal_softmax", context=heddle.Context(device="ptx:80"))(*there),
+            "Context(allocate=...)")
+    refuses(lambda: heddle.kernel("causal_softmax")(q, k, v, stream=1), "found a stream for a kernel of the CPU")
+
+
+FROM_BUNDLE = """
+import sys
+sys.path.insert(0, {folder!r})
+import numpy as np
+import heddle
+from python_suite import CAUSAL, DeviceArray, close, problem, reference
+device = {device!r}
+here = heddle.Context(device=device, bundles=[{bundle!r}], use_store=False, compiler="/nowhere/compiler.so", threads=1,
+                      allocate=DeviceArray if device != "cpu" else None)
+q, k, v = problem(5, 40, d=64, batch=1)
+half = lambda x: (x.view(np.uint32) >> 16).astype(np.uint16)
+full = lambda x: (x.astype(np.uint32) << 16).view(np.float32)
+if device == "cpu":
+    close(heddle.kernel("causal_softmax", context=here)(q, k, v)[0], reference(q, k, v, None, CAUSAL))
+else:
+    there = [DeviceArray(x.shape, "bf16", half(x)) for x in (q, k, v)]
+    o = heddle.kernel("causal_softmax", context=here)(*there)[0]
+    close(full(o.numpy()), reference(*(full(half(x)) for x in (q, k, v)), None, CAUSAL), 2e-2)
+print([line for line in open("/proc/self/maps") if any(part in line for part in ("LLVM", "MLIR", "nvrtc"))])
+"""
+
+
+@test
+def a_bundle_needs_neither_llvm_nor_nvrtc():
+    tool = os.environ.get("HEDDLE_TOOL")
+    if not tool:
+        print("skipped: a_bundle_needs_neither_llvm_nor_nvrtc: $HEDDLE_TOOL does not name the command-line tool")
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        shapes, bundle = os.path.join(folder, "shapes"), os.path.join(folder, "bundle")
+        with open(shapes, "w") as file:
+            file.write("B=1,Hq=4,Hk=2,Tq=5,Tk=40,D=64\nB=1,Hq=4,Hk=2,Tq=5,Tk=40,D=64,dtype=bf16\n")
+        devices = {"cpu": "cpu"}
+        build = lambda *more: subprocess.run(  # noqa: E731
+            [tool, "build", "--patterns", "causal_softmax", "--unaligned", "--quiet", *more], capture_output=True,
+            text=True, env=dict(os.environ, HEDDLE_CACHE=folder + "/store"))
+        done = build("--for", "cpu", "--shapes", shapes, "-o", bundle)
+        assert done.returncode == 0, done.stderr
+        only_half = os.path.join(folder, "half")
+        with open(only_half, "w") as file:
+            file.write("B=1,Hq=4,Hk=2,Tq=5,Tk=40,D=64,dtype=bf16\n")
+        gpu = os.path.join(folder, "gpu")
+        done = build("--for", "sm_80,cpu", "--shapes", only_half, "-o", gpu)
+        assert done.returncode == 0 or "NVRTC" in done.stderr, done.stderr
+        if done.returncode == 0:
+            devices["ptx:80"] = "gpu"
+        for device in devices:
+            code = FROM_BUNDLE.format(folder=os.path.dirname(os.path.abspath(__file__)), device=device,
+                                      bundle=bundle if device == "cpu" else gpu)
+            done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ)
+            assert done.stdout == "[]\n", done.stdout + done.stderr
+
+
+@test
+def a_compiler_of_another_version_is_refused():
+    path = next(line.split()[-1] for line in open("/proc/self/maps") if "libheddle.so" in line)
+    broken = heddle.Context(use_store=False, compiler=path, threads=1)
+    refuses(lambda: heddle.kernel("causal_softmax", context=broken), "another version", "install both from the same")
+    missing = heddle.Context(use_store=False, compiler="/nowhere/compiler.so", threads=1)
+    refuses(lambda: heddle.kernel("causal_softmax", context=missing), "/nowhere/compiler.so")
+
+
 @test
 def tuning_keeps_the_winner():
     q, k, v = problem(64, 64, d=16)
@@ -350,16 +485,21 @@ def flex_attention_as_torchs_own():
     refuses(lambda: ours(q, k, v, mask_mod=theirs), "torch tensor indexed by", "heddle.table", kind=heddle.TraceError)
 
 
-failed = 0
-only = sys.argv[1] if len(sys.argv) > 1 else ""
-chosen = [function for function in tests if only in function.__name__]
-for function in chosen:
-    try:
-        function()
-    except Exception:
-        failed += 1
-        print(f"failed: {function.__name__}\n{traceback.format_exc()}")
-for name in skipped:
-    print(f"skipped: {name}: torch is not installed")
-print(f"heddle-test: {len(chosen) - failed} passed, {failed} failed, {len(skipped)} skipped")
-sys.exit(1 if failed else 0)
+def main():
+    failed = 0
+    only = sys.argv[1] if len(sys.argv) > 1 else ""
+    chosen = [function for function in tests if only in function.__name__]
+    for function in chosen:
+        try:
+            function()
+        except Exception:
+            failed += 1
+            print(f"failed: {function.__name__}\n{traceback.format_exc()}")
+    for name in skipped:
+        print(f"skipped: {name}: torch is not installed")
+    print(f"heddle-test: {len(chosen) - failed} passed, {failed} failed, {len(skipped)} skipped")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

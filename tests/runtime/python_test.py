@@ -43,7 +43,7 @@ with tempfile.TemporaryDirectory() as scratch:
     if done.returncode != 0:
         print("failed: pip install\n" + done.stdout)
         finish(0, 1, 0)
-    env = dict(os.environ, PYTHONPATH=scratch, HEDDLE_CACHE=f"{scratch}/store")
+    env = dict(os.environ, PYTHONPATH=scratch, HEDDLE_CACHE=f"{scratch}/store", HEDDLE_TOOL=str(BUILD / "bin" / "heddle"))
     for variable in ("HEDDLE_COMPILER", "HEDDLE_PATTERNS"):
         env.pop(variable, None)
     done = run(PYTHON, ROOT / "tests" / "runtime" / "python_suite.py", env=env, cwd=scratch, timeout=800)

@@ -47,7 +47,7 @@ Result<Buffer *> Memory::place(std::unique_ptr<Buffer> buffer) {
 
 Result<Buffer *> Memory::allocate(uint64_t bytes, std::string name) {
   if (bytes == 0 || bytes > kMaxBytes)
-    return Error{ErrorCode::InvalidArgument,
+    return Error{bytes == 0 ? ErrorCode::InvalidArgument : ErrorCode::ResourceExhausted,
                  fmt::format("a buffer of {} bytes: 1 byte to 1 TiB can be had", bytes)};
   auto buffer = std::make_unique<Buffer>();
   buffer->owned.reset(new (std::nothrow) std::byte[bytes + 256]());

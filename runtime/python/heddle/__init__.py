@@ -5,8 +5,9 @@
     o, state = heddle.pattern(text)(q, k, v, g=g, beta=beta)
     heddle.tune("causal_softmax", q, k, v)
 
-Tensors are numpy's, torch's or whatever has __dlpack__, on the CPU, and are not copied; results are of the kind of
-the first input. Kernels are kept in a store on disk; whatever goes wrong is a heddle.Error.
+Tensors are numpy's, torch's or whatever has __dlpack__, and are not copied; results are of the kind of the first
+input. They lie on the CPU, or on the GPU of a Context(device="cuda"), whose launches go into torch's current stream.
+Kernels are kept in a store on disk; whatever goes wrong is a heddle.Error.
 """
 import json
 import os
@@ -25,6 +26,9 @@ __all__ = ["Context", "Error", "Kernel", "TraceError", "attention", "context", "
            "tune", "where", "table", "parameter", "minimum", "maximum", "exp", "exp2", "log", "log2", "sqrt", "rsqrt",
            "tanh", "sigmoid", "softplus", "silu", "sin", "cos", "erf"]
 
+_TORCH = {"f64": "float64", "f32": "float32", "f16": "float16", "bf16": "bfloat16", "i64": "int64", "i32": "int32",
+          "i8": "int8", "u8": "uint8"}
+_LEGACY_STREAM = 1  # CU_STREAM_LEGACY: the default stream, without waiting for its end
 _MISS = {"wait": 0, "stand_in": 1, "refuse": 2}
 
 
@@ -35,12 +39,15 @@ def _library() -> pathlib.Path:
 
 class Context:
     """A device, a store, a compiler and the kernels found so far. One is made when it is first needed; make your own
-    to choose threads, the store's folder, bundles, or to forbid compiling."""
+    to choose device ("cpu", "cuda", "cuda:1", "ptx:80"), threads, the store's folder, bundles, or to forbid compiling.
+    `allocate(shape, dtype)` makes results and workspaces on a GPU, dtype being "f32", "bf16", ...; torch.empty if it is
+    not given."""
 
     def __init__(self, *, device: str = "cpu", threads: int = 0, store: Optional[str] = None, use_store: bool = True,
                  compile: bool = True, trust_shared: bool = False, winners: bool = True, bundles: Sequence[str] = (),
                  store_bytes: int = 0, compile_threads: int = 1, compile_bytes: int = 0,
-                 compiler: Optional[str] = None):
+                 compiler: Optional[str] = None, allocate: Optional[Callable[..., Any]] = None):
+        self.device, self._allocate = device, allocate
         self._core = _core.Context.create(device, threads, store, use_store, compile, trust_shared, winners,
                                           [str(path) for path in bundles], store_bytes, compile_threads,
                                           compile_bytes, compiler)
@@ -49,8 +56,31 @@ class Context:
     def _pattern(self, text: str, name: Optional[str]) -> _core.Pattern:
         known = self._patterns.get((text, name))
         if known is None:
-            known = self._patterns[text, name] = self._core.pattern(text, name)
+            known = self._patterns[text, name] = self._core.pattern(text, name, self.device)
         return known
+
+    def _allocator(self, inputs: Sequence[Any]) -> Optional[Callable[..., Any]]:
+        """What makes memory on the device, near these tensors. None: the CPU's is made here."""
+        if self.device == "cpu" or self._allocate is not None:
+            return self._allocate
+        like = inputs[0] if inputs else None
+        if _framework(like) != "torch":
+            raise Error(f"found {type(like).__name__} for a kernel on {self.device}, expected torch tensors, or "
+                        "Context(allocate=...) to say how results and workspaces are made there")
+        torch = sys.modules["torch"]
+        return lambda shape, dtype: torch.empty(shape, dtype=getattr(torch, _TORCH[dtype]), device=like.device)
+
+    def _stream(self, given: Any, inputs: Sequence[Any]) -> Optional[int]:
+        """The stream that a launch goes into, by number: the one that was given, or torch's current one."""
+        like = inputs[0] if inputs else None
+        if given is None and self.device != "cpu" and _framework(like) == "torch" and like.is_cuda:
+            given = sys.modules["torch"].cuda.current_stream(like.device)
+        if given is None:
+            return None
+        number = getattr(given, "cuda_stream", given)
+        if not isinstance(number, int):
+            raise Error(f"found {type(given).__name__} for stream, expected torch's, or a CUstream by number")
+        return number or _LEGACY_STREAM
 
 
 _lock = threading.Lock()
@@ -82,8 +112,8 @@ class Kernel:
     """A pattern that can be called: inputs by position or name, parameters by name. The code for the shapes of a call
     is found, or compiled, when it is called."""
 
-    def __init__(self, core: _core.Pattern, options: _core.Options):
-        self._core, self._options = core, options
+    def __init__(self, context: Context, core: _core.Pattern, options: _core.Options):
+        self._context, self._core, self._options = context, core, options
         self._inputs = [row.name for row in core.tensors if not row.is_result]
         self._results = [row.name for row in core.tensors if row.is_result]
         self._scalars = [*core.parameters, *core.constants]
@@ -128,24 +158,27 @@ class Kernel:
                 raise Error(f"found {type(value).__name__} for the parameter {name}, expected a number")
         return bound, {name: float(value) for name, value in named.items()}
 
-    def __call__(self, *tensors: Any, out: Optional[Sequence[Any]] = None, **named: Any) -> Any:
-        """The results: one, or a tuple. `out`: tensors to write them to, None for those to be made."""
+    def __call__(self, *tensors: Any, out: Optional[Sequence[Any]] = None, stream: Any = None, **named: Any) -> Any:
+        """The results: one, or a tuple. `out`: tensors to write them to, None for those to be made. `stream`: of a
+        GPU, torch's or a CUstream by number; the call does not wait for its end."""
         bound, values = self._bind(tensors, named)
         framework = _framework(bound[0]) if bound else "numpy"
         given = list(out) if isinstance(out, (list, tuple)) else None if out is None else [out]
-        results = self._core.run(bound, values, given, framework, self._options)
+        results = self._core.run(bound, values, given, framework, self._options, self._context._allocator(bound),
+                                 self._context._stream(stream, bound))
         return results[0] if len(results) == 1 else results
 
     def info(self, *tensors: Any, **named: Any) -> Dict[str, Any]:
         """How the kernel for these tensors came about: source, form, schedule, tuned, times, notes."""
-        return self._core.info(*self._bind(tensors, named), self._options)
+        bound, values = self._bind(tensors, named)
+        return self._core.info(bound, values, self._options, self._context._allocator(bound))
 
     def tune(self, *tensors: Any, budget: int = 0,
              progress: Optional[Callable[[int, int, str], Optional[bool]]] = None, **named: Any) -> Dict[str, Any]:
         """Measures schedules on these tensors, each checked against the definition, and keeps the winner in the store.
         `budget`: most candidates (0: all legal ones). `progress(done, total, note)` returns False to stop."""
         bound, values = self._bind(tensors, named)
-        return json.loads(self._core.tune(bound, values, budget, progress))
+        return json.loads(self._core.tune(bound, values, budget, progress, self._context._allocator(bound)))
 
 
 def _options(form: Optional[str], schedule: Union[str, Dict[str, int], None], on_miss: str,
@@ -166,7 +199,7 @@ def pattern(text: str, name: Optional[str] = None, *, context: Optional[Context]
     """A kernel for a pattern's text; `name` if it has several. `on_miss`: what happens when code has to be compiled
     (wait, stand_in, refuse; see heddle_miss in heddle.h)."""
     chosen = context or globals()["context"]()
-    return Kernel(chosen._pattern(text, name), _options(form, schedule, on_miss, deadline_ms))
+    return Kernel(chosen, chosen._pattern(text, name), _options(form, schedule, on_miss, deadline_ms))
 
 
 def kernel(name: str, **options: Any) -> Kernel:
