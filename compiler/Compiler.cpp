@@ -4,6 +4,7 @@
 #include "compiler/Compiler.h"
 
 #include "compiler/ArtifactFrame.h"
+#include "compiler/FormEstimates.h"
 #include "compiler/Pipeline.h"
 #include "compiler/Target.h"
 #include "compiler/ValueRules.h"
@@ -300,26 +301,31 @@ Result<FormEstimates> estimateForms(const Request &request) {
   HEDDLE_CHECK(compilation.parse());
   HEDDLE_CHECK(compilation.plan());
   FormRequest asked{compilation.def, request, compilation.schedule};
-  HEDDLE_TRY(choice, chooseForm(asked));
+  if (Result<FormChoice> choice = chooseForm(asked); !choice)
+    return choice.error();
   FormEstimates estimates;
-  if (choice.able.size() < 2)
+  Result<std::vector<MixSizes>> mixes = mixSizes(asked);
+  if (!mixes || mixes->empty())
     return estimates;
-  HEDDLE_TRY(mixes, mixSizes(asked));
+  estimates.chunk = bestChunk(mixes->front(), nominalLength(request));
+  llvm::SmallVector<const Form *> able = ableForms(asked);
+  if (able.size() < 2)
+    return estimates;
   constexpr int64_t kLongest = 65536;
   auto units = [&](const Form *form, int64_t length) {
-    return estimatedUnits(form->name, mixes, length)
+    return estimatedUnits(form->name, *mixes, length)
         .value_or(std::numeric_limits<double>::infinity());
   };
   for (int64_t length = 1; length <= kLongest; length *= 2)
     estimates.lengths.push_back(length);
-  for (const Form *form : choice.able) {
+  for (const Form *form : able) {
     estimates.forms.push_back({form->name, {}});
     for (int64_t length : estimates.lengths)
       estimates.forms.back().second.push_back(units(form, length));
   }
   for (int64_t length = 1; length <= kLongest; length += std::max<int64_t>(1, length / 64)) {
-    const Form *best = choice.able.front();
-    for (const Form *form : choice.able)
+    const Form *best = able.front();
+    for (const Form *form : able)
       if (units(form, length) < units(best, length))
         best = form;
     if (estimates.best.empty() || estimates.best.back().second != best->name)

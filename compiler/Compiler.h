@@ -38,16 +38,6 @@ struct Choice {
 /// Fails where the pattern or the request is wrong, not where nothing lowers it.
 Result<Choice> choose(const Request &request);
 
-/// What each form that can lower the request is expected to take, by length of the sequence: in
-/// multiply-adds of one head (forms/FormCost.h). Empty where one form alone can.
-struct FormEstimates {
-  std::vector<int64_t> lengths; ///< 1, 2, 4, .. 65536
-  std::vector<std::pair<std::string, std::vector<double>>> forms;
-  /// Who is expected to be fastest, from which length on.
-  std::vector<std::pair<int64_t, std::string>> best;
-};
-Result<FormEstimates> estimateForms(const Request &request);
-
 /// What the loop bounds make of a support, for one batch and head, against the exact number.
 struct TileCounts {
   std::string support; ///< class and zones

@@ -5,6 +5,7 @@
 #include "autotune/Space.h"
 #include "compiler/Compiler.h"
 #include "compiler/Cost.h"
+#include "compiler/FormEstimates.h"
 #include "compiler/Oracle.h"
 #include "compiler/PluginCall.h"
 #include "compiler/PluginSignature.h"
@@ -116,16 +117,6 @@ std::string problemText(const Request &request, const std::map<std::string, Tens
   return text;
 }
 
-/// Tokens of a chunk, as the chunked form has them where the schedule leaves it the choice.
-int64_t chunkOf(pattern::DefOp def, const std::map<std::string, int64_t> &schedule) {
-  auto given = schedule.find("CHUNK");
-  if (given != schedule.end() && given->second > 0)
-    return given->second;
-  bool byFeature = false;
-  def.walk([&](pattern::MixOp mix) { byFeature |= mix.getDecay() == pattern::DecayKind::diag; });
-  return byFeature ? 16 : 64;
-}
-
 /// Stands in for tensors that are not there, so that extents alone say what a problem costs: zeros
 /// of the right shape, all one element.
 Status addZeros(Bindings &bindings, pattern::DefOp def, const Extents &extents) {
@@ -158,8 +149,14 @@ Result<std::string> explainReport(const Request &request, const heddle_compiler_
                          {"form", choice.form.empty() ? "interpreter" : choice.form},
                          {"refused", refusalsJson(choice.refused)},
                          {"notes", nlohmann::json::array()}};
+  FormEstimates estimates;
+  if (!choice.form.empty()) {
+    HEDDLE_TRY(found, estimateForms(request));
+    estimates = found;
+  }
+  int64_t chunk = schedule.contains("CHUNK") ? schedule.at("CHUNK") : 0;
   Result<Cost> cost =
-      costOf(parsed.def, bindings, dtypeOf(request), choice.form, chunkOf(parsed.def, schedule));
+      costOf(parsed.def, bindings, dtypeOf(request), choice.form, chunk ? chunk : estimates.chunk);
   if (cost.ok())
     addCost(json, *cost);
   else
@@ -167,7 +164,6 @@ Result<std::string> explainReport(const Request &request, const heddle_compiler_
   if (choice.form.empty())
     return json.dump();
 
-  HEDDLE_TRY(estimates, estimateForms(request));
   if (!estimates.forms.empty())
     json["crossovers"] = estimatesJson(estimates);
   json["machine"] = machine.title;

@@ -1,7 +1,7 @@
 // A form is an algorithm for a pattern: it says whether it can lower a pattern, and builds the
-// abstract tile.program. FormTable lists the forms; chooseForm takes the one that FormCost expects
-// to be fastest and keeps every refusal, because "unsupported" is an answer with a reason. To add a
-// form: one .cpp here and one line of FormTable.cpp.
+// abstract tile.program. FormTable lists the forms in order of preference; chooseForm walks the
+// table and keeps every refusal, because "unsupported" is an answer with a reason.
+// To add a form: one .cpp here and one line of FormTable.cpp.
 #pragma once
 
 #include "compiler/Compiler.h"
@@ -34,7 +34,7 @@ struct Form {
   mlir::OwningOpRef<mlir::ModuleOp> (*build)(const FormRequest &);
 };
 
-/// All forms.
+/// All forms in order of preference for sequences.
 llvm::ArrayRef<Form> formTable();
 
 struct Refusal {
@@ -43,13 +43,11 @@ struct Refusal {
 
 struct FormChoice {
   const Form *form = nullptr;
-  std::vector<const Form *> able; ///< every form that can, in the table's order
-  std::vector<Refusal> refusals;  ///< of every other form, "form: reason"
+  std::vector<Refusal> refusals; ///< of every other form, "form: reason"
 };
 
-/// The form that is expected to be fastest for the request's class of lengths, or the one
-/// request.form names. Unsupported with all reasons as notes if there is none; InvalidArgument for
-/// a form that does not exist.
+/// The first form that can lower the pattern, or the one request.form names. Unsupported with all
+/// reasons as notes if there is none; InvalidArgument for a form that does not exist.
 Result<FormChoice> chooseForm(const FormRequest &request);
 
 } // namespace heddle::compiler

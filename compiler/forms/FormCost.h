@@ -34,6 +34,9 @@ int64_t bestChunk(const MixSizes &sizes, int64_t length);
 std::optional<double> estimatedUnits(llvm::StringRef form, llvm::ArrayRef<MixSizes> mixes,
                                      int64_t length);
 
+/// The forms that do not refuse the request, or the one it names, in the table's order.
+llvm::SmallVector<const Form *> ableForms(const FormRequest &request);
+
 /// The length that stands for a class of lengths: its upper end, and 2048 where it has none.
 int64_t nominalLength(const Request &request);
 

@@ -51,6 +51,15 @@ static const Form *cheapest(const FormRequest &request, llvm::ArrayRef<const For
   return best;
 }
 
+llvm::SmallVector<const Form *> ableForms(const FormRequest &request) {
+  const std::string &wanted = request.request.form;
+  llvm::SmallVector<const Form *> able;
+  for (const Form &form : formTable())
+    if ((wanted.empty() || wanted == "auto" || wanted == form.name) && form.refuse(request).empty())
+      able.push_back(&form);
+  return able;
+}
+
 Result<FormChoice> chooseForm(const FormRequest &request) {
   const std::string &wanted = request.request.form;
   FormChoice choice;
@@ -73,7 +82,6 @@ Result<FormChoice> chooseForm(const FormRequest &request) {
   if (able.empty())
     return unsupported(request.def, choice.refusals);
   choice.form = cheapest(request, able);
-  choice.able.assign(able.begin(), able.end());
   return choice;
 }
 

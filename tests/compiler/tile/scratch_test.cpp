@@ -1,5 +1,5 @@
-// How tiles lie in scratch: every element has a place of its own inside the bytes, and rows that are
-// walked in pieces spread over the sets of a first-level cache.
+// How tiles lie in scratch: every element has a place of its own inside the bytes, and rows that
+// are walked in pieces spread over the sets of a first-level cache.
 #include "ir/tile/TileLayouts.h"
 #include "tests/support/Test.h"
 
