@@ -1,7 +1,7 @@
 // What a launch and the search for its kernel cost beside the kernel's own work, through the C
 // interface as an engine uses it. Zero query rows leave nothing to do: the time of such a launch is
-// all overhead. One token against 16 keys is the smallest real call; bench/peers has torch's
-// dispatch of the same problem.
+// all overhead. One token against 16 keys is the smallest real call; bench/peers/dispatch.py has
+// torch's dispatch of the same problem.
 #include "runtime/heddle.h"
 #include "tests/runtime/Scratch.h"
 #include "tests/support/Paths.h"
@@ -55,7 +55,7 @@ struct Setting {
   heddle_call call = {};
   void *workspace = nullptr;
 
-  explicit Setting(int64_t rows) {
+  explicit Setting(int64_t rows, int64_t batch = 1) {
     std::ifstream file(std::string(heddle::test::kSourceDir) + "/patterns/causal_softmax.heddle");
     const std::string text{std::istreambuf_iterator<char>(file), {}};
     heddle_context_options options = {};
@@ -65,13 +65,13 @@ struct Setting {
     heddle_error *error = nullptr;
     must(heddle_context_create(&options, &context, &error), error);
     must(heddle_pattern_create(context, text.c_str(), nullptr, &pattern, &error), error);
-    const std::vector<std::vector<int64_t>> shapes = {{1, rows, kHeads, kWidth},
-                                                      {1, kKeys, kHeads, kWidth},
-                                                      {1, kKeys, kHeads, kWidth},
-                                                      {1, rows, kHeads, kWidth},
-                                                      {1, rows, kHeads}};
+    const std::vector<std::vector<int64_t>> shapes = {{batch, rows, kHeads, kWidth},
+                                                      {batch, kKeys, kHeads, kWidth},
+                                                      {batch, kKeys, kHeads, kWidth},
+                                                      {batch, rows, kHeads, kWidth},
+                                                      {batch, rows, kHeads}};
     for (const std::vector<int64_t> &shape : shapes) {
-      memory.emplace_back(kKeys * kHeads * kWidth + 16, 0.25F);
+      memory.emplace_back(batch * kKeys * kHeads * kWidth + 16, 0.25F);
       tensors.push_back(dense(memory.back(), shape));
     }
     find();
@@ -116,6 +116,14 @@ void launchToken(benchmark::State &state) {
     setting.launch();
 }
 BENCHMARK(launchToken)->Name("launch/one_token");
+
+/// Nine times the work of one token: the difference over eight is the work, the rest overhead.
+void launchNineTokens(benchmark::State &state) {
+  const Setting setting(1, 9);
+  for (auto _ : state)
+    setting.launch();
+}
+BENCHMARK(launchNineTokens)->Name("launch/nine_tokens");
 
 void sizeWorkspace(benchmark::State &state) {
   Setting setting(1);

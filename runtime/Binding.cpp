@@ -120,9 +120,12 @@ Result<Binding> Binding::make(const Artifact &artifact) {
     return tooMany("dims", binding.dims.size(), kMaxDims);
   for (const Dim &dim : binding.dims)
     binding.fixedExtents.push_back(dim.fixed);
-  for (size_t d = 0; d < binding.dims.size(); ++d)
-    if (binding.dims[d].scalar >= 0 || binding.dims[d].extent != ExtentClass{})
-      binding.usedDims.push_back(static_cast<int>(d));
+  for (size_t d = 0; d < binding.dims.size(); ++d) {
+    const Dim &dim = binding.dims[d];
+    const bool any = dim.extent == ExtentClass{};
+    if (dim.scalar >= 0 || !any)
+      binding.usedDims.push_back({static_cast<int>(d), dim.scalar, any});
+  }
   for (const Constraint &constraint : artifact.constraints)
     binding.constraints.push_back(
         {FoldedFormula(constraint.left), FoldedFormula(constraint.right)});
@@ -337,18 +340,18 @@ Status Binding::bindExtents(const std::map<std::string, int64_t> &extents,
 }
 
 Status Binding::setExtents(const Known &known, ScalarValues &values) const {
-  for (int d : usedDims) {
-    const Dim &dim = dims[d];
-    if (known[d] == kUnknown && dim.scalar < 0)
+  for (const auto &[d, scalar, any] : usedDims) {
+    const int64_t extent = known[d];
+    if (extent == kUnknown && scalar < 0)
       continue;
-    if (known[d] == kUnknown)
-      return wrong(fmt::format("found no extent for {}, expected one", dim.name));
-    if (!dim.extent.admits(known[d]))
+    if (extent == kUnknown)
+      return wrong(fmt::format("found no extent for {}, expected one", dims[d].name));
+    if (!any && !dims[d].extent.admits(extent))
       return wrong(fmt::format("found {} = {}, expected {}, which this kernel assumes; ask for one "
                                "whose class admits it",
-                               dim.name, known[d], toString(dim.extent)));
-    if (dim.scalar >= 0)
-      values.integers[dim.scalar] = known[d];
+                               dims[d].name, extent, toString(dims[d].extent)));
+    if (scalar >= 0)
+      values.integers[scalar] = extent;
   }
   if (group >= 0 && known[queryHeads] != kUnknown && known[keyHeads] != kUnknown &&
       known[queryHeads] != known[keyHeads] * dims[group].fixed)

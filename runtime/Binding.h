@@ -95,6 +95,11 @@ private:
   struct Sides {
     FoldedFormula left, right;
   };
+  /// A dim that a scalar or a class depends on.
+  struct UsedDim {
+    int dim, scalar;
+    bool any; ///< the code takes every extent
+  };
   using Known = std::array<int64_t, kMaxDims>; ///< extents by dim, -1 while unknown
 
   static Fault measure(const TensorView &view, int64_t &span);
@@ -111,7 +116,7 @@ private:
   const Artifact *artifact = nullptr; ///< outlives the binding
   std::vector<Dim> dims;
   std::vector<int64_t> fixedExtents; ///< of dims
-  std::vector<int> usedDims;         ///< those that a scalar or a class depends on
+  std::vector<UsedDim> usedDims;
   std::vector<TensorRule> rules;
   std::vector<Sides> constraints;                 ///< of Artifact::constraints
   ScalarValues defaults;                          ///< of the parameters

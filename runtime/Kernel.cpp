@@ -77,13 +77,29 @@ Result<std::shared_ptr<const Kernel>> Kernel::load(Artifact artifact, KernelOrig
   kernel->schedule = heddle::scheduleText(kernel->code.schedule);
   for (const std::string &note : kernel->code.notes)
     kernel->notes += (kernel->notes.empty() ? "" : "\n") + note;
-  for (const Argument &argument : kernel->code.arguments)
-    if (argument.kind == Argument::RepeatIndex)
-      kernel->repeatOffsets.push_back(argument.offset);
+  kernel->readArguments();
+  kernel->onHost = kernel->device->usesHostMemory();
   kernel->from = std::move(origin);
   kernel->from.loadMs =
       std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
   return std::shared_ptr<const Kernel>(std::move(kernel));
+}
+
+void Kernel::readArguments() {
+  constexpr decltype(Field::kind) kKinds[] = {Field::Pointer, Field::Stride, Field::Integer,
+                                              Field::Buffer};
+  for (const Argument &argument : code.arguments) {
+    if (argument.kind == Argument::RepeatIndex) {
+      repeatOffsets.push_back(argument.offset);
+      continue;
+    }
+    Field field{kKinds[argument.kind], static_cast<uint8_t>(argument.dim),
+                static_cast<uint16_t>(argument.index), static_cast<uint16_t>(argument.offset)};
+    if (argument.kind == Argument::ScalarValue &&
+        code.scalars[argument.index].kind == ScalarInfo::FloatParameter)
+      field.kind = Field::Float;
+    fields.push_back(field);
+  }
 }
 
 Status Kernel::makePlan(const ScalarValues &scalars, Plan &plan) const {
@@ -137,24 +153,22 @@ Result<int64_t> Kernel::workspaceBytes(const Extents &extents,
 
 void Kernel::fillBlock(std::span<const TensorView> tensors, const ScalarValues &scalars,
                        const Plan &plan, std::byte *workspace, std::byte *block) const {
-  for (const Argument &argument : code.arguments)
-    switch (argument.kind) {
-    case Argument::TensorPointer:
-      place(block, argument.offset, tensors[argument.index].data);
+  for (const Field &field : fields)
+    switch (field.kind) {
+    case Field::Pointer:
+      place(block, field.offset, tensors[field.index].data);
       break;
-    case Argument::TensorStride:
-      place(block, argument.offset, tensors[argument.index].strides[argument.dim]);
+    case Field::Stride:
+      place(block, field.offset, tensors[field.index].strides[field.dim]);
       break;
-    case Argument::ScalarValue:
-      if (code.scalars[argument.index].kind == ScalarInfo::FloatParameter)
-        place(block, argument.offset, scalars.floats[argument.index]);
-      else
-        place(block, argument.offset, scalars.integers[argument.index]);
+    case Field::Integer:
+      place(block, field.offset, scalars.integers[field.index]);
       break;
-    case Argument::WorkspacePointer:
-      place(block, argument.offset, workspace + plan.buffers[argument.index]);
+    case Field::Float:
+      place(block, field.offset, scalars.floats[field.index]);
       break;
-    case Argument::RepeatIndex: // each repetition sets its own
+    case Field::Buffer:
+      place(block, field.offset, workspace + plan.buffers[field.index]);
       break;
     }
 }
@@ -179,8 +193,6 @@ Status Kernel::launch(std::span<const TensorView> tensors,
 
 /// Whether the device reaches every tensor that has elements, and the workspace.
 Status Kernel::checkMemory(std::span<const TensorView> tensors, Workspace workspace) const {
-  if (device->usesHostMemory())
-    return {};
   for (size_t n = 0; n < tensors.size(); ++n)
     if (tensors[n].elements() > 0)
       HEDDLE_CHECK(device->checkMemory(tensors[n].data, code.tensors[n].name));
@@ -203,8 +215,9 @@ Status Kernel::enqueue(std::span<const TensorView> tensors,
   if (reinterpret_cast<uintptr_t>(workspace.data) % kAlignment != 0)
     return Error{ErrorCode::InvalidArgument,
                  "found a workspace whose address is no multiple of 64, expected one that is"};
-  HEDDLE_CHECK(checkMemory(tensors, workspace));
-  if (device->usesHostMemory() && !code.valueRules.empty())
+  if (!onHost)
+    HEDDLE_CHECK(checkMemory(tensors, workspace));
+  else if (!code.valueRules.empty())
     HEDDLE_CHECK(checkValues(code.valueRules, tensors,
                              [&](int32_t n) -> std::string_view { return code.tensors[n].name; }));
   alignas(kAlignment) std::array<std::byte, kMaxBlockBytes> block;

@@ -95,6 +95,7 @@ private:
   struct LaunchFormulas {
     FoldedFormula grid[3], sharedBytes, repeat;
   };
+  void readArguments();
   Status makePlan(const ScalarValues &scalars, Plan &plan) const;
   Status checkMemory(std::span<const TensorView> tensors, Workspace workspace) const;
   void fillBlock(std::span<const TensorView> tensors, const ScalarValues &scalars, const Plan &plan,
@@ -103,6 +104,14 @@ private:
 
   Artifact code;
   std::string schedule, notes; ///< as texts
+  /// Artifact::arguments, with what is asked of each looked up.
+  struct Field {
+    enum : uint8_t { Pointer, Stride, Integer, Float, Buffer } kind;
+    uint8_t dim;
+    uint16_t index, offset;
+  };
+  std::vector<Field> fields; ///< but for repeat indices, which are set for each repetition
+  bool onHost = true;        ///< kernels work on the process's own memory
   std::vector<FoldedFormula> bufferFormulas;
   std::vector<LaunchFormulas> launchFormulas;
   KernelOrigin from;

@@ -48,6 +48,7 @@ Result<Pattern::EntryPointer> Pattern::search(const Extents &extents, DType dtyp
   for (const ParameterValue &parameter : parameters)
     values[std::string(parameter.name)] = parameter.value;
   HEDDLE_TRY(request, what.request(source, extents, dtype, values));
+  request.target.clear(); // the device's own
   request.alignedPointers &= aligned;
   if (!options.form.empty())
     request.form = options.form;

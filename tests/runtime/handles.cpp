@@ -5,10 +5,24 @@
 #include "tests/runtime/plugin/ScaleArtifact.h"
 #include "tests/support/Test.h"
 
+#include <atomic>
 #include <cmath>
+#include <cstdlib>
 #include <functional>
+#include <new>
 
 using namespace heddle::api;
+
+// Every allocation of this process that C++ makes, libheddle's included, is counted.
+static std::atomic<int64_t> allocations = 0;
+void *operator new(size_t bytes) {
+  ++allocations;
+  if (void *memory = std::malloc(bytes ? bytes : 1))
+    return memory;
+  throw std::bad_alloc();
+}
+void operator delete(void *memory) noexcept { std::free(memory); }
+void operator delete(void *memory, size_t) noexcept { std::free(memory); }
 
 namespace {
 
@@ -127,6 +141,31 @@ TEST_CASE("wrong calls are refused in C++ too, and life goes on") {
   CHECK(has(context.kernel("no artifact").error().message(), "no artifact"));
   REQUIRE(kernel->launch(numbers.tensors, {}, workspace).ok());
   CHECK(numbers.isRight(2));
+}
+
+TEST_CASE("a launch allocates nothing") {
+  const Opened opened;
+  const Result<Pattern> pattern = opened.context().pattern("scale");
+  Numbers numbers;
+  const Result<Kernel> kernel = pattern->kernel(numbers.tensors);
+  REQUIRE(kernel.ok());
+  CHECK(allocations > 100); // they are counted
+  const heddle_parameter factor[] = {{"factor", 3}};
+  heddle_call call = {};
+  call.size = sizeof call;
+  call.tensors = numbers.tensors.data();
+  call.tensor_count = numbers.tensors.size();
+  call.parameters = factor;
+  call.parameter_count = 1;
+  alignas(64) char memory[4096];
+  call.workspace = memory;
+  const int64_t before = allocations;
+  const bool sized =
+      heddle_kernel_workspace(kernel->handle(), &call, &call.workspace_bytes, nullptr) == HEDDLE_OK;
+  const bool done = heddle_kernel_launch(kernel->handle(), &call, nullptr) == HEDDLE_OK;
+  CHECK(allocations == before);
+  CHECK((sized && done && call.workspace_bytes <= int64_t(sizeof memory)));
+  CHECK(numbers.isRight(3));
 }
 
 TEST_CASE("tensors of the host are refused by a kernel on a GPU") {

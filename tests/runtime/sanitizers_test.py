@@ -37,7 +37,7 @@ def build(folder, sanitizers, programs):
                *(f"-D{name}={cached(name)}" for name in ("CMAKE_C_COMPILER", "CMAKE_CXX_COMPILER",
                                                          "CMAKE_C_COMPILER_LAUNCHER", "CMAKE_CXX_COMPILER_LAUNCHER")))
     if done.returncode == 0:
-        done = run("ninja", "-C", folder, *programs)
+        done = run("ninja", "-j2", "-C", folder, *programs)
     return done
 
 
