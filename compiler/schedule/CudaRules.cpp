@@ -141,9 +141,6 @@ std::string rowsDoNotFit(const Schedule &schedule, const Machine &machine, const
 
 std::string keysDoNotFit(const Schedule &schedule, const Machine &machine, const Problem &problem) {
   const int64_t keys = schedule.at("BN");
-  if (problem.d % 8 != 0 || problem.dv % 8 != 0)
-    return fmt::format("head sizes D={}, Dv={} are no multiples of 8, as copies of 16 bytes need",
-                       problem.d, problem.dv);
   if (keys >= 16 && keys <= 1024 && keys % 16 == 0)
     return "";
   return fmt::format("BN={} is no multiple of 16, or not in 16 to 1024", keys);

@@ -5,15 +5,18 @@
 //   %S = mma %Q, %K       -> registers, accumulators of m16n8k16, rows shared out over the warps
 //   %P = map %S           -> the same layout, which is also that of operand a: no conversion
 //   %m, %r (128)          -> registers, copies in the four threads of a row
+//   %K = map %codes       -> registers, 8 columns a thread, then convert to smem for the product
 //
 // Steps: products fix the layouts of what they touch; these spread through maps, reductions and
 // loops; what no product reaches is laid out element by element; results of 16 bits are turned in
-// shared memory, so that they are stored by rows.
+// shared memory, so that they are stored by rows. Where two layouts of one tile meet, a load is
+// done twice and anything else moves through shared memory.
 #include "compiler/machine/Atoms.h"
 #include "compiler/passes/cuda/CudaPasses.h"
 #include "compiler/passes/cuda/Dimensions.h"
 #include "compiler/passes/cuda/Distribution.h"
 
+#include "mlir/IR/Matchers.h"
 #include "mlir/Pass/Pass.h"
 
 #include <optional>
@@ -35,6 +38,22 @@ std::optional<DType> operandType(Type type) {
   return std::nullopt;
 }
 
+/// Whether cp.async can bring the tile to shared memory: rows of whole 16-byte chunks.
+bool isCopied(tile::LoadOp load) {
+  auto view = cast<tile::ViewType>(load.getView().getType());
+  auto op = load.getView().getDefiningOp<tile::ViewOp>();
+  tile::TileType type = load.getType();
+  if (!op || type.getRank() != 2 || type.getElementType().getIntOrFloatBitWidth() != 16 ||
+      view.getShape().back() % 8 != 0 || !op.getKept().back())
+    return false;
+  int64_t column = load.getStaticOffsets()[1];
+  APInt columns;
+  bool whole =
+      load.getValid().size() < 2 || (matchPattern(load.getValid()[1], m_ConstantInt(&columns)) &&
+                                     columns.getSExtValue() % 8 == 0);
+  return !ShapedType::isDynamic(column) && column % 8 == 0 && whole;
+}
+
 class LayoutAssigner {
 public:
   LayoutAssigner(tile::KernelOp kernel, const LayoutOptions &options)
@@ -42,8 +61,10 @@ public:
 
   LogicalResult run() {
     separateSources();
-    if (failed(placeProducts()) || failed(spread()) || failed(placeRest()))
+    if (failed(placeProducts()))
       return failure();
+    spread();
+    placeRest();
     writeTypes();
     turnResults();
     kernel.setStage(tile::Stage::Concrete);
@@ -94,17 +115,13 @@ private:
     TileType a = tileType(op.getA()), c = tileType(op.getResult());
     Layout sums = tiledLayout(atom->c, atom->rows, atom->columns, c.getDim(0), c.getDim(1), warps);
     Layout fragments = fragmentsOf(*atom, a);
-    if (failed(set(op.getResult(), sums)) || failed(set(op.getInit(), sums)))
-      return failure();
-    if (auto load = op.getA().getDefiningOp<tile::LoadOp>())
-      placeOperandA(op, load, fragments);
-    else if (failed(set(op.getA(), fragments)))
-      return failure();
-    auto load = op.getB().getDefiningOp<tile::LoadOp>();
-    if (!load)
-      return op.emitError("operand b is computed; mma.sync reads it from shared memory, where only "
-                          "loads go yet");
-    shared.insert(load.getResult());
+    if (auto load = op.getA().getDefiningOp<tile::LoadOp>(); load && isCopied(load))
+      placeOperandA(op, op.getAMutable(), fragments);
+    else
+      setOperand(op.getAMutable(), fragments);
+    placeOperandB(op.getBMutable());
+    setOperand(op.getInitMutable(), sums);
+    setResult(op.getResult(), sums);
     return success();
   }
 
@@ -115,8 +132,21 @@ private:
     return sameDistribution(own, sums) ? sums : own;
   }
 
+  /// A load that a product reads from shared memory has no other readers.
+  tile::LoadOp ownLoad(OpOperand &use) {
+    auto load = use.get().getDefiningOp<tile::LoadOp>();
+    if (llvm::all_of(load->getUsers(),
+                     [](Operation *user) { return isa<tile::MmaOp, tile::ConvertOp>(user); }))
+      return load;
+    builder.setInsertionPointAfter(load);
+    auto own = cast<tile::LoadOp>(builder.clone(*load));
+    use.set(own);
+    return own;
+  }
+
   /// Operand a of a product in a loop stays in registers where it was loaded before the loop.
-  void placeOperandA(tile::MmaOp op, tile::LoadOp load, const Layout &fragments) {
+  void placeOperandA(tile::MmaOp op, OpOperand &use, const Layout &fragments) {
+    tile::LoadOp load = ownLoad(use);
     shared.insert(load.getResult());
     if (!options.queriesInRegisters || load->getParentOp() == op->getParentOp())
       return;
@@ -124,115 +154,200 @@ private:
     if (!converted) {
       builder.setInsertionPointAfter(load);
       converted = tile::ConvertOp::create(builder, load.getLoc(), load.getType(), load, UnitAttr());
-      (void)set(converted, fragments);
+      setResult(converted, fragments);
     }
-    op.getAMutable().set(converted);
+    use.set(converted);
+  }
+
+  /// Operand b is read with ldmatrix; what is computed, or loaded by elements, is written there.
+  void placeOperandB(OpOperand &use) {
+    Value tile = use.get();
+    if (auto load = tile.getDefiningOp<tile::LoadOp>(); load && isCopied(load)) {
+      shared.insert(ownLoad(use).getResult());
+      return;
+    }
+    auto &converted = written[tile];
+    if (!converted) {
+      builder.setInsertionPointAfterValue(tile);
+      converted = tile::ConvertOp::create(builder, tile.getLoc(), tile.getType(), tile, UnitAttr());
+      shared.insert(converted);
+      toShared.push_back(tile);
+    }
+    use.set(converted);
   }
 
   // Step 2.
-  LogicalResult set(Value value, const Layout &layout) {
+
+  /// The layout of a value whose op decides it. Readers that were promised another get a copy.
+  void setResult(Value value, const Layout &layout) {
     auto [found, isNew] = layouts.try_emplace(value, layout);
-    if (isNew) {
-      work.push_back(value);
-      return success();
-    }
+    if (isNew)
+      return work.push_back(value);
     if (sameDistribution(found->second, layout))
-      return success();
-    Operation *op = value.getDefiningOp();
-    return (op ? op : kernel.getOperation())->emitError("a tile of ")
-           << value.getType() << " is needed in two layouts, " << layout::print(found->second)
-           << " and " << layout::print(layout) << "; moving it between threads is not lowered yet";
+      return;
+    Layout promised = found->second;
+    layouts[value] = layout;
+    work.push_back(value);
+    Value copy = through(value, promised);
+    Operation *first = copy.getDefiningOp()->getOperand(0).getDefiningOp();
+    value.replaceAllUsesExcept(copy, first);
   }
 
-  LogicalResult spread() {
+  /// What an op reads has this layout, in a copy if the tile itself has another.
+  void setOperand(OpOperand &use, const Layout &layout) {
+    Value value = use.get();
+    auto [found, isNew] = layouts.try_emplace(value, layout);
+    if (isNew)
+      return work.push_back(value);
+    if (!sameDistribution(found->second, layout))
+      use.set(copyOf(value, layout));
+  }
+
+  Value copyOf(Value value, const Layout &layout) {
+    for (Value copy : copies[value])
+      if (sameDistribution(layouts.lookup(copy), layout))
+        return copy;
+    Value copy;
+    if (auto load = value.getDefiningOp<tile::LoadOp>()) {
+      builder.setInsertionPointAfter(load);
+      copy = builder.clone(*load)->getResult(0);
+      layouts[copy] = layout;
+    } else {
+      copy = through(value, layout);
+    }
+    copies[value].push_back(copy);
+    return copy;
+  }
+
+  /// The tile in another layout, moved through shared memory where it is made.
+  Value through(Value value, const Layout &layout) {
+    builder.setInsertionPointAfterValue(value);
+    Value stored =
+        tile::ConvertOp::create(builder, value.getLoc(), value.getType(), value, UnitAttr());
+    Value copy =
+        tile::ConvertOp::create(builder, value.getLoc(), value.getType(), stored, UnitAttr());
+    shared.insert(stored);
+    layouts[copy] = layout;
+    return copy;
+  }
+
+  void spread() {
     while (!work.empty()) {
       Value value = work.pop_back_val();
-      if (Operation *op = value.getDefiningOp(); op && failed(spreadThrough(op, value)))
-        return failure();
+      if (Operation *op = value.getDefiningOp())
+        spreadThrough(op);
       if (auto argument = dyn_cast<BlockArgument>(value))
-        if (auto loop = dyn_cast<tile::ForOp>(argument.getOwner()->getParentOp());
-            loop && failed(spreadLoop(loop, argument.getArgNumber() - 1, value)))
-          return failure();
-      for (OpOperand &use : value.getUses()) {
-        Operation *user = use.getOwner();
+        if (auto loop = dyn_cast<tile::ForOp>(argument.getOwner()->getParentOp()))
+          spreadLoop(loop, argument.getArgNumber() - 1);
+      SmallVector<OpOperand *> uses;
+      for (OpOperand &use : value.getUses())
+        uses.push_back(&use);
+      for (OpOperand *use : uses) {
+        Operation *user = use->getOwner();
         if (auto loop = dyn_cast<tile::ForOp>(user)) {
-          unsigned n = use.getOperandNumber() - loop.getBounds().size();
-          if (n < loop.getNumResults() && failed(spreadLoop(loop, n, value)))
-            return failure();
+          unsigned n = use->getOperandNumber() - loop.getBounds().size();
+          if (n < loop.getNumResults())
+            spreadLoop(loop, n);
         } else if (auto loop = dyn_cast<tile::ForOp>(user->getParentOp());
                    loop && isa<tile::YieldOp>(user)) {
-          if (failed(spreadLoop(loop, use.getOperandNumber(), value)))
-            return failure();
-        } else if (failed(spreadThrough(user, value))) {
-          return failure();
+          spreadLoop(loop, use->getOperandNumber());
+        } else {
+          spreadThrough(user);
         }
       }
     }
-    return success();
   }
 
-  LogicalResult spreadLoop(tile::ForOp loop, unsigned n, Value value) {
-    for (Value same : {Value(loop.getInits()[n]), Value(loop.getIterArgs()[n]),
-                       Value(loop.getResult(n)), Value(loop.getYield().getValues()[n])})
-      if (failed(set(same, layouts.at(value))))
-        return failure();
-    return success();
+  /// A carried tile has one layout from its start value to the loop's result.
+  void spreadLoop(tile::ForOp loop, unsigned n) {
+    if (!tileType(loop.getResult(n)))
+      return;
+    OpOperand &init = loop.getInitsMutable()[n];
+    OpOperand &yield = loop.getYield().getValuesMutable()[n];
+    Value argument = loop.getIterArgs()[n], result = loop.getResult(n);
+    std::optional<Layout> layout;
+    for (Value same : {argument, result, init.get(), yield.get()})
+      if (auto found = layouts.find(same); !layout && found != layouts.end())
+        layout = found->second;
+    if (!layout)
+      return;
+    setResult(argument, *layout);
+    setResult(result, *layout);
+    setOperand(init, *layout);
+    setOperand(yield, *layout);
   }
 
-  LogicalResult spreadThrough(Operation *op, Value value) {
+  void spreadThrough(Operation *op) {
     if (auto map = dyn_cast<tile::MapOp>(op))
-      return spreadMap(map, value);
-    if (auto reduce = dyn_cast<tile::ReduceOp>(op))
-      return spreadReduce(reduce, value);
-    if (auto loop = dyn_cast<tile::ForOp>(op))
-      return spreadLoop(loop, cast<OpResult>(value).getResultNumber(), value);
-    return success();
+      spreadMap(map);
+    else if (auto reduce = dyn_cast<tile::ReduceOp>(op))
+      spreadReduce(reduce);
+    else if (auto loop = dyn_cast<tile::ForOp>(op))
+      for (unsigned n = 0; n < loop.getNumResults(); ++n)
+        spreadLoop(loop, n);
   }
 
-  LogicalResult spreadMap(tile::MapOp map, Value value) {
-    Layout layout = layouts.at(value);
-    if (!llvm::is_contained(map.getResults(), value)) {
-      // A whole operand decides for the result; a broadcast one does not.
-      size_t n = llvm::find(map.getInputs(), value) - map.getInputs().begin();
+  /// The layout of a map's results: theirs, or that of an operand that has all dimensions.
+  std::optional<Layout> layoutOf(tile::MapOp map) {
+    for (Value result : map.getResults())
+      if (auto found = layouts.find(result); found != layouts.end())
+        return found->second;
+    for (auto [n, input] : llvm::enumerate(map.getInputs())) {
       SmallVector<int64_t> positions = map.getInputPositions(n);
-      if (positions.size() != map.getExtents().size())
-        return success();
+      auto found = layouts.find(input);
+      if (found == layouts.end() || positions.size() != map.getExtents().size())
+        continue;
       SmallVector<int64_t> inverse(positions.size());
       for (auto [from, to] : llvm::enumerate(positions))
         inverse[to] = from;
-      layout = project(layout, tileType(value).getShape(), inverse);
+      return project(found->second, tileType(input).getShape(), inverse);
     }
-    for (Value result : map.getResults())
-      if (failed(set(result, layout)))
-        return failure();
-    for (auto [n, input] : llvm::enumerate(map.getInputs()))
-      if (failed(set(input, project(layout, map.getExtents(), map.getInputPositions(n)))))
-        return failure();
-    return success();
+    return std::nullopt;
   }
 
-  LogicalResult spreadReduce(tile::ReduceOp reduce, Value value) {
-    if (value == reduce.getTile()) {
-      ArrayRef<int64_t> shape = tileType(value).getShape();
-      int64_t dim = reduce.getDim();
+  void spreadMap(tile::MapOp map) {
+    std::optional<Layout> layout = layoutOf(map);
+    if (!layout)
+      return;
+    for (Value result : map.getResults())
+      setResult(result, *layout);
+    for (unsigned n = 0; n < map.getInputs().size(); ++n)
+      setOperand(map.getInputsMutable()[n],
+                 project(*layout, map.getExtents(), map.getInputPositions(n)));
+  }
+
+  void spreadReduce(tile::ReduceOp reduce) {
+    auto found = layouts.find(reduce.getTile());
+    ArrayRef<int64_t> shape = tileType(reduce.getTile()).getShape();
+    int64_t dim = reduce.getDim();
+    std::optional<Layout> layout;
+    if (found != layouts.end()) {
       SmallVector<int64_t> kept;
       for (int64_t d = 0; d < int64_t(shape.size()); ++d)
         if (d != dim)
           kept.push_back(d);
       bool shares = tileType(reduce.getInit()).getRank() == int64_t(shape.size());
-      Layout layout = shares ? sharesOf(layouts.at(value), shape, dim)
-                             : project(layouts.at(value), shape, kept);
-      return success(succeeded(set(reduce.getInit(), layout)) &&
-                     succeeded(set(reduce.getResult(), layout)));
+      layout = shares ? sharesOf(found->second, shape, dim) : project(found->second, shape, kept);
+    } else {
+      for (Value same : {Value(reduce.getInit()), Value(reduce.getResult())})
+        if (auto known = layouts.find(same); !layout && known != layouts.end())
+          layout = known->second;
     }
-    return success(succeeded(set(reduce.getInit(), layouts.at(value))) &&
-                   succeeded(set(reduce.getResult(), layouts.at(value))));
+    if (!layout)
+      return;
+    setResult(reduce.getResult(), *layout);
+    setOperand(reduce.getInitMutable(), *layout);
   }
 
   // Step 3.
-  LogicalResult placeRest() {
+  void placeRest() {
+    for (Value tile : toShared)
+      if (!layouts.contains(tile)) {
+        setResult(tile, inChunks(tileType(tile).getShape(), 32 * warps));
+        spread();
+      }
     // Large tiles first: what they decide reaches the vectors.
-    for (int64_t rank : {2, 1, 0}) {
+    for (int64_t rank : {3, 2, 1, 0}) {
       SmallVector<Value> values;
       kernel.walk([&](Operation *op) {
         for (Value result : op->getResults())
@@ -240,12 +355,11 @@ private:
             values.push_back(result);
       });
       for (Value value : values)
-        if (!layouts.contains(value) &&
-            (failed(set(value, elementwise(tileType(value).getShape(), 32 * warps))) ||
-             failed(spread())))
-          return failure();
+        if (!layouts.contains(value)) {
+          setResult(value, elementwise(tileType(value).getShape(), 32 * warps));
+          spread();
+        }
     }
-    return success();
   }
 
   void writeTypes() {
@@ -256,10 +370,18 @@ private:
       value.setType(sharedType(tileType(value)));
   }
 
+  /// Rows of chunks as ldmatrix wants them, or simply row after row.
   TileType sharedType(TileType type) {
-    int64_t bytes = type.getElementType().getIntOrFloatBitWidth() / 8;
-    return type.withPlace(
-        tile::MemAttr::get(kernel.getContext(), sharedLayout(type.getShape(), bytes)), Space::Smem);
+    int64_t bytes = std::max<int64_t>(type.getElementType().getIntOrFloatBitWidth() / 8, 1);
+    std::vector<layout::IntTuple> shape(type.getShape().begin(), type.getShape().end());
+    if (shape.empty())
+      shape.push_back(1);
+    bool rows = type.getRank() == 2 && type.getDim(1) * bytes % 16 == 0;
+    layout::SwizzledLayout layout =
+        rows ? sharedLayout(type.getShape(), bytes)
+             : layout::SwizzledLayout{layout::Swizzle(),
+                                      *layout::rowMajor(layout::IntTuple::tuple(shape))};
+    return type.withPlace(tile::MemAttr::get(kernel.getContext(), layout), Space::Smem);
   }
 
   // Step 4.
@@ -270,7 +392,8 @@ private:
       TileType type = tileType(store.getTile());
       bool accumulator = layouts.contains(store.getTile()) && type.getRank() == 2 &&
                          type.getElementType().getIntOrFloatBitWidth() == 16 &&
-                         type.getDim(1) % 8 == 0 && type.getDim(0) % 16 == 0 && hasProducts();
+                         type.getDim(1) % 8 == 0 && type.getDim(0) % 16 == 0 && hasProducts() &&
+                         isStoredByRows(store);
       if (!accumulator)
         continue;
       builder.setInsertionPoint(store);
@@ -281,6 +404,14 @@ private:
 
   bool hasProducts() { return !shared.empty(); }
 
+  /// Whether rows of whole chunks are stored.
+  static bool isStoredByRows(tile::StoreOp store) {
+    auto view = cast<tile::ViewType>(store.getView().getType());
+    auto op = store.getView().getDefiningOp<tile::ViewOp>();
+    return op && op.getKept().back() && view.getShape().back() % 8 == 0 &&
+           store.getValid().size() < 2 && store.getStaticOffsets()[1] == 0;
+  }
+
   tile::KernelOp kernel;
   const LayoutOptions &options;
   OpBuilder builder;
@@ -288,7 +419,10 @@ private:
   llvm::MapVector<Value, Layout> layouts;
   SmallVector<Value> work;
   llvm::SetVector<Value> shared;
-  llvm::DenseMap<Operation *, Value> registers;
+  llvm::DenseMap<Operation *, Value> registers; ///< operands a, by their loads
+  llvm::DenseMap<Value, Value> written;         ///< operands b in shared memory, by what they hold
+  SmallVector<Value> toShared;                  ///< what is written there
+  llvm::DenseMap<Value, SmallVector<Value>> copies;
 };
 
 class AssignLayoutsPass : public PassWrapper<AssignLayoutsPass, OperationPass<tile::KernelOp>> {

@@ -193,14 +193,22 @@ bool sameDistribution(const Layout &a, const Layout &b) {
 }
 
 Layout elementwise(llvm::ArrayRef<int64_t> shape, int64_t threads) {
-  int64_t rows = 1, columns = shape.empty() ? 1 : shape.back();
-  for (size_t dim = 0; dim + 1 < shape.size(); ++dim)
-    rows *= shape[dim];
-  int64_t along = threads;
-  while (columns % along != 0)
-    along /= 2;
-  std::vector<Leaf> parts[2] = {{{along, rows}, {threads / along, 0}},
-                                {{columns / along, along * rows}, {rows, 1}}};
+  std::vector<Leaf> parts[2];
+  int64_t before = 1, left = threads;
+  for (int64_t extent : shape)
+    before *= extent;
+  for (size_t dim = shape.size(); dim-- > 0;) {
+    before /= shape[dim];
+    bool last = dim + 1 == shape.size(); // a warp at most, so that sums stay within it
+    int64_t taken = powerIn(shape[dim], last ? std::min<int64_t>(left, 32) : left);
+    if (taken > 1)
+      parts[0].push_back({taken, before});
+    if (shape[dim] > taken)
+      parts[1].push_back({shape[dim] / taken, before * taken});
+    left /= taken;
+  }
+  if (left > 1)
+    parts[0].push_back({left, 0});
   return join(parts);
 }
 

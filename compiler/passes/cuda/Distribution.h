@@ -37,8 +37,8 @@ layout::Layout sharesOf(const layout::Layout &from, llvm::ArrayRef<int64_t> shap
 /// Equal as functions of (thread, value).
 bool sameDistribution(const layout::Layout &a, const layout::Layout &b);
 
-/// For tiles that no product touches: up to 128 threads along the last dimension, every other
-/// element in values; threads beyond hold copies.
+/// For tiles that no product touches: up to 32 threads along the last dimension, the others along
+/// the dimensions before it, every other element in values; threads beyond hold copies.
 layout::Layout elementwise(llvm::ArrayRef<int64_t> shape, int64_t threads);
 
 /// Rows x columns in shared memory, free of bank conflicts for 8 rows' 16-byte chunks: swizzled

@@ -1,8 +1,12 @@
 // InsertBarriers: what hand-over through shared memory needs on sm_80 to sm_89 and sm_120.
 //
-//   put           ->  put ; commit                       one group a put, also where a branch skips
-//   it take          ->  wait_copies pending ; barrier ; take convert to    ->  barrier ; convert ;
-//   barrier        what lay there is read, what lies there is shared memory written
+//   put                        ->  put ; commit                         one group a put, also where
+//                                                                       a branch skips it
+//   put into a slot of its own ->  barrier ; put ; commit               what lay there is read
+//   take                       ->  wait_copies pending ; barrier ; take
+//   convert to shared memory   ->  barrier ; convert ; barrier          what lay there is read,
+//   what
+//                                                                       lies there is written
 //
 // Kernels that carry a state exchange many tiles: there a barrier stands only where one is needed,
 // before a read of what other threads wrote since the last one, and before a write of what they
@@ -57,7 +61,8 @@ private:
         visit(loop.getBody().front());
         visit(loop.getBody().front());
       } else if (auto branch = dyn_cast<scf::IfOp>(op)) {
-        branch.walk([&](tile::PutOp put) { write(placeOf(put.getRing().getDefiningOp()), branch); });
+        branch.walk(
+            [&](tile::PutOp put) { write(placeOf(put.getRing().getDefiningOp()), branch); });
       } else {
         visit(&op);
       }
@@ -142,6 +147,10 @@ public:
       Location at = op->getLoc();
       const auto barrier = [&] { tile::BarrierOp::create(builder, at, 0, warps); };
       if (isa<tile::PutOp>(op)) {
+        if (op->removeAttr("tile.reused")) { // the slot was read on the trip before
+          builder.setInsertionPoint(op);
+          barrier();
+        }
         Operation *whole = isa<scf::IfOp>(op->getParentOp()) ? op->getParentOp() : op;
         builder.setInsertionPointAfter(whole);
         tile::CommitOp::create(builder, at);
@@ -152,7 +161,8 @@ public:
         barrier();
         op->removeAttr("tile.pending");
       } else if (auto convert = dyn_cast<tile::ConvertOp>(op);
-                 convert && !carriesState(getOperation()) && convert.getType().getSpace() == tile::Space::Smem) {
+                 convert && !carriesState(getOperation()) &&
+                 convert.getType().getSpace() == tile::Space::Smem) {
         builder.setInsertionPoint(op);
         barrier();
         builder.setInsertionPointAfter(op);

@@ -4,7 +4,8 @@
 //   %Q = tile.load %q[%h0, 0] : -> 8x72    ->   %Q = tile.load %q[%h0, 0] valid(8, 72) fill 0.0 :
 //   -> 16x80 tile.store %O, .. : 8x72               ->   tile.store %O, .. valid(8) : 16x72
 //
-// Columns of a product need multiples of 8 only, so a result of 72 columns stays.
+// Columns of a product need multiples of 8 only, so a result of 72 columns stays. Operands that are
+// computed get a mask where they were widened along what is summed.
 #include "compiler/passes/cuda/CudaPasses.h"
 #include "compiler/passes/cuda/Dimensions.h"
 #include "ir/tile/TilePadding.h"
@@ -41,10 +42,22 @@ public:
       else if (auto store = dyn_cast<tile::StoreOp>(op))
         clip(store, store.getTile(), store.getValidMutable());
     });
-    for (auto [value, type] : changes)
+    llvm::DenseMap<Value, tile::TileType> before;
+    for (auto [value, type] : changes) {
+      before[value] = tileType(value);
       value.setType(type);
-    if (carriesState(kernel))
+    }
+    if (carriesState(kernel)) {
       maskFeatures();
+      return;
+    }
+    kernel.walk([&](tile::MmaOp op) {
+      std::optional<ProductDims> dims = dimsOf(op);
+      if (!dims)
+        return;
+      clear(op, op.getAMutable(), dims->sumA, before);
+      clear(op, op.getBMutable(), dims->sumB, before);
+    });
   }
 
 private:
@@ -150,6 +163,37 @@ private:
     valid.assign(counts);
     if (auto load = dyn_cast<tile::LoadOp>(op); load && !load.getFill())
       load.setFillAttr(builder.getF64FloatAttr(0.0));
+  }
+
+  /// A computed operand is 0 in what was added along the summed dimension; loads are by their fill.
+  void clear(tile::MmaOp op, OpOperand &operand, int64_t dim,
+             const llvm::DenseMap<Value, tile::TileType> &before) {
+    Value tile = operand.get();
+    auto found = before.find(tile);
+    if (found == before.end() || tile.getDefiningOp<tile::LoadOp>() ||
+        found->second.getDim(dim) == tileType(tile).getDim(dim))
+      return;
+    OpBuilder builder(op);
+    Location at = op.getLoc();
+    const int64_t extent = found->second.getDim(dim);
+    auto numbers = tile::TileType::get({tileType(tile).getDim(dim)}, builder.getI32Type());
+    Value start = arith::ConstantIndexOp::create(builder, at, 0);
+    Value index = tile::IndexOp::create(builder, at, numbers, start);
+    SmallVector<StringRef> all{"x", "y"};
+    SmallVector<SmallVector<StringRef>> names{all, {all[dim]}};
+    operand.set(tile::MapOp::create(
+                    builder, at, TypeRange{tile.getType()}, ValueRange{tile, index}, names, all,
+                    [&](OpBuilder &b, Location loc, ValueRange x) {
+                      Value limit =
+                          arith::ConstantOp::create(b, loc, b.getI32IntegerAttr(int32_t(extent)));
+                      Value inside = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::slt, x[1],
+                                                           limit);
+                      Value zero = arith::ConstantOp::create(
+                          b, loc, b.getZeroAttr(tileType(tile).getElementType()));
+                      Value kept = arith::SelectOp::create(b, loc, inside, x[0], zero);
+                      tile::YieldOp::create(b, loc, kept);
+                    })
+                    .getResult(0));
   }
 
   tile::KernelOp kernel;

@@ -4,9 +4,9 @@
 //   k, v |  ##############|     rings
 //   o                     |##|  results on their way out take the place of what was read
 //
-// Time is the position of an op among all of the kernel. What a loop reads and did not make lives to
-// the loop's end; what it makes and reads lives from the one to the other. Places are multiples of
-// 1024 bytes, so that every swizzle pattern starts anew.
+// Time is the position of an op among all of the kernel. What a loop reads and did not make lives
+// to the loop's end; what it makes and reads lives from the one to the other. Places are multiples
+// of 1024 bytes, so that every swizzle pattern starts anew.
 #include "compiler/passes/cuda/CudaPasses.h"
 #include "compiler/passes/cuda/Dimensions.h"
 
@@ -24,7 +24,7 @@ constexpr int64_t kAlignment = 1024;
 int64_t bytesOf(tile::TileType type) {
   layout::SwizzledLayout layout = cast<tile::MemAttr>(type.getLayout()).getLayout();
   int64_t elements = std::max(*layout.span(), layout.layout.cosize());
-  return elements * type.getElementType().getIntOrFloatBitWidth() / 8;
+  return elements * std::max<int64_t>(type.getElementType().getIntOrFloatBitWidth() / 8, 1);
 }
 
 struct Place {
@@ -48,7 +48,10 @@ std::vector<Place> placesOf(tile::KernelOp kernel) {
     if (bytes == 0)
       return;
     Place place{op, INT64_MAX, begin[op], bytes};
-    // A ring is there from its first put on, a tile from the op that makes it.
+    // A tile is there from the op that makes it, a ring from its first put on; but where copies run
+    // without a barrier before them, nothing else may have lain there.
+    if (isa<tile::RingOp>(op) && op->getParentOp() == kernel && !carriesState(kernel))
+      place.first = 0;
     if (!isa<tile::RingOp>(op))
       place.first = place.last;
     const auto uses = [&](Operation *user) {

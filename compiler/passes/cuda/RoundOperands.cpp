@@ -1,5 +1,5 @@
-// RoundOperands, for kernels that carry a state: forms multiply f32 tiles; here the operands of
-// products are rounded to the 16-bit type of the tensors, while sums and the state stay f32.
+// RoundOperands: forms multiply f32 tiles where an operand is one; here the operands of products are
+// rounded to the 16-bit type of the tensors, while sums and the state stay f32.
 //
 //   %k = map extf(%K) ; %A = mma %q, %k     ->   %A = mma %q16, %K
 //   %O = mma %S, %q                         ->   %S16 = map truncf(%S) ; %O = mma %S16, %q16
@@ -43,8 +43,6 @@ public:
   StringRef getDescription() const override { return "operands of products have 16 bits"; }
 
   void runOnOperation() override {
-    if (!carriesState(getOperation()))
-      return;
     Type type = shortFloat(getOperation()->getParentOfType<tile::ProgramOp>());
     SmallVector<tile::MmaOp> products;
     getOperation().walk([&](tile::MmaOp op) { products.push_back(op); });

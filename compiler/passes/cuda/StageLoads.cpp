@@ -9,6 +9,9 @@
 //
 // One slot a ring (stages = 1): v is put while S is computed and k while P V is, each for the next
 // use. Each take carries `tile.pending`: the groups of copies that may still be in flight then.
+//
+// What does not fit the picture (loads in nested loops or branches, loops that read other tiles
+// than the first one does) is put where it is read and waited for at once.
 #include "compiler/passes/cuda/CudaPasses.h"
 #include "compiler/passes/cuda/Dimensions.h"
 
@@ -29,9 +32,15 @@ bool isShared(tile::LoadOp load) { return load.getType().getSpace() == Space::Sm
 
 /// What one ring carries: tiles of one view, the same in every loop.
 struct Stream {
-  explicit Stream(tile::LoadOp load)
+  Stream(tile::LoadOp load, Value index)
       : view(load.getView()), type(load.getType()), offsets(load.getStaticOffsetsAttr()),
         location(load.getLoc()) {
+    // Rows begin at the loop's index, or at a number beyond it.
+    if (load.getOffsets().size() == 1)
+      if (auto sum = load.getOffsets()[0].getDefiningOp<arith::AddIOp>())
+        base = sum.getLhs() == index   ? sum.getRhs()
+               : sum.getRhs() == index ? sum.getLhs()
+                                       : Value();
     for (Value count : llvm::drop_begin(load.getValid(), load.getValid().empty() ? 0 : 1)) {
       APInt value;
       constantCounts &= matchPattern(count, m_ConstantInt(&value));
@@ -40,7 +49,7 @@ struct Stream {
   }
   bool operator==(const Stream &other) const {
     return view == other.view && type == other.type && offsets == other.offsets &&
-           counts == other.counts;
+           counts == other.counts && base == other.base;
   }
 
   Value view;
@@ -48,6 +57,7 @@ struct Stream {
   DenseI64ArrayAttr offsets;
   SmallVector<int64_t> counts; ///< valid along the dimensions after the first
   bool constantCounts = true;
+  Value base; ///< added to the loop's index; null: nothing
   Location location;
   Value ring;
 };
@@ -57,10 +67,10 @@ public:
   LoadStager(tile::KernelOp kernel, int64_t stages)
       : kernel(kernel), stages(stages), builder(kernel.getContext()) {}
 
-  LogicalResult run() {
+  void run() {
     findLoops();
-    if (failed(findStreams()))
-      return failure();
+    chooseStreams();
+    stageInPlace();
     Operation *start = loops.empty() ? nullptr : loops.front().getOperation();
     SmallVector<tile::LoadOp> once;
     for (auto load : kernel.getBody().front().getOps<tile::LoadOp>())
@@ -70,11 +80,13 @@ public:
     for (tile::LoadOp load : once)
       takes.push_back(stageOnce(load));
     if (loops.empty())
-      return success();
+      return;
     builder.setInsertionPoint(start);
     numberTiles();
     fillRings();
     for (auto [n, take] : llvm::enumerate(takes)) {
+      if (start->isBeforeInBlock(take))
+        continue; // loaded after the loops
       // Copies of before the loops may stay in flight, and those of what is loaded once besides.
       int64_t later = stages == 1 ? 1 : (stages - 1) * int64_t(streams.size());
       moveBefore(take, start);
@@ -82,7 +94,6 @@ public:
     }
     for (size_t n = 0; n < loops.size(); ++n)
       rebuild(n);
-    return success();
   }
 
 private:
@@ -119,58 +130,76 @@ private:
     return loads;
   }
 
-  LogicalResult findStreams() {
-    WalkResult nested = kernel.walk([&](tile::LoadOp load) {
-      Operation *parent = load->getParentOp();
-      bool found = !isShared(load) || parent == kernel || llvm::is_contained(loops, parent);
-      if (found)
-        return WalkResult::advance();
-      load.emitError("a load inside nested loops or branches is not staged yet");
-      return WalkResult::interrupt();
-    });
-    if (nested.wasInterrupted())
-      return failure();
-    for (tile::ForOp loop : loops) {
-      SmallVector<tile::LoadOp> loads = loadsOf(loop);
-      SmallVector<Stream> found;
-      for (tile::LoadOp load : loads)
-        found.push_back(Stream(load));
-      if (loop == loops.front())
-        streams = found;
-      if (!llvm::equal(found, streams) || loop.getStep() != loops.front().getStep())
-        return loop.emitError("loops of a kernel that read different tiles are not staged yet");
-      for (tile::LoadOp load : loads)
-        if (failed(check(loop, load)))
-          return failure();
-    }
-    if (stages == 1 && streams.size() != 2 && !loops.empty())
-      return loops.front().emitError("one stage needs two tiles a step that can alternate, found ")
-             << streams.size() << "; take STAGES=2";
-    DominanceInfo dominance(kernel);
-    for (tile::ForOp loop : loops)
-      for (Value bound : loop.getBounds())
-        if (!dominance.properlyDominates(bound, loops.front()))
-          return loop.emitError("bounds that depend on an earlier loop are not staged yet");
-    return success();
+  SmallVector<Stream> streamsOf(tile::ForOp loop) {
+    SmallVector<Stream> found;
+    for (tile::LoadOp load : loadsOf(loop))
+      found.push_back(Stream(load, loop.getIndex()));
+    return found;
   }
 
-  LogicalResult check(tile::ForOp loop, tile::LoadOp load) {
-    auto view = cast<tile::ViewType>(load.getView().getType());
-    if (view.getAccess() != tile::Access::Dense)
-      return load.emitError("rows of a ")
-             << tile::stringifyAccess(view.getAccess()) << " view are not staged yet";
-    bool byRows = load.getOffsets().size() == 1 && load.getOffsets()[0] == loop.getIndex() &&
-                  ShapedType::isDynamic(load.getStaticOffsets()[0]);
-    if (!byRows)
-      return load.emitError("a tile that does not begin at the loop's index is not staged yet");
-    if (!Stream(load).constantCounts)
-      return load.emitError("columns of which a run-time number is valid are not staged yet");
+  /// Keeps the loops that read the same tiles as the first that can be staged.
+  void chooseStreams() {
+    SmallVector<tile::ForOp> staged;
+    for (tile::ForOp loop : loops) {
+      if (!canStage(loop, staged.empty() ? loop : staged.front()))
+        continue;
+      SmallVector<Stream> found = streamsOf(loop);
+      if (staged.empty())
+        streams = found;
+      if (llvm::equal(found, streams) &&
+          loop.getStep() == (staged.empty() ? loop : staged.front()).getStep())
+        staged.push_back(loop);
+    }
+    loops = staged;
+    // One slot a ring alternates between two tiles.
+    if (stages == 1 && streams.size() != 2)
+      loops.clear();
+  }
+
+  bool canStage(tile::ForOp loop, tile::ForOp first) {
+    DominanceInfo dominance(kernel);
+    const auto isKnown = [&](Value value) { return dominance.properlyDominates(value, first); };
+    if (!llvm::all_of(loop.getBounds(), isKnown))
+      return false;
+    return llvm::all_of(loadsOf(loop), [&](tile::LoadOp load) {
+      Stream stream(load, loop.getIndex());
+      bool byRows = load.getOffsets().size() == 1 &&
+                    ShapedType::isDynamic(load.getStaticOffsets()[0]) &&
+                    (stream.base ? isKnown(stream.base) : load.getOffsets()[0] == loop.getIndex());
+      return byRows && stream.constantCounts && isKnown(stream.view) && countsToEnd(load, loop);
+    });
+  }
+
+  /// The first count is the loop's end less its index, or no count is needed.
+  bool countsToEnd(tile::LoadOp load, tile::ForOp loop) {
     if (load.getValid().empty() || matchPattern(load.getValid()[0], m_Constant()))
-      return success();
+      return true;
     auto count = load.getValid()[0].getDefiningOp<arith::SubIOp>();
-    if (!count || count.getRhs() != loop.getIndex())
-      return load.emitError("a count that is not the loop's end less its index is not staged yet");
-    return success();
+    return count && count.getRhs() == loop.getIndex();
+  }
+
+  /// Loads that no ring brings ahead of time: a slot of their own, filled and waited for on the
+  /// spot.
+  void stageInPlace() {
+    SmallVector<tile::LoadOp> loads;
+    kernel.walk([&](tile::LoadOp load) {
+      Operation *parent = load->getParentOp();
+      if (isShared(load) && parent != kernel && !llvm::is_contained(loops, parent))
+        loads.push_back(load);
+    });
+    for (tile::LoadOp load : loads) {
+      builder.setInsertionPoint(load);
+      Value ring = ringFor(Stream(load, Value()), 1);
+      auto put = tile::PutOp::create(builder, load.getLoc(), load.getView(), load.getOffsets(),
+                                     load.getStaticOffsetsAttr(), load.getValid(),
+                                     load.getFillAttr(), ring);
+      put->setAttr("tile.reused", builder.getUnitAttr());
+      tile::TakeOp taken = take(load, ring);
+      setPending(taken, 0);
+      load.replaceAllUsesWith(taken.getResult());
+      load.erase();
+      releaseAtEnd(taken, ring);
+    }
   }
 
   // ---- numbers of tiles ----
@@ -229,6 +258,8 @@ private:
     }
     Value j = make<arith::AddIOp>(make<arith::MulIOp>(n, constant(step)), base);
     SmallVector<Value> valid{make<arith::SubIOp>(end, j)};
+    if (stream.base)
+      j = make<arith::AddIOp>(j, stream.base);
     for (int64_t count : stream.counts)
       valid.push_back(constant(count));
     tile::PutOp::create(builder, stream.location, stream.view, ValueRange{j}, stream.offsets, valid,
@@ -261,7 +292,7 @@ private:
   /// A tile that is loaded before the loops, or in a kernel without loops.
   tile::TakeOp stageOnce(tile::LoadOp load) {
     builder.setInsertionPoint(load);
-    Value ring = ringFor(Stream(load), 1);
+    Value ring = ringFor(Stream(load, Value()), 1);
     SmallVector<Value> valid(load.getValid());
     tile::PutOp::create(builder, load.getLoc(), load.getView(), load.getOffsets(),
                         load.getStaticOffsetsAttr(), valid, load.getFillAttr(), ring);
@@ -381,10 +412,7 @@ public:
   StringRef getArgument() const override { return "cuda-stage-loads"; }
   StringRef getDescription() const override { return "loads into shared memory become rings"; }
 
-  void runOnOperation() override {
-    if (failed(LoadStager(getOperation(), stages).run()))
-      signalPassFailure();
-  }
+  void runOnOperation() override { LoadStager(getOperation(), stages).run(); }
 
 private:
   int64_t stages;

@@ -62,19 +62,19 @@ Status KernelEmitter::ring(tile::RingOp op) {
       source = put.getSource();
   if (!views.contains(source))
     return unsupported(op, "rings of computed tiles");
-  if (cast<tile::ViewType>(source.getType()).getAccess() != tile::Access::Dense)
-    return unsupported(op, "rings of views that are not dense");
   Walk walk = walkOver(type);
   const ViewText &view = views[source];
-  if (view.strides.size() != 2 || view.strides[1] != "1")
+  if (view.strides.back() != "1")
     return unsupported(op, "rows that are not contiguous");
   out.comment(fmt::format("{}: {} slot{} of {} x {}, rows of {} bytes{}.", text.name,
                           op.getType().getSlots(), op.getType().getSlots() == 1 ? "" : "s",
                           type.getDim(0), type.getDim(1), walk.rows.pitch,
                           walk.rows.mask ? ", chunks swizzled" : ""));
-  text.source = fresh(text.name + "_from");
-  out.line("auto *const {} = {} + (i64){} * {} + {} * 8;", text.source, view.pointer, walk.row,
-           view.strides[0], walk.chunk);
+  if (cast<tile::ViewType>(source.getType()).getAccess() == tile::Access::Dense) {
+    text.source = fresh(text.name + "_from");
+    out.line("auto *const {} = {} + (i64){} * {} + {} * 8;", text.source, view.pointer, walk.row,
+             view.strides[0], walk.chunk);
+  }
   int64_t offset = op->getAttrOfType<IntegerAttr>("tile.offset").getInt();
   text.target = fresh(text.name + "_to");
   out.line("const u32 {} = smem + {} + {};", text.target, offset,
@@ -104,13 +104,18 @@ Status KernelEmitter::put(tile::PutOp op) {
   SmallVector<OpFoldResult> offsets =
       tile::mixedOffsets(op.getContext(), op.getOffsets(), op.getStaticOffsets());
   out.comment(fmt::format("Copy the next tile of {}.", text.name));
-  std::string from = fresh("from"), to = text.target;
-  std::string at = text.source;
-  if (std::string rows = offset(offsets[0]); rows != "0")
-    at = fmt::format("row_at({}, {}, {})", at, rows, view.strides[0]);
-  if (std::string columns = offset(offsets[1]); columns != "0")
-    at += fmt::format(" + {}", columns);
-  out.line("auto *const {} = {};", from, at);
+  const bool dense =
+      cast<tile::ViewType>(op.getSource().getType()).getAccess() == tile::Access::Dense;
+  std::string from, to = text.target;
+  if (dense) {
+    std::string at = text.source;
+    if (std::string rows = offset(offsets[0]); rows != "0")
+      at = fmt::format("row_at({}, {}, {})", at, rows, view.strides[0]);
+    if (std::string columns = offset(offsets[1]); columns != "0")
+      at += fmt::format(" + {}", columns);
+    from = fresh("from");
+    out.line("auto *const {} = {};", from, at);
+  }
   if (!text.filled.empty()) {
     to = fresh("to");
     out.line("const u32 {} = {} + {};", to, text.target, text.filled);
@@ -131,10 +136,25 @@ Status KernelEmitter::put(tile::PutOp op) {
     }
     out.line("const int {} = {};", left, count);
   }
-  walkRows(walk, to, from, view.strides[0], left, columnsLeft,
-           [&](const std::string &shared, const std::string &global, const std::string &valid) {
-             out.line("copy_16({}, {}, {});", shared, global, valid);
-           });
+  const auto copy = [&](const std::string &shared, const std::string &global,
+                        const std::string &valid) {
+    out.line("copy_16({}, {}, {});", shared, global, valid);
+  };
+  const auto rowAt = [&](const std::string &row, const std::string &condition) {
+    RowText found = rowOf(
+        op.getSource(), fmt::format("{} + {} + {}", offset(offsets[0]), walk.row, row), condition);
+    // Of a row that is not there an address inside the tensor is named, and nothing read.
+    std::string there =
+        fmt::format("{}{}{}", condition, condition.empty() ? "" : " && ", found.condition);
+    std::string name = fresh("row_from");
+    out.line("auto *const {} = ({} ? {} : {}) + {} + {} * 8;", name, there, found.pointer,
+             view.pointer, offset(offsets[1]), walk.chunk);
+    return RowText{name, there};
+  };
+  if (dense)
+    walkRows(walk, to, from, view.strides[0], left, columnsLeft, copy);
+  else
+    walkRows(walk, to, "", "", left, columnsLeft, copy, rowAt);
   if (!text.filled.empty())
     out.add(advance(text.filled, ringType));
   return {};
@@ -145,11 +165,13 @@ Status KernelEmitter::put(tile::PutOp op) {
 void KernelEmitter::walkRows(
     const Walk &walk, const std::string &shared, const std::string &global,
     const std::string &stride, const std::string &rowsLeft, int64_t columnsLeft,
-    llvm::function_ref<void(const std::string &, const std::string &, const std::string &)> each) {
+    llvm::function_ref<void(const std::string &, const std::string &, const std::string &)> each,
+    llvm::function_ref<RowText(const std::string &, const std::string &)> rowAt) {
   int64_t all = 32 * warpCount, taking = walk.perPass * walk.lanes;
   if (taking < all)
     out.open(fmt::format("if (threadIdx.x < {})", taking));
-  std::string walking = walk.passes > 1 ? fresh("rows_from") : global;
+  const bool moves = walk.passes > 1 && !rowAt; // a pointer that moves from row to row
+  std::string walking = moves ? fresh("rows_from") : global;
   // Rows move by whole periods of the swizzle, or by bits that the thread's own row does not have.
   bool xored = false;
   for (int64_t pass = 0; pass < walk.passes; ++pass)
@@ -163,6 +185,11 @@ void KernelEmitter::walkRows(
       to += fmt::format(" + {} * {}", rows, walk.rows.pitch);
     if (!rowsLeft.empty())
       condition = fmt::format("{} < {}", rows, rowsLeft);
+    if (rowAt) {
+      RowText row = rowAt(rows, rowsLeft.empty() ? "" : condition);
+      from = row.pointer;
+      condition = row.condition.empty() ? "true" : row.condition;
+    }
     std::string valid = condition;
     if (walk.pieces > 1 && condition != "true") {
       valid = fresh("valid");
@@ -187,7 +214,7 @@ void KernelEmitter::walkRows(
   };
   int64_t whole = walk.rows.rows / walk.perPass;
   std::string step;
-  if (walk.passes > 1) {
+  if (moves) {
     step = once(fmt::format("{}_bytes", stride), "i64",
                 fmt::format("(i64){} * {}", stride, walk.perPass * 2));
     out.line("auto *{} = {};", walking, global);
@@ -195,7 +222,8 @@ void KernelEmitter::walkRows(
   if (whole > 1) {
     out.unrolled("pass", whole);
     rowsAt(fmt::format("(pass * {})", walk.perPass));
-    out.line("{0} = advance({0}, {1});", walking, step);
+    if (moves)
+      out.line("{0} = advance({0}, {1});", walking, step);
     out.close();
   } else {
     rowsAt("0");

@@ -4,6 +4,7 @@
 
 #include "compiler/targets/cuda/KernelEmitter.h"
 #include "compiler/targets/cuda/Prelude.h"
+#include "compiler/targets/cuda/Scalars.h"
 
 #include <fmt/ranges.h>
 
@@ -43,7 +44,7 @@ std::string elementText(DType type, bool result) {
 
 /// Field and its type for one argument of the block.
 std::pair<std::string, std::string> fieldOf(const Artifact &artifact, const Argument &argument,
-                                            llvm::ArrayRef<std::string> buffers) {
+                                            llvm::ArrayRef<tile::BufferOp> buffers) {
   switch (argument.kind) {
   case Argument::ScalarValue: {
     const ScalarInfo &scalar = artifact.scalars[argument.index];
@@ -57,7 +58,8 @@ std::pair<std::string, std::string> fieldOf(const Artifact &artifact, const Argu
     return {"long long",
             fmt::format("{}_stride{}", artifact.tensors[argument.index].name, argument.dim)};
   case Argument::WorkspacePointer:
-    return {"float *", buffers[argument.index]};
+    return {typeText(tile::BufferOp(buffers[argument.index]).getElementType()) + " *",
+            tile::BufferOp(buffers[argument.index]).getName().str()};
   default:
     return {"long long", "repetition"};
   }
@@ -67,7 +69,7 @@ class TextWriter {
 public:
   TextWriter(tile::ProgramOp program, Artifact &artifact) : program(program), artifact(artifact) {
     for (auto buffer : program.getBody().getOps<tile::BufferOp>())
-      buffers.push_back(buffer.getName().str());
+      buffers.push_back(buffer);
     for (const ScalarInfo &scalar : artifact.scalars)
       scalarNames.push_back(scalar.name);
   }
@@ -111,7 +113,7 @@ private:
                        launch.grid[1].toString(scalarNames), launch.grid[2].toString(scalarNames),
                        launch.block[0], launch.sharedBytes.toString(scalarNames)));
     for (size_t n = 0; n < buffers.size(); ++n)
-      line(fmt::format("workspace {}: {} bytes", buffers[n],
+      line(fmt::format("workspace {}: {} bytes", buffers[n].getName().str(),
                        artifact.workspaceBytes[n].toString(scalarNames)));
     line(fmt::format("argument  one struct of {} bytes by value, see Parameters; strides count "
                      "elements, the last dimension is contiguous",
@@ -132,7 +134,8 @@ private:
 
   tile::ProgramOp program;
   Artifact &artifact;
-  std::vector<std::string> buffers, scalarNames;
+  std::vector<tile::BufferOp> buffers;
+  std::vector<std::string> scalarNames;
 };
 
 } // namespace

@@ -22,8 +22,11 @@ KernelEmitter::KernelEmitter(tile::ProgramOp program, tile::KernelOp kernel)
   if (auto bytes = kernel->getAttrOfType<IntegerAttr>("tile.shared"))
     shared = bytes.getInt();
   // Words that names must not hide.
-  for (const char *word : {"p", "int", "float", "long", "if", "for", "do", "min", "max", "abs",
-                           "warp", "lane", "quad", "group", "smem", "x", "auto", "const", "char"})
+  for (const char *word :
+       {"p",    "int",  "float", "long", "if",   "for",  "do",    "min",  "max",   "abs", "warp",
+        "lane", "quad", "group", "smem", "x",    "auto", "const", "char", "n",     "m",   "c",
+        "half", "pass", "piece", "new",  "this", "bool", "short", "void", "or",    "and", "not",
+        "xor",  "u16",  "u32",   "i64",  "else", "case", "break", "asm",  "signed"})
     taken.insert(word);
 }
 
@@ -31,8 +34,13 @@ KernelEmitter::KernelEmitter(tile::ProgramOp program, tile::KernelOp kernel)
 
 std::string KernelEmitter::fresh(const std::string &wish) {
   std::string name = wish;
+  // e8, r1: loop variables over the values of a thread.
+  if (wish.size() > 1 && wish.find_first_not_of("0123456789", 1) == wish.npos &&
+      std::string_view("erd").find(wish[0]) != std::string_view::npos)
+    name += "_";
+  const std::string stem = name;
   for (int n = 2; !taken.insert(name).second; ++n)
-    name = fmt::format("{}{}", wish, n);
+    name = fmt::format("{}{}", stem, n);
   return name;
 }
 
@@ -79,6 +87,11 @@ std::string KernelEmitter::rawScalar(Value value) {
   for (Value operand : op->getOperands())
     operands.push_back(scalar(operand));
   return expression(op, operands).value_or("");
+}
+
+static bool isWord(std::string_view text) {
+  return std::all_of(text.begin(), text.end(),
+                     [](unsigned char c) { return std::isalnum(c) || c == '_'; });
 }
 
 /// A name, a number or one call needs no parentheses around it.
@@ -184,11 +197,13 @@ void KernelEmitter::view(tile::ViewOp op) {
                              formula(cast<tile::FormulaAttr>(shape[later])));
     return once(fmt::format("{}_stride{}", tensor, dim), "int", product);
   };
-  ViewText text{parameters.pointer(tensor), {}};
+  ViewText text;
+  text.pointer = parameters.pointer(tensor);
   size_t index = 0;
   for (int64_t dim = 0; dim < rank; ++dim) {
     if (op.getKept()[dim]) {
       text.strides.push_back(stride(dim));
+      text.extents.push_back(formula(cast<tile::FormulaAttr>(shape[dim])));
       continue;
     }
     std::string at = scalar(op.getIndices()[index++]);
@@ -198,7 +213,44 @@ void KernelEmitter::view(tile::ViewOp op) {
   std::string name = fresh(tensor);
   out.line("auto *const {} = {};", name, text.pointer);
   text.pointer = name;
+  if (op.getTable()) {
+    const ViewText &table = views[op.getTable()];
+    text.table = table.pointer;
+    text.tableStride = table.strides[0];
+  }
   views[op.getResult()] = text;
+}
+
+KernelEmitter::RowText KernelEmitter::rowOf(Value view, const std::string &row,
+                                            const std::string &condition) {
+  const ViewText &text = views[view];
+  auto type = cast<tile::ViewType>(view.getType());
+  const auto product = [](const std::string &factor, const std::string &stride) {
+    return stride == "1" ? factor : fmt::format("(i64){} * {}", factor, stride);
+  };
+  const std::string name = fresh("at_row");
+  out.line("const int {} = {};", name, row);
+  if (type.getAccess() == tile::Access::Dense)
+    return {fmt::format("{} + {}", text.pointer, product(name, text.strides[0])), ""};
+  if (type.getAccess() == tile::Access::Wrap)
+    return {fmt::format("{} + {}", text.pointer,
+                        product(fmt::format("({} % {})", name, text.extents[0]), text.strides[0])),
+            ""};
+  const int64_t block = type.getBlock();
+  const std::string entry = fresh("entry");
+  std::string at = fmt::format("({} / {})", name, block);
+  if (text.tableStride != "1")
+    at = fmt::format("(i64){} * {}", at, text.tableStride);
+  out.line("const int {} = {}{}[{}]{};", entry, condition.empty() ? "" : condition + " ? ",
+           text.table, at, condition.empty() ? "" : " : -1");
+  if (type.getAccess() == tile::Access::Paged)
+    return {fmt::format("{} + {} + {}", text.pointer, product(entry, text.strides[0]),
+                        product(fmt::format("({} % {})", name, block), text.strides[1])),
+            entry + " >= 0"};
+  const std::string listed = fresh("listed");
+  out.line("const int {} = {} * {} + {} % {};", listed, entry, block, name, block);
+  return {fmt::format("{} + {}", text.pointer, product(listed, text.strides[0])),
+          fmt::format("{} >= 0 && {} < {}", entry, listed, text.extents[0])};
 }
 
 std::string KernelEmitter::access(Value view, ArrayRef<OpFoldResult> offsets,
@@ -225,6 +277,30 @@ Status KernelEmitter::read(tile::ReadOp op) {
   return {};
 }
 
+/// Elements at indices that a map computes; 0 where one is outside.
+Status KernelEmitter::gather(tile::GatherOp op) {
+  const ViewText &text = views[op.getView()];
+  std::string inside, at;
+  for (auto [dim, value] : llvm::enumerate(op.getIndices())) {
+    std::string index = scalar(value);
+    if (!isWord(index)) {
+      std::string name = fresh("at");
+      out.line("const int {} = {};", name, index);
+      index = name;
+    }
+    inside += fmt::format("{}(unsigned){} < (unsigned){}", inside.empty() ? "" : " && ", index,
+                          text.extents[dim]);
+    at += at.empty() ? "" : " + ";
+    at += text.strides[dim] == "1" ? index : fmt::format("(i64){} * {}", index, text.strides[dim]);
+  }
+  const std::string type = typeText(op.getType());
+  if (inside.empty())
+    declare(op.getResult(), fmt::format("{}[0]", text.pointer));
+  else
+    declare(op.getResult(), fmt::format("{} ? {}[{}] : ({})0", inside, text.pointer, at, type));
+  return {};
+}
+
 // ---- control ----
 
 Status KernelEmitter::block(Block &block) {
@@ -247,6 +323,8 @@ Status KernelEmitter::emit(Operation *op) {
     return view(viewOp), Status();
   if (auto readOp = dyn_cast<tile::ReadOp>(op))
     return read(readOp);
+  if (auto gatherOp = dyn_cast<tile::GatherOp>(op))
+    return gather(gatherOp);
   if (auto loop = dyn_cast<tile::ForOp>(op))
     return emitFor(loop);
   if (auto branch = dyn_cast<scf::IfOp>(op))

@@ -46,6 +46,13 @@ private:
   struct ViewText {
     std::string pointer;
     std::vector<std::string> strides; ///< in elements, of the kept dimensions
+    std::vector<std::string> extents; ///< of the kept dimensions
+    std::string table;                ///< pages or entries of a list; empty for none
+    std::string tableStride;
+  };
+  /// Where a row begins, and what must hold for it to be there (empty: nothing).
+  struct RowText {
+    std::string pointer, condition;
   };
   struct RingText {
     std::string name, filled, taken; ///< variables with the next slot to fill and to take
@@ -72,6 +79,9 @@ private:
   void emitYield(tile::ForOp loop);
   void view(tile::ViewOp op);
   Status read(tile::ReadOp op);
+  Status gather(tile::GatherOp op);
+  /// Row `row` of a view; reads its table where `condition` holds (empty: always).
+  RowText rowOf(mlir::Value view, const std::string &row, const std::string &condition);
   /// pointer[(row + ..) * stride + ..]; `inside`: coordinates within the tile, may be empty.
   std::string access(mlir::Value view, llvm::ArrayRef<mlir::OpFoldResult> offsets,
                      llvm::ArrayRef<std::string> inside);
@@ -106,6 +116,7 @@ private:
                   int64_t keptDim, int64_t warps,
                   llvm::function_ref<std::string(const std::string &)> combine);
   Status loadTile(tile::LoadOp op);
+  std::string readElement(tile::LoadOp op, const Fragment &fragment, const Indices &indices);
   Status storeTile(tile::StoreOp op);
   void vote(tile::VoteOp op);
 
@@ -144,7 +155,9 @@ private:
                 const std::string &stride, const std::string &rowsLeft, int64_t columnsLeft,
                 llvm::function_ref<void(const std::string &shared, const std::string &global,
                                         const std::string &valid)>
-                    each);
+                    each,
+                llvm::function_ref<RowText(const std::string &row, const std::string &condition)>
+                    rowAt = nullptr);
   Status put(tile::PutOp op);
   void take(tile::TakeOp op);
   Status ring(tile::RingOp op);

@@ -62,6 +62,32 @@ constexpr Definition kDefinitions[] = {
   return 1.0f - 2.0f * reciprocal(1.0f + exp2_approx(x * 2.88539008f));
 }
 )"},
+    // sin.approx is good within [-pi, pi] only, and sinf would take local memory. Three parts of 2
+    // pi keep the difference exact to f32 for any angle that f32 holds to a turn.
+    {"turn_within", "// x less whole turns of 2 pi, in [-pi, pi].\n" HEDDLE_INLINE
+                    R"(float turn_within(float x) {
+  float turns = rintf(x * 0.159154943f);
+  x = fmaf(turns, -6.28125f, x);
+  x = fmaf(turns, -1.93530717e-3f, x);
+  return fmaf(turns, -1.02531317e-11f, x);
+}
+)"},
+    {"sin_reduced", HEDDLE_INLINE R"(float sin_reduced(float x) {
+  float y;
+  asm("sin.approx.f32 %0, %1;" : "=f"(y) : "f"(turn_within(x)));
+  return y;
+}
+)"},
+    {"cos_reduced", HEDDLE_INLINE R"(float cos_reduced(float x) {
+  float y;
+  asm("cos.approx.f32 %0, %1;" : "=f"(y) : "f"(turn_within(x)));
+  return y;
+}
+)"},
+    {"pow_approx", HEDDLE_INLINE R"(float pow_approx(float x, float y) {
+  return exp2_approx(y * log2_approx(x));
+}
+)"},
     {"max_nan", HEDDLE_INLINE R"(float max_nan(float x, float y) {
   float z;
   asm("max.NaN.f32 %0, %1, %2;" : "=f"(z) : "f"(x), "f"(y));
@@ -80,6 +106,16 @@ constexpr Definition kDefinitions[] = {
   float y;
   asm("cvt.f32.f16 %0, %1;" : "=f"(y) : "h"(x));
   return y;
+}
+)"},
+    {"from_e5m2", HEDDLE_INLINE
+     R"(float from_e5m2(unsigned char x) { return from_f16((u16)(x << 8)); }
+)"},
+    {"from_e4m3",
+     "// As the bits of an f16 with 8 less in the exponent; 0x7f is no number.\n" HEDDLE_INLINE
+     R"(float from_e4m3(unsigned char x) {
+  float y = from_f16((u16)((x & 0x80) << 8 | (x & 0x7f) << 7)) * 256.0f;
+  return (x & 0x7f) == 0x7f ? __int_as_float(0x7fffffff) : y;
 }
 )"},
     {"to_bf16", HEDDLE_INLINE R"(u16 to_bf16(float x) {

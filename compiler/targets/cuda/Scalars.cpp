@@ -47,6 +47,11 @@ constexpr Spelling kSpellings[] = {
     {"math.tanh", "tanh_exp2({0})"},
     {"math.sqrt", "sqrt_approx({0})"},
     {"math.rsqrt", "rsqrt_approx({0})"},
+    {"math.sin", "sin_reduced({0})"},
+    {"math.cos", "cos_reduced({0})"},
+    {"math.powf", "pow_approx({0}, {1})"},
+    {"math.trunc", "truncf({0})"},
+    {"math.copysign", "copysignf({0}, {1})"},
     {"math.absf", "fabsf({0})"},
     {"math.absi", "abs({0})"},
     {"math.floor", "floorf({0})"},
@@ -54,6 +59,12 @@ constexpr Spelling kSpellings[] = {
     {"math.roundeven", "rintf({0})"},
     {"math.fma", "fmaf({0}, {1}, {2})"},
 };
+
+bool isUnsigned(arith::CmpIPredicate predicate) {
+  using Predicate = arith::CmpIPredicate;
+  return predicate == Predicate::ult || predicate == Predicate::ule ||
+         predicate == Predicate::ugt || predicate == Predicate::uge;
+}
 
 std::string_view relation(arith::CmpIPredicate predicate) {
   switch (predicate) {
@@ -100,20 +111,35 @@ std::string bare(const std::string &text) {
   return text.starts_with('(') && isClosedBy(text, 0) ? text.substr(1, text.size() - 2) : text;
 }
 
+/// What widens a float of that type to f32.
+const char *wideningOf(Type type) {
+  if (type.isBF16())
+    return "from_bf16";
+  if (type.isF16())
+    return "from_f16";
+  if (isa<Float8E4M3FNType>(type))
+    return "from_e4m3";
+  return isa<Float8E5M2Type>(type) ? "from_e5m2" : nullptr;
+}
+
 std::optional<std::string> conversion(Operation *op, const std::string &x) {
   Type from = op->getOperand(0).getType(), to = op->getResult(0).getType();
   if (isa<arith::IndexCastOp, arith::SIToFPOp, arith::ExtSIOp, arith::TruncIOp, arith::FPToSIOp>(
           op))
     return typeText(from) == typeText(to) ? x : fmt::format("({}){}", typeText(to), x);
-  if (isa<arith::ExtUIOp>(op)) // a truth value or an unsigned byte
-    return fmt::format("({}){}{}", typeText(to), from.isInteger(1) ? "" : "(unsigned char)", x);
+  if (isa<arith::ExtUIOp, arith::IndexCastUIOp>(op)) { // a truth value or an unsigned byte
+    bool byte = from.isInteger(8);
+    if (!byte && typeText(from) == typeText(to))
+      return x;
+    return fmt::format("({}){}{}", typeText(to), byte ? "(unsigned char)" : "", x);
+  }
   if (isa<arith::UIToFPOp>(op))
     return fmt::format("({})(unsigned){}", typeText(to), x);
   if (isa<arith::ExtFOp>(op)) {
     if (to.isF64() || from.isF32())
       return fmt::format("({}){}", typeText(to), x);
-    if (from.isBF16() || from.isF16())
-      return fmt::format("{}({})", from.isBF16() ? "from_bf16" : "from_f16", x);
+    if (const char *reader = wideningOf(from); reader && to.isF32())
+      return fmt::format("{}({})", reader, x);
   }
   if (isa<arith::TruncFOp>(op)) {
     if (from.isF64() && to.isF32())
@@ -139,7 +165,9 @@ std::string typeText(Type type) {
     return "double";
   if (type.isF32())
     return "float";
-  return "u16"; // bf16 and f16 as their bits
+  if (type.isIntOrFloat() && type.getIntOrFloatBitWidth() == 8)
+    return "unsigned char"; // fp8 as its bits
+  return "u16";             // bf16 and f16 as their bits
 }
 
 std::string literal(double value) {
@@ -155,6 +183,9 @@ std::string literal(Attribute value) {
   if (auto number = dyn_cast<FloatAttr>(value)) {
     if (number.getType().isF64())
       return fmt::format("{:.17g}", number.getValueAsDouble());
+    if (!number.getType().isF32()) // narrow floats are their bits
+      return fmt::format("({}){}", typeText(number.getType()),
+                         number.getValue().bitcastToAPInt().getZExtValue());
     return literal(number.getValueAsDouble());
   }
   auto integer = cast<IntegerAttr>(value);
@@ -188,8 +219,14 @@ std::optional<std::string> expression(Operation *op, const std::vector<std::stri
   }
   if (auto constant = dyn_cast<arith::ConstantOp>(op))
     return literal(constant.getValue());
-  if (auto compare = dyn_cast<arith::CmpIOp>(op))
-    return fmt::format("{} {} {}", operands[0], relation(compare.getPredicate()), operands[1]);
+  if (auto compare = dyn_cast<arith::CmpIOp>(op)) {
+    bool wide = compare.getLhs().getType().isInteger(64);
+    const char *cast = !isUnsigned(compare.getPredicate()) ? ""
+                       : wide                              ? "(unsigned long long)"
+                                                           : "(unsigned)";
+    return fmt::format("{0}{1} {2} {0}{3}", cast, operands[0], relation(compare.getPredicate()),
+                       operands[1]);
+  }
   if (auto compare = dyn_cast<arith::CmpFOp>(op)) {
     std::optional<std::string_view> text = relation(compare.getPredicate());
     return text ? std::optional(fmt::format("{} {} {}", operands[0], *text, operands[1]))

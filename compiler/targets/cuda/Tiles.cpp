@@ -63,7 +63,7 @@ bool KernelEmitter::isLazy(Value value) {
 bool KernelEmitter::isPacked(Value value) {
   TileType type = typeOf(value);
   if (type.getElementType().getIntOrFloatBitWidth() != 16 || type.getSpace() != tile::Space::Reg ||
-      !isa_and_nonnull<tile::MapOp, tile::ConvertOp>(value.getDefiningOp()))
+      !isa_and_nonnull<tile::MapOp, tile::ConvertOp, tile::LoadOp>(value.getDefiningOp()))
     return false;
   return Fragment(type).pairs();
 }
@@ -135,6 +135,23 @@ std::string KernelEmitter::coordinate(const Fragment &fragment, int64_t dim,
   return sum.empty() ? "0" : sum;
 }
 
+/// Which value of a step holds the coordinate along `dim` that the loop variables of `result` say:
+/// the same distribution, written with other leaves.
+static std::string valueIndex(const Step &step, int64_t dim, const Fragment &result,
+                              const Indices &indices) {
+  std::string sum;
+  for (const Step &value : result.values) {
+    if (value.dim != dim)
+      continue;
+    std::string index = value.variable;
+    for (const auto &[name, expression] : indices)
+      if (name == value.variable)
+        index = expression;
+    sum += (sum.empty() ? "" : " + ") + times(index, value.step);
+  }
+  return fmt::format("({}) / {} % {}", sum.empty() ? "0" : sum, step.step, step.extent);
+}
+
 std::string KernelEmitter::element(Value tile, ArrayRef<int64_t> positions, const Fragment &result,
                                    const Indices &indices) {
   TileType type = typeOf(tile);
@@ -158,10 +175,11 @@ std::string KernelEmitter::element(Value tile, ArrayRef<int64_t> positions, cons
   std::string column = "0";
   for (const Step &step : fragment.values) {
     const Step *same = result.value(positions[step.dim], step.step);
-    assert(same && same->extent == step.extent && "AssignLayouts gave operands matching layouts");
-    std::string index = same->variable;
+    std::string index = same && same->extent == step.extent
+                            ? same->variable
+                            : valueIndex(step, positions[step.dim], result, indices);
     for (const auto &[name, expression] : indices)
-      if (name == same->variable)
+      if (same && index == same->variable && name == same->variable)
         index = expression;
     own.push_back({step.variable, index});
     if (step.variable == "c")
@@ -222,7 +240,7 @@ Result<std::vector<std::string>> KernelEmitter::mapBody(tile::MapOp op, const Fr
   }
   for (Operation &inner : body.without_terminator()) {
     names.erase(inner.getResult(0));
-    HEDDLE_CHECK(emitScalar(&inner));
+    HEDDLE_CHECK(emit(&inner));
   }
   std::vector<std::string> values;
   for (Value value : op.getYield().getValues())
@@ -254,8 +272,21 @@ Status KernelEmitter::map(tile::MapOp op) {
   }
   Type element = fragment.type.getElementType();
   auto rounded = op.getYield().getValues()[0].getDefiningOp<arith::TruncFOp>();
-  if (op.getNumResults() != 1 || !rounded || !rounded.getOperand().getType().isF32())
-    return unsupported(op, "16-bit results that are not rounded from f32");
+  if (op.getNumResults() != 1)
+    return unsupported(op, "several results, one of 16 bits");
+  if (!rounded || !rounded.getOperand().getType().isF32()) {
+    int loops = openLoops(fragment, 1);
+    std::string pair = fresh("pair");
+    out.line("u16 {}[2];", pair);
+    out.unrolled("c", 2);
+    HEDDLE_TRY(values, mapBody(op, fragment, {}));
+    out.line("{}[c] = {};", pair, values[0]);
+    out.close();
+    out.line("{0}{1} = (u32){2}[0] | (u32){2}[1] << 16;", names[op.getResult(0)],
+             subscript(fragment, {}, 1), pair);
+    out.close(loops);
+    return {};
+  }
   const char *pack = element.isBF16() ? "pack_bf16" : "pack_f16";
   std::string target = names[op.getResult(0)] + subscript(fragment, {}, 1);
   int loops = openLoops(fragment, 1);
@@ -456,36 +487,58 @@ void KernelEmitter::vote(tile::VoteOp op) {
 
 // ---- loads and stores ----
 
+/// The elements of a tile at their place in memory, or the fill. A thread reads what it holds.
 Status KernelEmitter::loadTile(tile::LoadOp op) {
-  auto viewType = cast<tile::ViewType>(op.getView().getType());
-  if (viewType.getAccess() != tile::Access::Dense)
-    return unsupported(op,
-                       "rows of a " + tile::stringifyAccess(viewType.getAccess()).str() + " view");
   Fragment fragment(op.getType());
+  Type type = op.getType().getElementType();
+  double fill = op.getFill() ? op.getFill()->convertToDouble() : 0.0;
+  if (fill != 0 && !type.isF32() && !type.isIntOrIndex())
+    return unsupported(op, "a fill other than 0 of narrow floats");
   declareTile(op.getResult(),
               nameFor(op.getResult(),
                       op.getView().getDefiningOp<tile::ViewOp>().getName().str() + "_part"));
-  int loops = openLoops(fragment);
-  std::vector<std::string> inside;
-  std::string condition;
-  for (int64_t dim = 0; dim < op.getType().getRank(); ++dim) {
-    inside.push_back(coordinate(fragment, dim, {}));
-    if (dim < int64_t(op.getValid().size()))
-      condition += fmt::format("{}{} < {}", condition.empty() ? "" : " && ", inside.back(),
-                               scalar(op.getValid()[dim]));
-  }
-  std::string value = access(op.getView(), op.getMixedOffsets(), inside);
-  if (!condition.empty()) {
-    double fill = op.getFill() ? op.getFill()->convertToDouble() : 0.0;
-    Type type = op.getType().getElementType();
-    std::string other = type.isF32() ? literal(fill) : fmt::format("{}", int64_t(fill));
-    if (fill != 0 && (type.isBF16() || type.isF16()))
-      return unsupported(op, "a fill other than 0 of 16-bit floats");
-    value = fmt::format("{} ? {} : ({}){}", condition, value, typeText(type), other);
-  }
-  out.line("{}{} = {};", names[op.getResult()], subscript(fragment, {}), value);
+  const bool packed = isPacked(op.getResult());
+  const int loops = openLoops(fragment, packed);
+  const std::string target = names[op.getResult()] + subscript(fragment, {}, packed);
+  if (packed)
+    out.line("{} = (u32){} | (u32){} << 16;", target, readElement(op, fragment, {{"c", "0"}}),
+             readElement(op, fragment, {{"c", "1"}}));
+  else
+    out.line("{} = {};", target, readElement(op, fragment, {}));
   out.close(loops);
   return {};
+}
+
+std::string KernelEmitter::readElement(tile::LoadOp op, const Fragment &fragment,
+                                       const Indices &indices) {
+  auto viewType = cast<tile::ViewType>(op.getView().getType());
+  Type type = op.getType().getElementType();
+  std::vector<std::string> inside;
+  std::string condition;
+  const auto require = [&](const std::string &more) {
+    if (!more.empty())
+      condition += (condition.empty() ? "" : " && ") + more;
+  };
+  for (int64_t dim = 0; dim < op.getType().getRank(); ++dim) {
+    inside.push_back(coordinate(fragment, dim, indices));
+    if (dim < int64_t(op.getValid().size()))
+      require(fmt::format("{} < {}", inside.back(), scalar(op.getValid()[dim])));
+  }
+  std::string value;
+  if (viewType.getAccess() == tile::Access::Dense) {
+    value = access(op.getView(), op.getMixedOffsets(), inside);
+  } else {
+    RowText row =
+        rowOf(op.getView(), fmt::format("{} + {}", offset(op.getMixedOffsets()[0]), inside[0]),
+              condition);
+    require(row.condition);
+    value = fmt::format("({})[{} + {}]", row.pointer, offset(op.getMixedOffsets()[1]), inside[1]);
+  }
+  if (condition.empty())
+    return value;
+  double fill = op.getFill() ? op.getFill()->convertToDouble() : 0.0;
+  std::string other = type.isF32() ? literal(fill) : fmt::format("{}", int64_t(fill));
+  return fmt::format("({} ? {} : ({}){})", condition, value, typeText(type), other);
 }
 
 Status KernelEmitter::storeTile(tile::StoreOp op) {

@@ -1,0 +1,110 @@
+// Every file of the library that has the attention form as CUDA: PTX of NVRTC, run on the PTX
+// machine under its checker, equals the interpreter. What is refused stands in kRefused with the
+// reason. HEDDLE_TEST_PATTERN=moba runs one file alone; HEDDLE_TEST_LIST=1 prints what becomes of
+// each.
+#include "runtime/devices/ptx/DriverControl.h"
+#include "tests/patterns/CompiledFile.h"
+#include "tests/support/Tier.h"
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+using namespace heddle;
+using namespace heddle::test;
+using heddle::test::Problem;
+
+namespace {
+
+/// Files whose attention form is not emitted, with a part of the reason.
+const std::map<std::string, std::string> kRefused = {};
+
+constexpr const char *kArchitectures[] = {"sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120"};
+
+std::shared_ptr<Device> machine(const std::string &target) {
+  Result<std::unique_ptr<Device>> device = openDevice("ptx:" + target.substr(3), 1);
+  INFO((device ? "" : device.error().toString()));
+  REQUIRE(device.ok());
+  return std::move(*device);
+}
+
+/// Findings of the launches since the last call; a clean run has none, and nothing left out.
+void checkVerdict() {
+  const nlohmann::json launches = nlohmann::json::parse(heddlePtxTakeReport());
+  CHECK(!launches.empty());
+  for (const nlohmann::json &launch : launches) {
+    INFO(launch.dump(1));
+    CHECK(launch["verdict"] == "clean");
+  }
+}
+
+/// PTX for the other architectures; in the quick tier for one of them, in turn.
+void checkArchitectures(const File &file, const Case &check, const std::shared_ptr<Device> &device,
+                        size_t turn) {
+  Bound bound;
+  bindCase(bound, check, file.def, 7, DType::F16);
+  for (size_t n = 0; n < std::size(kArchitectures); ++n) {
+    if (!wholeTier() && n != turn % std::size(kArchitectures))
+      continue;
+    Request request = requestOf(file, bound, DType::F16, *device, kArchitectures[n]);
+    request.form = "attention";
+    Result<std::string> ptx = compiler::show(request, "ptx");
+    INFO(kArchitectures[n] << (ptx ? "" : ptx.error().toString()));
+    CHECK(ptx.ok());
+  }
+}
+
+/// Whether the file has the form at all, and why CUDA refuses it (empty: it does not).
+bool hasForm(const File &file, const Case &check, const std::shared_ptr<Device> &device,
+             const std::string &target, std::string &refused) {
+  Bound bound;
+  bindCase(bound, check, file.def, 7, DType::BF16);
+  Request request = requestOf(file, bound, DType::BF16, *device, target);
+  request.form = "attention";
+  Result<compiler::Choice> choice = compiler::choose(request);
+  if (!choice || choice->form.empty())
+    return false;
+  if (Result<std::string> text = compiler::show(request, "cuda"); !text.ok())
+    refused = text.error().message;
+  return true;
+}
+
+} // namespace
+
+TEST_CASE("attention forms of the library as CUDA equal the interpreter on the PTX machine") {
+  if (!findNvrtc())
+    HEDDLE_SKIP("no NVRTC on this computer");
+  const char *only = std::getenv("HEDDLE_TEST_PATTERN"), *list = std::getenv("HEDDLE_TEST_LIST");
+  const std::string target = "sm_80";
+  std::shared_ptr<Device> device = machine(target);
+  REQUIRE(heddlePtxSetOptions("check late seed=3") == 0);
+  size_t turn = 0;
+  for (const Case &check : allCases()) {
+    ++turn;
+    if (only && check.pattern != only)
+      continue;
+    DYNAMIC_SECTION(check.pattern) {
+      File file(check.pattern);
+      std::string refused;
+      const bool has = hasForm(file, check, device, target, refused);
+      if (list)
+        fmt::print("{}: {}\n", check.pattern,
+                   !has              ? "no attention form"
+                   : refused.empty() ? "yes"
+                                     : refused);
+      if (!has || list)
+        continue;
+      INFO(refused);
+      if (auto known = kRefused.find(check.pattern); known != kRefused.end()) {
+        CHECK(refused.find(known->second) != refused.npos);
+        continue;
+      }
+      REQUIRE(refused.empty());
+      for (int64_t length : {7, 77}) {
+        runVariant(file, check, {"by pairs", length, DType::BF16, false, "attention"}, device,
+                   target);
+        checkVerdict();
+      }
+      checkArchitectures(file, check, device, turn);
+    }
+  }
+}
