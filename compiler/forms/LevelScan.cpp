@@ -129,15 +129,16 @@ private:
     Value sum = forBits(number, {own}, [&](Value bit, ValueRange in) {
       ScanState old = body.kernel.loadState(scan.segments.bank, "", bit);
       ScanState now{body.changed(chunk, map, old.S, false), {}};
-      body.kernel.storeState(now, scan.segments.bank, "", bit);
       Value joins =
           arith::CmpIOp::create(w.builder, w.location, arith::CmpIPredicate::slt, bit, target);
       Names dims{"d", "e"};
-      return llvm::SmallVector<Value>{w.elementwise(
+      Value joined = w.elementwise(
           {in[0], now.S}, {dims, dims}, dims, [&](OpBuilder &b, Location at, ValueRange v) {
             Value part = arith::SelectOp::create(b, at, joins, v[1], steps::real(b, at, 0));
             return Value(arith::AddFOp::create(b, at, v[0], part));
-          })};
+          });
+      body.kernel.storeState(now, scan.segments.bank, "", bit);
+      return llvm::SmallVector<Value>{joined};
     })[0];
     body.kernel.storeState({sum, {}}, scan.segments.bank, "", target);
   }

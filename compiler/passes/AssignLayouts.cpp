@@ -414,6 +414,18 @@ bool LayoutAssigner::readByColumns(Value value) {
   });
 }
 
+/// Whether the load's kernel stores to the tensor it loads from.
+bool isWritten(tile::LoadOp load) {
+  auto view = load.getView().getDefiningOp<tile::ViewOp>();
+  return view && load->getParentOfType<tile::KernelOp>()
+                     .walk([&](tile::StoreOp store) {
+                       auto target = store.getView().getDefiningOp<tile::ViewOp>();
+                       bool same = target && target.getName() == view.getName();
+                       return same ? WalkResult::interrupt() : WalkResult::advance();
+                     })
+                     .wasInterrupted();
+}
+
 void LayoutAssigner::placeLoad(tile::LoadOp load) {
   Value value = load.getResult();
   TileType type = tileType(value);
@@ -428,7 +440,10 @@ void LayoutAssigner::placeLoad(tile::LoadOp load) {
   }
   if (auto pairs = pairsFor(value))
     return placePairs(value, pairs->first, pairs->second);
-  // What a product starts from lies as its result does.
+  // What a product starts from lies as its result does. What the kernel also writes is read at
+  // once: later it may be another value.
+  if (isWritten(load))
+    return placeInOrder(value, Space::Local);
   for (Operation *user : value.getUsers())
     if (auto mma = dyn_cast<tile::MmaOp>(user); mma && mma.getInit() == value)
       return placeInOrder(value, Space::Local);

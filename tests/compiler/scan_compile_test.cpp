@@ -4,90 +4,149 @@
 #include "compiler/Compiler.h"
 #include "runtime/Jit.h"
 #include "tests/compiler/ScanClasses.h"
+#include "tests/support/Tier.h"
 
 using namespace heddle;
 using namespace heddle::test;
 
 namespace {
 
-/// Compiles a case, runs it on random tensors, compares all results; gives them by name.
+/// A case as native code, with random tensors.
+class CompiledScan {
+public:
+  explicit CompiledScan(const FormCase &given, DType dtype = DType::F32)
+      : c(given), dtype(dtype), device(std::move(*openDevice("cpu", 2))) {
+    Request request;
+    request.patternText = c.text;
+    for (const auto &[name, extent] : c.dims)
+      if (std::find(c.fixed.begin(), c.fixed.end(), name) != c.fixed.end())
+        request.dims[name] = extent;
+      else
+        request.extents[name] = ExtentClass::of(extent);
+    request.extents["T"] = ExtentClass::of(1000);
+    if (c.dims.contains("Hq") && c.dims.contains("Hk"))
+      request.dims["G"] = c.dims.at("Hq") / c.dims.at("Hk");
+    request.dtypes["*"] = dtype;
+    request.form = c.form;
+    request.schedule = {{"CHUNK", c.CHUNK}};
+    request.target = "cpu";
+    request.machine = "host";
+    request.deviceFacts = device->facts();
+    Result<Artifact> made = compiler::compile(request);
+    INFO(c.text << c.form << " chunk " << c.CHUNK << (made ? "" : "\n" + made.error().toString()));
+    REQUIRE(made.ok());
+    artifact = std::move(*made);
+    Result<std::shared_ptr<const Kernel>> loaded = Kernel::load(artifact, {}, device);
+    REQUIRE(loaded.ok());
+    kernel = std::move(*loaded);
+    makeTensors();
+  }
+
+  TensorView &view(const std::string &name) {
+    for (size_t n = 0; n < views.size(); ++n)
+      if (artifact.tensors[n].name == name)
+        return views[n];
+    FAIL("no tensor " << name);
+    return views[0];
+  }
+
+  void launch(const std::vector<TensorView> &tensors) {
+    Result<int64_t> bytes = kernel->workspaceBytes(tensors, {});
+    REQUIRE(bytes.ok());
+    Result<AlignedBuffer> workspace = AlignedBuffer::allocate(*bytes);
+    REQUIRE(workspace.ok());
+    Status status = kernel->launch(tensors, {}, workspace->workspace());
+    INFO((status ? "" : status.error().toString()));
+    REQUIRE(status.ok());
+  }
+
+  std::vector<double> values(const std::string &name) {
+    const TensorView &tensor = view(name);
+    std::vector<double> found(tensor.elements());
+    for (size_t e = 0; e < found.size(); ++e)
+      found[e] = loadElement(tensor.dtype, tensor.data, int64_t(e));
+    return found;
+  }
+
+  void fill(const std::string &name, const std::vector<double> &values) {
+    TensorView &tensor = view(name);
+    for (size_t n = 0; n < values.size(); ++n)
+      storeElement(tensor.dtype, tensor.data, int64_t(n), values[n]);
+  }
+
+  /// Runs everything and compares all results with the interpreter; gives them by name.
+  std::map<std::string, std::vector<double>> check() {
+    launch(views);
+    auto context = pattern::makePatternContext();
+    pattern::Parsed parsed = pattern::parsePatterns(*context, c.text, "p");
+    std::string why;
+    pattern::DefOp def = pattern::findPattern(*parsed.module, "", why);
+    compiler::Bindings bindings;
+    for (size_t n = 0; n < views.size(); ++n)
+      if (!artifact.tensors[n].isResult)
+        bindings.tensors[artifact.tensors[n].name] = views[n];
+    bindings.dims = c.dims;
+    Result<compiler::Outputs> expected = compiler::interpret(def, bindings);
+    INFO((expected ? "" : expected.error().toString()));
+    REQUIRE(expected.ok());
+    std::map<std::string, std::vector<double>> results;
+    for (const compiler::Output &output : expected->results) {
+      std::vector<double> found = values(output.name);
+      compiler::Comparison result =
+          compiler::compareValues(found.data(), output.values.data(), int64_t(found.size()),
+                                  compiler::rmsLimit(compiler::arithmeticOf(dtype)));
+      INFO(c.text << c.form << " chunk " << c.CHUNK << " result " << output.name << " maxAbs "
+                  << result.maxAbs << " rms " << result.rms << " worst " << result.worst);
+      CHECK(result.pass);
+      results[output.name] = std::move(found);
+    }
+    return results;
+  }
+
+  /// The views of tokens first .. end - 1.
+  std::vector<TensorView> part(int64_t first, int64_t end) {
+    std::vector<TensorView> parts = views;
+    for (size_t n = 0; n < parts.size(); ++n)
+      for (size_t d = 0; d < artifact.tensors[n].shape.size(); ++d)
+        if (artifact.tensors[n].shape[d] == "T") {
+          parts[n].shape[d] = end - first;
+          parts[n].data = static_cast<char *>(parts[n].data) +
+                          first * parts[n].strides[d] * sizeOf(parts[n].dtype);
+        }
+    return parts;
+  }
+
+  std::vector<TensorView> views;
+
+private:
+  void makeTensors() {
+    std::mt19937 random(5);
+    std::normal_distribution<double> normal;
+    owned.reserve(artifact.tensors.size());
+    for (const TensorInfo &info : artifact.tensors) {
+      std::vector<int64_t> shape;
+      for (const std::string &dim : info.shape)
+        shape.push_back(c.dims.contains(dim) ? c.dims.at(dim) : std::stoll(dim));
+      OwnedTensor &tensor = owned.emplace_back(info.dtype, shape);
+      tensor.view.data = tensor.bytes.data();
+      auto made = c.made.contains(info.name) ? c.made.at(info.name) : +[](double x) { return x; };
+      for (int64_t n = 0; n < tensor.view.elements(); ++n)
+        storeElement(info.dtype, tensor.view.data, n, made(normal(random)));
+      views.push_back(tensor.view);
+    }
+  }
+
+  FormCase c;
+  DType dtype;
+  std::shared_ptr<Device> device;
+  Artifact artifact;
+  std::shared_ptr<const Kernel> kernel;
+  std::vector<OwnedTensor> owned;
+};
+
 std::map<std::string, std::vector<double>> runCompiled(const FormCase &c,
                                                        DType dtype = DType::F32) {
-  std::shared_ptr<Device> device = std::move(*openDevice("cpu", 2));
-  Request request;
-  request.patternText = c.text;
-  for (const auto &[name, extent] : c.dims)
-    if (std::find(c.fixed.begin(), c.fixed.end(), name) != c.fixed.end())
-      request.dims[name] = extent;
-    else
-      request.extents[name] = ExtentClass::of(extent);
-  if (c.dims.contains("Hq") && c.dims.contains("Hk"))
-    request.dims["G"] = c.dims.at("Hq") / c.dims.at("Hk");
-  request.dtypes["*"] = dtype;
-  request.form = c.form;
-  request.schedule = {{"CHUNK", c.CHUNK}};
-  request.target = "cpu";
-  request.machine = "host";
-  request.deviceFacts = device->facts();
-  Result<Artifact> artifact = compiler::compile(request);
-  INFO(c.text << c.form << " chunk " << c.CHUNK
-              << (artifact ? "" : "\n" + artifact.error().toString()));
-  REQUIRE(artifact.ok());
-  std::mt19937 random(5);
-  std::normal_distribution<double> normal;
-  std::vector<OwnedTensor> owned;
-  std::vector<TensorView> views;
-  owned.reserve(artifact->tensors.size());
-  for (const TensorInfo &info : artifact->tensors) {
-    std::vector<int64_t> shape;
-    for (const std::string &dim : info.shape)
-      shape.push_back(c.dims.contains(dim) ? c.dims.at(dim) : std::stoll(dim));
-    OwnedTensor &tensor = owned.emplace_back(info.dtype, shape);
-    tensor.view.data = tensor.bytes.data();
-    auto made = c.made.contains(info.name) ? c.made.at(info.name) : +[](double x) { return x; };
-    for (int64_t n = 0; n < tensor.view.elements(); ++n)
-      storeElement(info.dtype, tensor.view.data, n, made(normal(random)));
-    views.push_back(tensor.view);
-  }
-  auto kernel = Kernel::load(*artifact, {}, device);
-  REQUIRE(kernel.ok());
-  Result<int64_t> bytes = (*kernel)->workspaceBytes(views, {});
-  REQUIRE(bytes.ok());
-  Result<AlignedBuffer> workspace = AlignedBuffer::allocate(*bytes);
-  REQUIRE(workspace.ok());
-  Status status = (*kernel)->launch(views, {}, workspace->workspace());
-  INFO((status ? "" : status.error().toString()));
-  REQUIRE(status.ok());
-
-  auto context = pattern::makePatternContext();
-  pattern::Parsed parsed = pattern::parsePatterns(*context, c.text, "p");
-  std::string why;
-  pattern::DefOp def = pattern::findPattern(*parsed.module, "", why);
-  compiler::Bindings bindings;
-  for (size_t n = 0; n < views.size(); ++n)
-    if (!artifact->tensors[n].isResult)
-      bindings.tensors[artifact->tensors[n].name] = views[n];
-  bindings.dims = c.dims;
-  Result<compiler::Outputs> expected = compiler::interpret(def, bindings);
-  INFO((expected ? "" : expected.error().toString()));
-  REQUIRE(expected.ok());
-  std::map<std::string, std::vector<double>> results;
-  for (size_t n = 0; n < views.size(); ++n) {
-    if (!artifact->tensors[n].isResult)
-      continue;
-    const compiler::Output *output = expected->find(artifact->tensors[n].name);
-    std::vector<double> found(output->values.size());
-    for (size_t e = 0; e < found.size(); ++e)
-      found[e] = loadElement(views[n].dtype, views[n].data, int64_t(e));
-    compiler::Comparison result =
-        compiler::compareValues(found.data(), output->values.data(), int64_t(found.size()),
-                                compiler::rmsLimit(compiler::arithmeticOf(dtype)));
-    INFO("result " << output->name << " maxAbs " << result.maxAbs << " rms " << result.rms
-                   << " worst " << result.worst);
-    CHECK(result.pass);
-    results[output->name] = std::move(found);
-  }
-  return results;
+  return CompiledScan(c, dtype).check();
 }
 
 std::map<std::string, int64_t> sizes(int64_t T, int64_t K, int64_t V) {
@@ -150,4 +209,70 @@ TEST_CASE("compiled scans: walks with banks, levels and large states") {
       ScanClass kind{"", arguments, clauses, "%o"};
       runCompiled(scanCase(textOf(kind), dims, form, 16));
     }
+}
+
+TEST_CASE("a run split anywhere, with the state carried, is one run") {
+  const char *carried = ", %g: seq<f32, T x H>, %prev: seq<T x H>, %here: seq<T x H>, "
+                        "%s0: seq<f32, H x K x V>, %k0: seq<f32, H x K>, %x0: seq<f32, H x V>";
+  const ScanClass taps{"taps", carried,
+                       "decay scalar %g weight id norm none taps %prev, %here initial state %s0, "
+                       "k_last %k0, v_last %x0 gives o, state, k_last, v_last",
+                       "%o, %s, %k1, %x1"};
+  const std::pair<const char *, const char *> states[] = {
+      {"s0", "s"}, {"z0", "z"}, {"k0", "k1"}, {"x0", "x1"}};
+  std::vector<ScanClass> kinds{taps};
+  for (const ScanClass &kind : kScanClasses) // both a state on entry and one at the end
+    if (std::string(kind.arguments).find("%s0") != std::string::npos)
+      kinds.push_back(kind);
+  constexpr int64_t T = 77;
+  for (const ScanClass &kind : kinds)
+    for (const char *form : {"recurrent", "chunked"}) {
+      CompiledScan scan(scanCase(textOf(kind), sizes(T, 9, 7), form, 16));
+      auto expected = scan.check();
+      std::map<std::string, std::vector<double>> entry;
+      for (auto [start, end] : states)
+        if (expected.count(end))
+          entry[start] = scan.values(start);
+      for (int64_t middle : {0, 1, 37, 64, 77}) {
+        INFO(kind.what << " " << form << " split at " << middle);
+        for (const auto &[start, values] : entry)
+          scan.fill(start, values);
+        scan.launch(scan.part(0, middle));
+        for (auto [start, end] : states)
+          if (expected.count(end))
+            scan.fill(start, scan.values(end));
+        scan.launch(scan.part(middle, T));
+        for (const auto &[name, values] : expected) {
+          std::vector<double> found = scan.values(name);
+          compiler::Comparison same =
+              compiler::compareValues(found.data(), values.data(), int64_t(found.size()), 1e-5);
+          INFO(name << " rms " << same.rms);
+          CHECK(same.pass);
+        }
+      }
+    }
+}
+
+TEST_CASE("element types, chunks and lengths cover one another") {
+  struct Cover {
+    DType dtype;
+    int64_t chunk, T, K, V;
+  };
+  const Cover covers[] = {{DType::F32, 1, 19, 24, 40},   {DType::BF16, 16, 77, 9, 7},
+                          {DType::F16, 64, 130, 40, 24}, {DType::BF16, 100, 7, 24, 24},
+                          {DType::F32, 100, 257, 9, 24}, {DType::F16, 1, 1, 24, 7},
+                          {DType::F32, 64, 64, 40, 9},   {DType::BF16, 1024, 130, 16, 16}};
+  size_t turn = 0, count = std::size(covers);
+  for (const ScanClass &kind : kScanClasses) {
+    size_t mine = turn++ % count;
+    for (size_t n = 0; n < count; ++n) {
+      if (!wholeTier() && n != mine)
+        continue;
+      INFO(kind.what);
+      bool exact = std::string(kind.clauses).find("max_abs") == std::string::npos;
+      runCompiled(scanCase(textOf(kind), sizes(covers[n].T, covers[n].K, covers[n].V), "chunked",
+                           covers[n].chunk),
+                  exact ? covers[n].dtype : DType::F32);
+    }
+  }
 }

@@ -22,9 +22,8 @@ namespace {
 const std::set<std::string> kInterpreterOnly = {"lsel", "lsel_tree", "tree_decoding"};
 
 /// Forms that a file's head lists and that are not lowered yet.
-const std::set<std::pair<std::string, std::string>> kMissing = {{"mamba3", "attention"},
-                                                                {"mamba3_mimo", "attention"},
-                                                                {"tree_retention", "attention"}};
+const std::set<std::pair<std::string, std::string>> kMissing = {
+    {"mamba3", "attention"}, {"mamba3_mimo", "attention"}, {"tree_retention", "attention"}};
 
 const Variant kVariants[] = {{"one token", 1, DType::F32},
                              {"few tokens", 7, DType::F32},
