@@ -13,6 +13,7 @@
 #include "compiler/forms/Graph.h"
 #include "compiler/forms/MapKernels.h"
 #include "compiler/forms/Program.h"
+#include "compiler/forms/TileSkips.h"
 #include "compiler/forms/TileSteps.h"
 #include "compiler/forms/Weights.h"
 #include "compiler/support/Emit.h"
@@ -52,6 +53,7 @@ struct RowTile {
   Value Q;           ///< rows x D
   Value k, v;        ///< views; null where the operand is an expression
   llvm::SmallVector<Value> supportArgs;
+  llvm::SmallVector<Value> seenAt; ///< where workspace `seen` holds this tile's row of keys
 };
 
 /// What the loop is bounded by: the support. Values promised to ascend do so over the positions of
@@ -82,12 +84,14 @@ public:
     }
   }
 
-private:
   // ---- kernels ----
 
-  void writeRows(ProgramWriter &program) {
+  /// `factor` (may be null): 1, or 0 where another kernel does the work.
+  void writeRows(ProgramWriter &program, tile::FormulaAttr factor = {}) {
     auto formula = [&](const Extent &extent) { return program.formula(extent); };
     tile::FormulaAttr tiles = program.ratio(problem.Tq, rowsPerTile);
+    if (factor)
+      tiles = program.product(tiles, factor);
     bool descending = !problem.support.is(ExprKind::Bool);
     tile::KernelOp kernel =
         program.kernel("attn" + suffix, {tiles, formula(problem.H), formula(problem.B)},
@@ -118,6 +122,7 @@ private:
     loadQueries(w, scope, tile, {b, {}, hq, {}}, {place, w.fixed(problem.q.first)}, rows);
     openKeys(w, tile, b, headOf(w, h, problem.Hk), headOf(w, h, problem.v.heads));
     tile.supportArgs = {tile.first, tile.last, b, h};
+    tile.seenAt = {b, kernel.getGridIndex(0), h};
     Accumulators start = initial(w, scope, rowsPerTile, /*withSink=*/true);
     if (problem.entry)
       addEntry(w, scope, tile, start, b, h);
@@ -128,6 +133,39 @@ private:
       storeRows(w, problem.lse, logSum(w, sums, rowsPerTile), {b, {}, h}, {place}, rows);
   }
 
+  /// One query at a time, its heads packed.
+  void writeQueries(ProgramWriter &program, tile::FormulaAttr factor) {
+    tile::KernelOp kernel = program.kernel(
+        "queries" + suffix,
+        {program.product(program.formula(problem.Tq), factor), program.formula(problem.Hk),
+         program.formula(problem.B)},
+        {false, false, false},
+        "the same for long sequences: one query at a time, since neighbours share few blocks");
+    KernelWriter w(kernel);
+    Value row = kernel.getGridIndex(0), hk = kernel.getGridIndex(1), b = kernel.getGridIndex(2);
+    Value h0 = w.mul(hk, problem.G);
+    TileScope scope(w, problem);
+    RowTile tile;
+    tile.rows = problem.G;
+    scope.uniform("b", b, problem.B);
+    readLengths(w, scope);
+    tile.first = tile.last = w.add(row, offset(w));
+    namePackedRow(w, scope, b, h0, hk, row);
+    loadQueries(w, scope, tile, {b, row, {}, {}}, {h0, w.fixed(problem.q.first)}, {});
+    openKeys(w, tile, b, hk, hk);
+    tile.supportArgs = {tile.first, tile.last, b};
+    if (problem.G == 1)
+      tile.supportArgs.push_back(h0);
+    tile.seenAt = {b, row, hk};
+    Accumulators start = initial(w, scope, problem.G, /*withSink=*/true);
+    Accumulators sums = loop(w, scope, tile, w.constant(0), lengths.k, start);
+    Value o = finish(w, scope, sums, problem.G);
+    storeRows(w, problem.o, o, {b, row, {}, {}}, {h0, w.fixed(0)}, {});
+    if (!problem.lse.empty())
+      storeRows(w, problem.lse, logSum(w, sums, problem.G), {b, row, {}}, {h0}, {});
+  }
+
+private:
   void writeSplit(ProgramWriter &program) {
     tile::FormulaAttr ranges = program.ratio(problem.Tk, split);
     declarePartials(program, ranges);
@@ -144,12 +182,13 @@ private:
     scope.uniform("b", b, problem.B);
     readLengths(w, scope);
     tile.first = tile.last = offset(w);
-    namePackedRow(w, scope, b, h0, hk);
+    namePackedRow(w, scope, b, h0, hk, w.constant(0));
     loadQueries(w, scope, tile, {b, w.constant(0), {}, {}}, {h0, w.fixed(problem.q.first)}, {});
     openKeys(w, tile, b, hk, hk);
     tile.supportArgs = {tile.first, tile.last, b};
     if (problem.G == 1)
       tile.supportArgs.push_back(h0);
+    tile.seenAt = {b, w.constant(0), hk};
     Value lo = w.mul(s, split);
     Value hi = w.min(w.add(lo, w.constant(split)), lengths.k);
     Accumulators start = initial(w, scope, problem.G, /*withSink=*/false);
@@ -172,7 +211,7 @@ private:
     TileScope scope(w, problem);
     scope.uniform("b", b, problem.B);
     readLengths(w, scope);
-    namePackedRow(w, scope, b, h0, hk);
+    namePackedRow(w, scope, b, h0, hk, w.constant(0));
     Accumulators start = initial(w, scope, problem.G, /*withSink=*/true);
     Value Tk = lengths.k;
     Value ranges = w.divide(w.add(Tk, w.constant(split - 1)), split);
@@ -242,11 +281,11 @@ private:
   }
 
   /// One query row: the rows of the tile are the query heads h0 .. of key head hk.
-  void namePackedRow(KernelWriter &w, TileScope &scope, Value b, Value h0, Value hk) {
+  void namePackedRow(KernelWriter &w, TileScope &scope, Value b, Value h0, Value hk, Value row) {
     scope.fewRows = true;
     scope.uniform("b", b, problem.B);
-    scope.uniform("i", offset(w));
-    scope.uniform("row", w.constant(0), problem.Tq);
+    scope.uniform("i", w.add(row, offset(w)));
+    scope.uniform("row", row, problem.Tq);
     for (const char *name : {"h", "hq"}) {
       if (problem.G == 1)
         scope.uniform(name, h0, problem.H);
@@ -447,9 +486,64 @@ private:
     scope.start = w.builder.saveInsertionPoint();
     w.builder.setInsertionPointToEnd(&body);
     Accumulators state(loop.getIterArgs().begin(), loop.getIterArgs().end());
-    Accumulators next = step(w, scope, tile, loop.getIndex(), hi, state);
+    Accumulators next = problem.seen.empty()
+                            ? step(w, scope, tile, loop.getIndex(), hi, state)
+                            : stepInBlocks(w, scope, tile, loop.getIndex(), hi, state);
     tile::YieldOp::create(w.builder, w.location, next);
     return Accumulators(loop.getResults().begin(), loop.getResults().end());
+  }
+
+  /// The keys j .. j + BN block by block: inside one the lists and masks of the support are the
+  /// same for all keys. A block that nobody sees is a loop without a trip.
+  Accumulators stepInBlocks(KernelWriter &w, TileScope &scope, const RowTile &tile, Value j,
+                            Value end, const Accumulators &state) {
+    using Carried = llvm::SmallVector<Value>;
+    int64_t block = problem.block;
+    Value stop = w.min(w.add(j, w.constant(keys)), end);
+    Value first = w.divide(j, block), last = w.divide(w.sub(stop, w.constant(1)), block);
+    return w.loop(first, w.add(last, w.constant(1)), 1, state, [&](Value n, ValueRange outer) {
+      Value lo = maximum(w, j, w.mul(n, block));
+      Value hi = w.min(stop, w.mul(w.add(n, w.constant(1)), block));
+      Value seen = isSeen(w, tile, n, {lo, hi});
+      Value until = arith::SelectOp::create(w.builder, w.location, seen, hi, lo);
+      scope.uniform("n'", n, problem.find(problem.seen)->shape.back());
+      Carried next = w.loop(lo, until, keys, outer, [&](Value key, ValueRange inner) {
+        return step(w, scope, tile, key, hi, Accumulators(inner.begin(), inner.end()));
+      });
+      return next;
+    });
+  }
+
+  static Value maximum(KernelWriter &w, Value x, Value y) {
+    return w.builder.createOrFold<arith::MaxSIOp>(w.location, x, y);
+  }
+
+  /// Whether a row of the tile sees one of the keys, all of block n: by its lists, or by the zones
+  /// that the support has beside them.
+  Value isSeen(KernelWriter &w, const RowTile &tile, Value n, KeyRange<ArithAlgebra> range) {
+    Value seen = seenBit(w, tile, n);
+    auto program = seen.getDefiningOp()->getParentOfType<tile::ProgramOp>();
+    bool perHead = tile.supportArgs.size() > SupportArgument::Head;
+    Support always = analyseSupport(problem.always, namesOf(program, perHead));
+    llvm::StringMap<Value> variables;
+    variables["b"] = tile.supportArgs[SupportArgument::Batch];
+    if (perHead)
+      variables["h"] = tile.supportArgs[SupportArgument::Head];
+    ArithAlgebra algebra(w.builder, w.location, program, variables);
+    for (KeyRange<ArithAlgebra> part : touchedKeys(algebra, always, tile.first, tile.last, range))
+      seen = algebra.either(seen, algebra.negate(algebra.lessEqual(part.end, part.begin)));
+    return seen;
+  }
+
+  Value seenBit(KernelWriter &w, const RowTile &tile, Value column) {
+    const ProblemTensor &table = *problem.find(problem.seen);
+    llvm::SmallVector<Value> at(tile.seenAt);
+    at.resize(table.shape.size() - 1);
+    at.push_back(column);
+    Value view = w.view(table.name, table.element, table.shape, at);
+    Value byte = tile::ReadOp::create(w.builder, w.location, view, llvm::ArrayRef<OpFoldResult>());
+    Value zero = arith::ConstantIntOp::create(w.builder, w.location, 0, 8);
+    return arith::CmpIOp::create(w.builder, w.location, arith::CmpIPredicate::ne, byte, zero);
   }
 
   /// One tile of keys j .. of the keys below `end`.
@@ -482,7 +576,13 @@ private:
 
   /// True where the pair counts: support and j < end.
   Value maskTile(KernelWriter &w, TileScope &scope, const RowTile &tile, Value j, Value end) {
-    TileScope::Prepared prepared = scope.prepare(problem.support);
+    bool inBlock = !problem.seen.empty();
+    OpBuilder::InsertPoint outside = scope.start;
+    if (inBlock) // what it reads of its block it reads here
+      scope.start = w.builder.saveInsertionPoint();
+    TileScope::Prepared prepared =
+        scope.prepare(inBlock ? problem.supportInBlock : problem.support);
+    scope.start = outside;
     unsigned own = prepared.tiles.size();
     prepared.tiles.push_back(w.index(j, keys));
     prepared.dims.push_back({"j"});
@@ -714,9 +814,13 @@ private:
   llvm::StringRef featureDim = "d", noDim = "none$"; ///< what scopes run along beside the keys
 };
 
+/// Whether the heads of a key head can be the rows of a tile: their number must be known.
+bool canPack(const MixProblem &problem) {
+  return problem.G > 0 && problem.Hq == problem.H && problem.v.heads == problem.Hk;
+}
+
 bool hasOneRow(const FormRequest &request, const MixProblem &problem) {
-  // The heads of a key head are the rows: their number must be known.
-  if (problem.G == 0 || problem.Hq != problem.H || problem.v.heads != problem.Hk)
+  if (!canPack(problem))
     return false;
   if (problem.Tq.fixed)
     return *problem.Tq.fixed == 1;
@@ -751,6 +855,51 @@ std::string refuseStage(const Graph &graph, const Stage &stage) {
   return "";
 }
 
+/// Rows of one query, packed, take about this many times longer for a pair than tiles of rows.
+constexpr int64_t kPackedPrice = 5;
+
+/// Puts the maps before mixes whose supports read lists and masks of blocks. Where lists are much
+/// shorter than the keys, tiles of rows that share few blocks are worse than one query at a time:
+/// such mixes get both kernels; the second's problem is returned by the name of its output.
+llvm::StringMap<MixProblem> planLists(const FormRequest &request, Graph &graph) {
+  llvm::StringMap<MixProblem> packed;
+  std::vector<Stage> stages;
+  int64_t least = std::min<int64_t>(request.schedule.at("BN"), 16);
+  for (Stage &stage : graph.stages) {
+    auto mix = std::get_if<MixProblem>(&stage);
+    bool oneRow = mix && hasOneRow(request, *mix);
+    MixProblem whole = mix ? *mix : MixProblem();
+    std::optional<MapStage> map;
+    if (mix)
+      map = planSkips(graph, *mix, oneRow ? 1 : request.schedule.at("BM"), least, oneRow);
+    if (map)
+      stages.push_back(*map);
+    if (map && !oneRow && mix->listed > 0 && canPack(whole)) {
+      if (std::optional<MapStage> byRow = planSkips(graph, whole, 1, least, true)) {
+        stages.push_back(*byRow);
+        packed[mix->o] = whole;
+      }
+    }
+    stages.push_back(std::move(stage));
+  }
+  graph.stages = std::move(stages);
+  return packed;
+}
+
+void writeMix(ProgramWriter &program, const FormRequest &request, const MixProblem &mix,
+              const llvm::StringMap<MixProblem> &packed, const std::string &suffix) {
+  auto byRow = packed.find(mix.o);
+  if (byRow == packed.end()) {
+    AttentionBuilder(mix, request.schedule, suffix).run(program, hasOneRow(request, mix));
+    return;
+  }
+  // The length decides at run time: the grid of one of the two is empty.
+  int64_t limit = 2 * kPackedPrice * mix.listed;
+  tile::FormulaAttr long_ = program.atLeast(mix.Tk, limit);
+  AttentionBuilder(mix, request.schedule, suffix).writeRows(program, program.negated(long_));
+  AttentionBuilder(byRow->second, request.schedule, suffix).writeQueries(program, long_);
+}
+
 const MixProblem *groupedMix(const Graph &graph) {
   for (const Stage &stage : graph.stages)
     if (auto mix = std::get_if<MixProblem>(&stage); mix && mix->G > 1)
@@ -773,6 +922,7 @@ std::string refuseAttention(const FormRequest &request) {
 OwningOpRef<ModuleOp> buildAttention(const FormRequest &request) {
   Result<Graph> graph = readGraph(request);
   assert(graph && "build follows a refuse that found nothing");
+  llvm::StringMap<MixProblem> packed = planLists(request, *graph);
   const MixProblem *grouped = groupedMix(*graph);
   ProgramWriter program(*graph, pattern::DefOp(request.def).getSymName(),
                         grouped ? grouped->Hq.name : "", grouped ? grouped->G : 1);
@@ -784,8 +934,7 @@ OwningOpRef<ModuleOp> buildAttention(const FormRequest &request) {
     else if (auto prefix = std::get_if<PrefixStage>(&stage))
       writePrefix(program, *graph, *prefix);
     else if (auto mix = std::get_if<MixProblem>(&stage))
-      AttentionBuilder(*mix, request.schedule, mixes > 1 ? "_" + mix->o : "")
-          .run(program, hasOneRow(request, *mix));
+      writeMix(program, request, *mix, packed, mixes > 1 ? "_" + mix->o : "");
   }
   return program.take();
 }

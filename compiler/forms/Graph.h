@@ -33,6 +33,7 @@ using Stage = std::variant<MapStage, PrefixStage, MixProblem, ScanProblem>;
 
 struct Graph : PatternProblem {
   std::vector<Stage> stages;
+  llvm::StringMap<int64_t> chosen; ///< masks of selections: how many candidates they hold at most
 };
 
 /// What mixes become: weights of pairs, or states that are carried along token by token or chunk by

@@ -55,6 +55,8 @@ Status GraphReader::readSelect(pattern::SelectOp op) {
   Expr bit = call("select", {chosen, makeInteger(context, 1), makeInteger(context, 0)});
   graph.stages.push_back(MapStage{mask, vars, graph.specialise(bit), "the best of them"});
   masks[list] = mask;
+  if (count.is(ExprKind::Integer))
+    graph.chosen[mask] = count.integer();
   return {};
 }
 

@@ -47,6 +47,13 @@ struct MixProblem : PatternProblem {
   /// Weight of the state on entry for row i: the score of 1 times the decay since the start.
   Expr entry;
   std::string state0, z0; ///< tensors of the state on entry; may be empty
+  /// Workspace [B, tiles of rows, (heads), blocks] that says which blocks of `block` keys the lists
+  /// and masks of the support let anybody of a tile of rows see; empty: none.
+  std::string seen;
+  int64_t block = 0;
+  Expr supportInBlock; ///< the support where `j div block` is the block n'
+  Expr always;         ///< the support without its lists and masks
+  int64_t listed = 0;  ///< keys that lists let a row see at most; 0: not known
 };
 
 } // namespace heddle::compiler

@@ -117,6 +117,20 @@ tile::FormulaAttr ProgramWriter::product(tile::FormulaAttr x, tile::FormulaAttr 
   return tile::FormulaAttr::binary(tile::FormulaOp::Mul, x, y);
 }
 
+tile::FormulaAttr ProgramWriter::atLeast(const Extent &extent, int64_t limit) {
+  auto constant = [&](int64_t value) {
+    return tile::FormulaAttr::constant(builder.getContext(), value);
+  };
+  tile::FormulaAttr times =
+      tile::FormulaAttr::binary(tile::FormulaOp::FloorDiv, formula(extent), constant(limit));
+  return tile::FormulaAttr::binary(tile::FormulaOp::Min, constant(1), times);
+}
+
+tile::FormulaAttr ProgramWriter::negated(tile::FormulaAttr flag) {
+  return tile::FormulaAttr::binary(tile::FormulaOp::Sub,
+                                   tile::FormulaAttr::constant(builder.getContext(), 1), flag);
+}
+
 void ProgramWriter::buffer(llvm::StringRef name, llvm::ArrayRef<tile::FormulaAttr> shape) {
   llvm::SmallVector<Attribute> extents(shape.begin(), shape.end());
   tile::BufferOp::create(builder, location, builder.getStringAttr(name),

@@ -19,6 +19,9 @@ public:
   /// ceil(extent / divisor).
   tile::FormulaAttr ratio(const Extent &extent, int64_t divisor);
   tile::FormulaAttr product(tile::FormulaAttr x, tile::FormulaAttr y);
+  /// 1 if the extent is at least `limit`, else 0; and 1 minus such.
+  tile::FormulaAttr atLeast(const Extent &extent, int64_t limit);
+  tile::FormulaAttr negated(tile::FormulaAttr flag);
   /// A workspace buffer of f32.
   void buffer(llvm::StringRef name, llvm::ArrayRef<tile::FormulaAttr> shape);
   /// `why`: what the kernel does and why it is a launch of its own, for `explain`.
