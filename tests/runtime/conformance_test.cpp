@@ -2,9 +2,10 @@
 // CUDA device on NVIDIA's driver where there is one. One artifact has code for each: y = factor * x
 // in blocks of four rows, their sums, and a repeated third launch on what the first two wrote.
 #include "runtime/DeviceTensors.h"
-#include "runtime/Kernel.h"
+#include "runtime/Pattern.h"
 #include "runtime/devices/cuda/CudaDevice.h"
 #include "tests/runtime/Setting.h"
+#include "tests/runtime/plugin/TargetArtifact.h"
 
 #include <dlfcn.h>
 
@@ -21,22 +22,6 @@ namespace {
 
 constexpr const char *kDevices[] = {"cpu", "ptx:80", "ptx:90", "cuda"};
 
-std::string ptxOfKernels() {
-  std::ifstream file(std::string(kSourceDir) + "/tests/runtime/plugin/kernels.ptx");
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-
-/// The kernels of kernels.c for this target.
-Artifact artifactFor(const std::string &target, int64_t columns = 10) {
-  Artifact artifact = scaleArtifact(columns);
-  if (target == "cpu")
-    return artifact;
-  artifact.target = target;
-  artifact.image.clear();
-  artifact.sources["ptx"] = ptxOfKernels();
-  return artifact;
-}
-
 std::shared_ptr<Device> opened(const std::string &name) {
   Result<std::unique_ptr<Device>> device = openDevice(name, 2);
   INFO(name << ": " << (device.ok() ? "" : device.error().toString()));
@@ -46,7 +31,7 @@ std::shared_ptr<Device> opened(const std::string &name) {
 
 std::shared_ptr<const Kernel> loaded(const std::shared_ptr<Device> &device, int64_t columns = 10) {
   Result<std::shared_ptr<const Kernel>> kernel =
-      Kernel::load(artifactFor(device->target(), columns), {}, device);
+      Kernel::load(scaleArtifactFor(device->target(), columns), {}, device);
   INFO((kernel.ok() ? "" : kernel.error().toString()));
   REQUIRE(kernel.ok());
   return *kernel;
@@ -141,6 +126,25 @@ TEST_CASE("every device computes the same, at any length, in order", "[conforman
   });
 }
 
+TEST_CASE("a registered pattern gets kernels for the device of its context", "[conformance]") {
+  onEveryDevice([](const std::string &name, const std::shared_ptr<Device> &device) {
+    Setting setting;
+    setting.options.device = name;
+    setting.options.nvrtc = "none"; // part of the key of kernels for GPUs
+    const std::shared_ptr<Pattern> pattern = *Pattern::make(setting.open(), "scale");
+    ScaleCall call(7, 10);
+    Result<Pattern::EntryPointer> entry = pattern->find(call.tensors, {});
+    INFO((entry.ok() ? "" : entry.error().toString()));
+    REQUIRE(entry.ok());
+    const Kernel &kernel = *(*entry)->found.kernel;
+    CHECK(kernel.artifact().target == device->target());
+    CHECK(*pattern->find(call.tensors, {}) == *entry);
+    Placed placed(pattern->context()->sharedDevice(), kernel, 7);
+    REQUIRE(kernel.launch(placed.tensors.views(), {}, placed.workspace).ok());
+    CHECK(placed.isRight(2));
+  });
+}
+
 TEST_CASE("kernels of one device live side by side, and longer than their device's handle",
           "[conformance]") {
   onEveryDevice([](const std::string &, std::shared_ptr<Device> device) {
@@ -167,7 +171,7 @@ TEST_CASE("threads and devices of their own use one processor at once", "[confor
           return;
         const std::shared_ptr<Device> own = n % 2 ? device : std::shared_ptr(std::move(*mine));
         const Result<std::shared_ptr<const Kernel>> code =
-            Kernel::load(artifactFor(own->target()), {}, own);
+            Kernel::load(scaleArtifactFor(own->target(), 10), {}, own);
         if (!code.ok())
           return;
         const Kernel &used = n % 2 ? *kernel : **code;
@@ -198,13 +202,13 @@ TEST_CASE("every device refuses what it cannot run, and goes on", "[conformance]
       REQUIRE(!refused.ok());
       return refused.error().toString();
     };
-    Artifact artifact = artifactFor(device->target());
+    Artifact artifact = scaleArtifactFor(device->target(), 10);
     artifact.target = device->target() == "cpu" ? "sm_80" : "cpu";
     CHECK_THAT(refusal(artifact), Contains("expected code for"));
-    artifact = artifactFor(device->target());
+    artifact = scaleArtifactFor(device->target(), 10);
     artifact.launches[1].entry = "missing";
     CHECK_THAT(refusal(artifact), Contains("no entry missing"));
-    artifact = artifactFor(device->target());
+    artifact = scaleArtifactFor(device->target(), 10);
     artifact.image = artifact.sources["ptx"] = "no code";
     CHECK_THAT(refusal(artifact), !Contains("no entry"));
 

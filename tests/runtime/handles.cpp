@@ -2,7 +2,7 @@
 // each time, never a crash.
 #include "runtime/heddle.hpp"
 #include "tests/runtime/Scratch.h"
-#include "tests/runtime/plugin/ScaleArtifact.h"
+#include "tests/runtime/plugin/TargetArtifact.h"
 #include "tests/support/Test.h"
 
 #include <atomic>
@@ -172,11 +172,7 @@ TEST_CASE("tensors of the host are refused by a kernel on a GPU") {
   Opened opened;
   opened.options.device = "ptx:80";
   const Context context = opened.context();
-  heddle::Artifact artifact = heddle::test::scaleArtifact(10);
-  artifact.target = "sm_80";
-  artifact.image.clear();
-  std::ifstream file(std::string(heddle::test::kSourceDir) + "/tests/runtime/plugin/kernels.ptx");
-  artifact.sources["ptx"] = {std::istreambuf_iterator<char>(file), {}};
+  const heddle::Artifact artifact = heddle::test::scaleArtifactFor("sm_80", 10);
   const Result<Kernel> kernel = context.kernel(artifact.serialize());
   REQUIRE(kernel.ok());
   Numbers numbers;

@@ -4,7 +4,7 @@
 // $HEDDLE_FAKE_DELAY is how many milliseconds a compile takes.
 #include "compiler/Plugin.h"
 #include "runtime/Version.h"
-#include "tests/runtime/plugin/ScaleArtifact.h"
+#include "tests/runtime/plugin/TargetArtifact.h"
 
 #include <chrono>
 #include <cstdlib>
@@ -42,7 +42,7 @@ int compile(heddle_bytes text, heddle_sink sink, void *user) {
   if (request->patternText.starts_with("refuse"))
     return refuse({ErrorCode::InvalidPattern, "found refuse, expected scale", "p.heddle:1:1"}, sink,
                   user);
-  Artifact artifact = test::scaleArtifact(request->dims.at("D"));
+  Artifact artifact = test::scaleArtifactFor(request->target, request->dims.at("D"));
   artifact.schedule = request->schedule;
   return give(artifact.serialize(), sink, user);
 }
