@@ -1,6 +1,6 @@
 // heddle cache: what the store holds, and keeping it in order.
 #include "runtime/CacheTransfer.h"
-#include "tools/heddle/Problem.h"
+#include "tools/heddle/Certificate.h"
 #include "tools/heddle/Terminal.h"
 
 #include <fmt/format.h>
@@ -39,6 +39,9 @@ Result<int> show(const Cache &cache, bool json) {
     if (payload && entry.kind == EntryKind::Artifact)
       if (Result<Artifact> artifact = Artifact::parse(*payload); artifact.ok())
         what = fmt::format("{} {} {}", artifact->name, artifact->target, artifact->form);
+    if (payload && entry.key.starts_with(kCertificateKey))
+      what = "certificate: " +
+             certificateText(nlohmann::json::parse(*payload, nullptr, /*allow_exceptions=*/false));
     if (payload && entry.kind == EntryKind::Winner)
       what = *payload;
     if (payload && entry.kind == EntryKind::Signature)

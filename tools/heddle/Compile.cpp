@@ -1,4 +1,5 @@
 // heddle compile: the code of a kernel and its description, into a folder.
+#include "tools/heddle/Certificate.h"
 #include "tools/heddle/Kernels.h"
 #include "tools/heddle/Launcher.h"
 #include "tools/heddle/Terminal.h"
@@ -112,7 +113,24 @@ nlohmann::json kernelJson(const Artifact &artifact, const std::string &image) {
           {"notes", artifact.notes}};
 }
 
-Result<int> run(const ProblemOptions &options, const std::string &folder, bool launcher) {
+/// The same kernel on the PTX machine: what is proved goes to the store and into kernel.json.
+Result<nlohmann::json> certify(const ProblemOptions &given) {
+  HEDDLE_TRY(options, onPtxMachine(given));
+  HEDDLE_TRY(problem, resolveProblem(options));
+  HEDDLE_TRY(report, verifyKernel(problem, {}));
+  HEDDLE_TRY(certificate, storeCertificate(problem, report));
+  if (isProved(report))
+    return certificate;
+  Error error{ErrorCode::CheckFailed,
+              fmt::format("the kernel is not proved: verdict {}, numbers {}",
+                          report["verdict"].get<std::string>(),
+                          report["check"]["passed"] ? "right" : "wrong")};
+  error.notes.push_back("`heddle verify` with the same options says more");
+  return error;
+}
+
+Result<int> run(const ProblemOptions &options, const std::string &folder, bool launcher,
+                bool verifies) {
   HEDDLE_TRY(problem, resolveProblem(options));
   HEDDLE_TRY(artifact, problem.context->compiler().compile(problem.request));
   std::error_code failed;
@@ -130,6 +148,10 @@ Result<int> run(const ProblemOptions &options, const std::string &folder, bool l
   if (gpu) {
     HEDDLE_TRY(facts, problem.context->compiler().inspect(problem.request, artifact, false));
     description["resources"] = nlohmann::json::parse(facts);
+  }
+  if (verifies) {
+    HEDDLE_TRY(certificate, certify(options));
+    description["certificate"] = std::move(certificate);
   }
   if (launcher)
     HEDDLE_CHECK(writeText(out / "launch.cpp", launcherText(artifact, image)));
@@ -162,9 +184,15 @@ void addCompileCommand(CLI::App &app, Action &action) {
   command->add_flag("--emit-launcher", *launcher,
                     "also write launch.cpp, a host program that launches the kernel through the "
                     "CUDA driver API alone");
+  auto verifies = std::make_shared<bool>(false);
+  command->add_flag(
+      "--verify", *verifies,
+      "for a GPU target: prove the kernel on the PTX machine first; what was proved is "
+      "kept in the store and stands in kernel.json");
   command->add_option("-o,--output", *folder, "folder for the code, its assembly and kernel.json")
       ->required();
-  command->callback([=, &action] { action = [=] { return run(*options, *folder, *launcher); }; });
+  command->callback(
+      [=, &action] { action = [=] { return run(*options, *folder, *launcher, *verifies); }; });
 }
 
 } // namespace heddle::tool

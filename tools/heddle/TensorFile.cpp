@@ -13,6 +13,7 @@
 #include <fstream>
 #include <optional>
 #include <sstream>
+#include <tuple>
 
 namespace heddle::tool {
 namespace {
@@ -66,33 +67,47 @@ std::optional<std::vector<int64_t>> npyShape(std::string_view text) {
   return shape;
 }
 
-/// Copies column-major elements into the row-major tensor.
-void copyFortran(const char *source, HostTensor &tensor) {
-  std::vector<int64_t> shape = tensor.shape();
-  int64_t size = sizeOf(tensor.dtype());
+/// The row-major order of column-major elements of `size` bytes.
+std::string fromFortran(std::string_view source, const std::vector<int64_t> &shape, int64_t size) {
+  std::string result(source.size(), '\0');
   std::vector<int64_t> index(shape.size(), 0);
-  for (int64_t n = 0, total = tensor.elements(); n < total; ++n) {
+  for (int64_t n = 0, total = static_cast<int64_t>(source.size()) / size; n < total; ++n) {
     int64_t offset = 0;
     for (size_t d = 0; d < shape.size(); ++d)
-      offset += index[d] * tensor.view().strides[d];
-    std::memcpy(static_cast<char *>(tensor.data()) + offset * size, source + n * size, size);
+      offset = offset * shape[d] + index[d];
+    std::memcpy(result.data() + offset * size, source.data() + n * size, size);
     for (size_t d = 0; d < shape.size() && ++index[d] == shape[d]; ++d)
       index[d] = 0;
   }
+  return result;
 }
 
 Result<DType> npyType(std::string_view descr) {
   for (const NpyType &type : kNpyTypes)
-    if (descr.substr(0, 5) == fmt::format("'{}'", type.descr))
+    if (descr == type.descr)
       return type.dtype;
-  return Error{ErrorCode::Unsupported,
-               fmt::format("found element type {}, expected one of <f8 <f4 <f2 <i8 <i4 |i1 |u1",
-                           descr.substr(0, std::min<size_t>(descr.find(','), 24)))};
+  return Error{
+      ErrorCode::Unsupported,
+      fmt::format("found element type '{}', expected one of <f8 <f4 <f2 <i8 <i4 |i1 |u1", descr)};
+}
+
+/// "'<f4', ..." -> "<f4", with the bytes of an element; 0 for what has no fixed size here.
+std::pair<std::string, int64_t> npyItem(std::string_view field) {
+  const size_t close = field.find('\'', 1);
+  if (field.empty() || field[0] != '\'' || close == std::string_view::npos)
+    return {std::string(field.substr(0, std::min<size_t>(field.find(", '"), 24))), 0};
+  const std::string descr(field.substr(1, close - 1));
+  int64_t bytes = 0;
+  if (descr.size() < 3 || descr[0] == '>' || !std::strchr("fiubcV", descr[1]) ||
+      std::from_chars(descr.data() + 2, descr.data() + descr.size(), bytes).ptr !=
+          descr.data() + descr.size() ||
+      bytes < 0 || bytes > 64)
+    bytes = 0;
+  return {descr, bytes};
 }
 
 /// Bytes the elements need, or none where the product overflows.
-std::optional<int64_t> bytesOf(const std::vector<int64_t> &shape, DType dtype) {
-  int64_t bytes = sizeOf(dtype);
+std::optional<int64_t> bytesOf(const std::vector<int64_t> &shape, int64_t bytes) {
   for (int64_t extent : shape)
     if (__builtin_mul_overflow(bytes, extent, &bytes))
       return std::nullopt;
@@ -163,11 +178,11 @@ Result<std::string> readFile(const std::string &path) {
   return std::move(text).str();
 }
 
-Status writeFile(const std::string &path, std::string_view header, const HostTensor &tensor) {
+Status writeFile(const std::string &path, std::string_view header, std::string_view data) {
   std::string beside = path + ".partial";
   std::ofstream file(beside, std::ios::binary);
   file.write(header.data(), static_cast<std::streamsize>(header.size()));
-  file.write(static_cast<const char *>(tensor.data()), tensor.bytes());
+  file.write(data.data(), static_cast<std::streamsize>(data.size()));
   file.close();
   if (!file || std::rename(beside.c_str(), path.c_str()) != 0) {
     Error error{ErrorCode::IoError,
@@ -178,13 +193,9 @@ Status writeFile(const std::string &path, std::string_view header, const HostTen
   return {};
 }
 
-std::string npyHeader(const HostTensor &tensor) {
-  std::string_view descr;
-  for (const NpyType &type : kNpyTypes)
-    if (type.dtype == tensor.dtype())
-      descr = type.descr;
+std::string npyHeader(std::string_view descr, const std::vector<int64_t> &extents) {
   std::string shape;
-  for (int64_t extent : tensor.shape())
+  for (int64_t extent : extents)
     shape += fmt::format("{}, ", extent);
   std::string dict =
       fmt::format("{{'descr': '{}', 'fortran_order': False, 'shape': ({}), }}", descr, shape);
@@ -215,7 +226,7 @@ bool endsWith(std::string_view text, std::string_view ending) { return text.ends
 
 } // namespace
 
-Result<HostTensor> parseNpy(std::string_view bytes) {
+Result<NpyArray> parseNpyArray(std::string_view bytes) {
   if (!bytes.starts_with(kNpyMagic))
     return corrupt("found no NumPy magic at the start, expected a .npy file");
   if (bytes.size() < 12)
@@ -233,22 +244,33 @@ Result<HostTensor> parseNpy(std::string_view bytes) {
   auto shapeField = npyField(header, "shape");
   if (!descr || !order || !shapeField)
     return corrupt("the .npy header lacks descr, fortran_order or shape");
-  HEDDLE_TRY(dtype, npyType(*descr));
   auto shape = npyShape(*shapeField);
   if (!shape)
     return corrupt("the .npy header's shape is no list of sizes");
-  auto needed = bytesOf(*shape, dtype);
+  NpyArray array;
+  std::tie(array.descr, array.itemBytes) = npyItem(*descr);
+  if (array.itemBytes == 0)
+    return Error{ErrorCode::Unsupported,
+                 fmt::format("found element type '{}', expected little-endian numbers such as <f4",
+                             array.descr)};
+  auto needed = bytesOf(*shape, array.itemBytes);
   if (!needed || static_cast<uint64_t>(*needed) > data.size())
-    return corrupt(
-        fmt::format("found {} bytes of elements, expected {} for shape {} of {}: the file is "
-                    "cut short",
-                    data.size(), needed ? fmt::to_string(*needed) : "more", shapeText(*shape),
-                    toString(dtype)));
-  HEDDLE_TRY(tensor, HostTensor::allocate(dtype, *shape));
-  if (order->starts_with("True"))
-    copyFortran(data.data(), tensor);
-  else
-    std::memcpy(tensor.data(), data.data(), *needed);
+    return corrupt(fmt::format(
+        "found {} bytes of elements, expected {} for shape {} of {}: the file is "
+        "cut short",
+        data.size(), needed ? fmt::to_string(*needed) : "more", shapeText(*shape), array.descr));
+  data = data.substr(0, static_cast<size_t>(*needed));
+  array.data =
+      order->starts_with("True") ? fromFortran(data, *shape, array.itemBytes) : std::string(data);
+  array.shape = std::move(*shape);
+  return array;
+}
+
+Result<HostTensor> parseNpy(std::string_view bytes) {
+  HEDDLE_TRY(array, parseNpyArray(bytes));
+  HEDDLE_TRY(dtype, npyType(array.descr));
+  HEDDLE_TRY(tensor, HostTensor::allocate(dtype, array.shape));
+  std::memcpy(tensor.data(), array.data.data(), array.data.size());
   return tensor;
 }
 
@@ -281,7 +303,7 @@ Result<HostTensor> parseSafetensors(std::string_view bytes, const std::string &n
   if (!offsets[0].is_number_unsigned() || !offsets[1].is_number_unsigned())
     return corrupt(fmt::format("tensor '{}' has offsets that are no numbers", chosen));
   uint64_t first = offsets[0].get<uint64_t>(), last = offsets[1].get<uint64_t>();
-  auto needed = bytesOf(shape, dtype);
+  auto needed = bytesOf(shape, sizeOf(dtype));
   if (first > last || last > data.size() || !needed ||
       static_cast<uint64_t>(*needed) != last - first)
     return corrupt(
@@ -314,18 +336,33 @@ Result<HostTensor> readTensor(const std::string &path) {
 }
 
 Status writeTensor(const std::string &path, const HostTensor &tensor, const std::string &name) {
+  const auto data = [](const HostTensor &t) {
+    return std::string_view(static_cast<const char *>(t.data()), static_cast<size_t>(t.bytes()));
+  };
   if (endsWith(path, ".safetensors"))
-    return writeFile(path, safetensorsHeader(tensor, name), tensor);
+    return writeFile(path, safetensorsHeader(tensor, name), data(tensor));
   if (!endsWith(path, ".npy"))
     return Error{ErrorCode::InvalidArgument,
                  fmt::format("found '{}', expected a name ending in .npy or .safetensors", path)};
-  bool spelled = false;
   for (const NpyType &type : kNpyTypes)
-    spelled |= type.dtype == tensor.dtype();
-  if (spelled)
-    return writeFile(path, npyHeader(tensor), tensor);
+    if (type.dtype == tensor.dtype())
+      return writeFile(path, npyHeader(type.descr, tensor.shape()), data(tensor));
   HEDDLE_TRY(wide, tensor.convertedTo(DType::F32));
-  return writeFile(path, npyHeader(wide), wide);
+  return writeFile(path, npyHeader("<f4", wide.shape()), data(wide));
+}
+
+Result<NpyArray> readNpyArray(const std::string &path) {
+  HEDDLE_TRY(bytes, readFile(path));
+  Result<NpyArray> array = parseNpyArray(bytes);
+  if (array.ok())
+    return array;
+  Error error = array.error();
+  error.where = path;
+  return error;
+}
+
+Status writeNpyArray(const std::string &path, const NpyArray &array) {
+  return writeFile(path, npyHeader(array.descr, array.shape), array.data);
 }
 
 } // namespace heddle::tool

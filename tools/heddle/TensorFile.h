@@ -18,6 +18,18 @@ Result<HostTensor> readTensor(const std::string &path);
 /// .npy has no bf16: it is written as f32, which holds every bf16 exactly.
 Status writeTensor(const std::string &path, const HostTensor &tensor, const std::string &name);
 
+/// A .npy file as it lies: any element type of fixed size, row-major.
+struct NpyArray {
+  std::string descr; ///< "<f4", "|u1", ...
+  int64_t itemBytes = 0;
+  std::vector<int64_t> shape;
+  std::string data;
+};
+/// Fails as readTensor does; Unsupported for big-endian numbers, objects and records.
+Result<NpyArray> readNpyArray(const std::string &path);
+Result<NpyArray> parseNpyArray(std::string_view bytes);
+Status writeNpyArray(const std::string &path, const NpyArray &array);
+
 /// The parsers, on bytes in memory (what the fuzz tests call).
 Result<HostTensor> parseNpy(std::string_view bytes);
 Result<HostTensor> parseSafetensors(std::string_view bytes, const std::string &name);

@@ -12,9 +12,9 @@ using namespace heddle::tool;
 namespace {
 
 constexpr AddCommand kCommands[] = {
-    addPatternsCommand, addModelsCommand,  addMachinesCommand, addShowCommand,
-    addCompileCommand,  addRunCommand,     addVerifyCommand,   addTuneCommand,
-    addBenchCommand,    addExplainCommand, addBuildCommand,    addCacheCommand,
+    addPatternsCommand, addModelsCommand, addMachinesCommand, addShowCommand, addCompileCommand,
+    addRunCommand,      addVerifyCommand, addPtxCommand,      addTuneCommand, addBenchCommand,
+    addExplainCommand,  addBuildCommand,  addCacheCommand,
 };
 
 constexpr const char *kFooter = R"(
@@ -22,6 +22,7 @@ A PATTERN is a name of the library (`heddle patterns`) or the path of a .heddle 
 Examples:
   heddle run causal_softmax --shape B=1,Hq=32,Hk=8,T=1537,D=128 --check
   heddle verify causal_softmax --shape T=200,Hq=4,Hk=2,D=64 --dtype bf16 --target sm_80
+  heddle ptx run kernel.ptx --grid 8 --block 256 --arg x.npy:bf16 --arg 1024i32 --out 0=y.npy
   heddle tune --model gemma-2-9b --layer local --shape T=2048
   heddle show softcap --shape T=777,Hq=4,D=96 --after tile
   heddle build --for cpu --patterns causal_softmax --shapes shapes.txt -o kernels.bundle

@@ -1,8 +1,8 @@
-// Runs the warps of a block in turn, parks them on barriers, and finds
-// deadlock: a round in which no warp can do anything.
+// Runs the warps of a block in turn, and parks them on barriers.
 #include "runtime/devices/ptx/Block.h"
 
-#include "runtime/devices/ptx/Checker.h"
+#include "runtime/devices/ptx/Cluster.h"
+#include "runtime/devices/ptx/Observer.h"
 
 #include <fmt/format.h>
 
@@ -16,31 +16,22 @@ namespace {
 constexpr int64_t kQuantum = 1 << 16; // instructions of a warp before the next one runs
 constexpr int kBarriers = 16;
 
-std::unique_ptr<std::byte[]> alignedBytes(uint64_t bytes, std::byte *&at) {
-  auto owned = std::make_unique<std::byte[]>(bytes + 1024);
-  const uint64_t misfit = reinterpret_cast<uint64_t>(owned.get()) % 1024;
-  at = owned.get() + (1024 - misfit) % 1024;
-  return owned;
-}
-
 } // namespace
 
-Block::Block(Launch &launch) : launch(launch), program(*launch.program) {
+Block::Block(Cluster &cluster, int rank, std::byte *shared, uint64_t sharedBytes)
+    : cluster(cluster), launch(cluster.launch), program(*launch.program), rank(rank),
+      shared(shared), sharedBytes(sharedBytes) {
   const int64_t *shape = launch.config.block;
   const int64_t threads = shape[0] * shape[1] * shape[2];
-  sharedBytes = static_cast<uint64_t>(program.dynamicOffset - static_cast<int64_t>(kSharedBase) +
-                                      launch.config.sharedBytes);
   localBytes = static_cast<uint64_t>(program.localBytes);
-  sharedOwned = alignedBytes(sharedBytes, shared);
-  localOwned = alignedBytes(localBytes * static_cast<uint64_t>(threads), local);
+  localOwned = std::make_unique<std::byte[]>(localBytes * static_cast<uint64_t>(threads) + 1024);
+  local = localOwned.get() + (1024 - reinterpret_cast<uint64_t>(localOwned.get()) % 1024) % 1024;
   constants = reinterpret_cast<const std::byte *>(program.constants.data());
   for (int64_t first = 0; first < threads; first += kLanes)
     warps.push_back(std::make_unique<Warp>());
   barriers.resize(kBarriers);
   if (launch.options.counts)
     counts.assign(program.functions[0]->code.size(), 0);
-  if (launch.options.check || launch.options.counts)
-    observer = std::make_unique<Checker>(*this, launch.options.check, launch.options.counts);
 }
 
 Block::~Block() = default;
@@ -52,8 +43,9 @@ uint64_t Block::random() { // xorshift64*
   return (randomState * 0x2545f4914f6cdd1d) >> 32;
 }
 
-void Block::run(int64_t x, int64_t y, int64_t z) {
+void Block::begin(int64_t x, int64_t y, int64_t z) {
   id[0] = x, id[1] = y, id[2] = z;
+  observer = cluster.observer.get();
   const uint64_t number = static_cast<uint64_t>((z << 40) ^ (y << 20) ^ x);
   randomState = (launch.options.seed + number + 1) * 0x9e3779b97f4a7c15 | 1;
   const int64_t *shape = launch.config.block;
@@ -62,52 +54,67 @@ void Block::run(int64_t x, int64_t y, int64_t z) {
     barrier = Barrier();
     barrier.arrived.assign(warps.size(), 0);
   }
+  mbarriers.clear();
   for (size_t w = 0; w < warps.size(); ++w) {
     const int64_t lanes = std::min<int64_t>(threads - static_cast<int64_t>(w) * kLanes, kLanes);
     warps[w]->start(*this, static_cast<int>(w),
                     lanes == kLanes ? kAllLanes : (uint32_t{1} << lanes) - 1);
   }
-  if (observer)
-    observer->start();
-  while (!launch.stopped) {
-    bool progress = false, finished = true;
-    for (const auto &warp : warps) {
-      if (warp->finished())
-        continue;
-      finished = false;
-      progress = warp->run(kQuantum) || progress;
-      if (launch.stopped)
-        return;
-    }
-    if (finished) {
-      if (observer)
-        observer->finish();
-      return;
-    }
-    if (!progress) {
-      reportDeadlock();
-      return;
-    }
-  }
 }
 
-void Block::reportDeadlock() {
-  std::string where;
-  Warp *first = nullptr;
+Block::Round Block::runRound() {
+  Round round;
   for (const auto &warp : warps) {
-    for (const Path &path : warp->paths) {
-      if (path.state == Path::State::Ready)
-        continue;
-      first = first ? first : warp.get();
-      where += fmt::format("{}warp {} lanes {:#010x} in line {} ({})", where.empty() ? "" : ", ",
-                           warp->index, path.mask, path.at->line,
-                           path.state == Path::State::AtBarrier
-                               ? fmt::format("barrier {}", path.members)
-                               : std::string("lanes of a member mask that do not come"));
-    }
+    if (warp->finished())
+      continue;
+    round.finished = false;
+    round.progress = warp->run(kQuantum) || round.progress;
+    if (launch.stopped)
+      break;
   }
-  if (first)
-    first->fail(*first->paths[0].at, first->paths[0].mask, "deadlock: all wait: " + where);
+  return round;
+}
+
+Mbarrier *Block::findMbarrier(Warp &by, const Inst &inst, int lane, uint32_t offset) {
+  const auto found = mbarriers.find(offset);
+  uint64_t image = 0;
+  std::memcpy(&image, shared + offset, sizeof image);
+  if (found != mbarriers.end() && found->second.image() == image)
+    return &found->second;
+  by.fail(inst, uint32_t{1} << lane,
+          found == mbarriers.end()
+              ? fmt::format("no mbarrier was initialised at byte {} of shared memory", offset)
+              : fmt::format("the mbarrier at byte {} of shared memory was overwritten", offset));
+  return nullptr;
+}
+
+void Block::noteMbarrier(uint32_t offset, const Mbarrier &mbarrier, uint64_t phaseBefore) {
+  const uint64_t image = mbarrier.image();
+  std::memcpy(shared + offset, &image, sizeof image);
+  ++cluster.events;
+  if (mbarrier.phase == phaseBefore)
+    return;
+  if (observer)
+    observer->mbarrierPhase(*this, offset, mbarrier.phase);
+  cluster.phaseCompleted();
+}
+
+std::string Block::describeWait(Warp &warp, const Path &path) {
+  if (path.at->kind != Class::Mbarrier)
+    return "blocks of the cluster that do not come";
+  warp.enter(path);
+  const Operand &base = path.at->ops[path.at->address];
+  const uint64_t address =
+      warp.lane(base, std::countr_zero(path.mask)) + static_cast<uint64_t>(path.at->imm);
+  const uint32_t offset = static_cast<uint32_t>((address & 0xffffff) - kSharedBase);
+  const auto found = mbarriers.find(offset);
+  if (found == mbarriers.end())
+    return "an mbarrier";
+  const Mbarrier &m = found->second;
+  return fmt::format(
+      "mbarrier at byte {}: in phase {}, {} of {} arrivals and {} bytes are still to "
+      "come",
+      offset, m.phase, m.pending, m.expected, m.bytes);
 }
 
 /// ops: result of bar.red (if variant >= 2), number, count (0: all threads),
@@ -158,6 +165,7 @@ bool Block::arriveAtBarrier(Warp &warp, const Inst &inst, uint32_t mask) {
 }
 
 void Block::exited(Warp &) {
+  cluster.exited();
   for (int number = 0; number < kBarriers; ++number)
     if (barriers[static_cast<size_t>(number)].active)
       releaseIfComplete(number);
@@ -200,8 +208,9 @@ void Block::releaseIfComplete(int number) {
   }
   barrier = Barrier();
   barrier.arrived.assign(warps.size(), 0);
+  ++cluster.events;
   if (observer)
-    observer->barrierRelease(number, waiting);
+    observer->barrierRelease(*this, number, waiting);
 }
 
 } // namespace heddle::ptx

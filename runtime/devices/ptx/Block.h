@@ -3,10 +3,12 @@
 #pragma once
 
 #include "runtime/devices/ptx/Machine.h"
+#include "runtime/devices/ptx/Mbarrier.h"
 #include "runtime/devices/ptx/Warp.h"
 
 #include <atomic>
 #include <mutex>
+#include <unordered_map>
 
 namespace heddle::ptx {
 
@@ -16,7 +18,7 @@ struct Launch {
   Memory *memory = nullptr;
   LaunchConfig config;
   LaunchOptions options;
-  std::atomic<int64_t> nextBlock = 0;
+  std::atomic<int64_t> nextCluster = 0;
   std::atomic<bool> stopped = false;
   std::mutex mutex; // of what follows
   std::optional<Error> error;
@@ -34,20 +36,37 @@ struct Barrier {
 
 class Block {
 public:
-  explicit Block(Launch &launch);
+  /// `shared`: its sharedBytes of shared memory.
+  Block(Cluster &cluster, int rank, std::byte *shared, uint64_t sharedBytes);
   ~Block();
-  /// Runs block (x, y, z) to its end, or to the launch's first error.
-  void run(int64_t x, int64_t y, int64_t z);
+  /// Makes it block (x, y, z), before its first instruction.
+  void begin(int64_t x, int64_t y, int64_t z);
+  /// Lets each warp run for a while.
+  struct Round {
+    bool progress = false, finished = true;
+  };
+  Round runRound();
 
   /// The lanes of `mask` come to a barrier. True if they have to wait.
   bool arriveAtBarrier(Warp &warp, const Inst &inst, uint32_t mask);
   void exited(Warp &warp);
 
+  /// mbarrier objects, by their offset in shared memory.
+  std::unordered_map<uint32_t, Mbarrier> mbarriers;
+  /// The mbarrier at an offset; fails if there is none, or if its bytes were overwritten.
+  Mbarrier *findMbarrier(Warp &by, const Inst &inst, int lane, uint32_t offset);
+  /// After a change of it: its image goes to memory, and whoever waits for it is woken.
+  void noteMbarrier(uint32_t offset, const Mbarrier &mbarrier, uint64_t phaseBefore);
+  /// "mbarrier 'bars' + 8: phase 2, 1 of 4 arrivals and 512 bytes are still to come"
+  std::string describeWait(Warp &warp, const Path &path);
+
   /// The next number of a sequence given by the seed and the block.
   uint64_t random();
 
+  Cluster &cluster;
   Launch &launch;
   const Program &program;
+  const int rank; // in the cluster
   int64_t id[3] = {0, 0, 0};
   std::vector<std::unique_ptr<Warp>> warps;
   std::byte *shared = nullptr; // sharedBytes of them
@@ -55,16 +74,15 @@ public:
   std::byte *local = nullptr; // localBytes for each thread
   uint64_t localBytes = 0;
   const std::byte *constants = nullptr;
-  std::unique_ptr<Observer> observer; // null: nobody watches
+  Observer *observer = nullptr; // the cluster's; null: nobody watches
   std::vector<uint64_t> counts; // warp instructions, by instruction of the kernel; may be empty
 
 private:
   uint64_t randomState = 0;
   void releaseIfComplete(int number);
-  void reportDeadlock();
 
   std::vector<Barrier> barriers;
-  std::unique_ptr<std::byte[]> sharedOwned, localOwned;
+  std::unique_ptr<std::byte[]> localOwned;
 };
 
 } // namespace heddle::ptx

@@ -17,16 +17,45 @@ constexpr uint32_t kSeveral = 32; // in place of a lane: more than one
 
 } // namespace
 
-Checker::Checker(Block &block, bool check, bool counts)
-    : block(block), check(check), counts(counts) {
-  const size_t warps = block.warps.size();
-  for (const auto &f : block.program.functions)
+void Checker::Known::join(const Known &o) {
+  const uint32_t top = std::max(all, o.all);
+  // Lanes known for longer than all are: of both, where both are.
+  if (o.some > top && some > top) {
+    lanes |= o.lanes;
+    some = std::max(some, o.some);
+  } else if (o.some > top) {
+    lanes = o.lanes;
+    some = o.some;
+  }
+  all = top;
+}
+
+void Checker::join(Clocks &into, const Clocks &from) {
+  if (into.size() < from.size())
+    into.resize(from.size());
+  for (size_t i = 0; i < from.size(); ++i)
+    into[i].join(from[i]);
+}
+
+void Checker::join(Pair &into, const Pair &from) {
+  join(into.order, from.order);
+  join(into.fenced, from.fenced);
+}
+
+Checker::Checker(Cluster &cluster, bool check, bool counts, uint64_t stride)
+    : cluster(cluster), program(*cluster.launch.program), check(check), counts(counts),
+      stride(stride), warpsEach(cluster.blocks[0]->warps.size()) {
+  const size_t warps = warpsEach * cluster.blocks.size();
+  for (const auto &f : program.functions)
     for (const Inst &inst : f->code)
-      fences = fences || (inst.kind == Class::Barrier && inst.flow == Flow::Plain);
-  clocks.assign(warps, Clocks(warps, 0));
+      fences =
+          fences || (inst.kind == Class::Barrier && inst.flow == Flow::Plain && inst.variant == 0);
+  pairs.assign(warps, {Clocks(warps), Clocks(warps)});
+  together.assign(warps, 0);
+  accumulators.resize(warps);
   if (check) {
-    writes.resize(block.sharedBytes);
-    reads.assign(block.sharedBytes * warps, 0);
+    writes.resize(stride * cluster.blocks.size());
+    reads.assign(stride * cluster.blocks.size() * warps, 0);
   }
 }
 
@@ -34,15 +63,22 @@ Checker::Checker(Block &block, bool check, bool counts)
 /// older than everything.
 void Checker::start() {
   uint32_t latest = 0;
-  for (const Clocks &c : clocks)
-    latest = std::max(latest, *std::max_element(c.begin(), c.end()));
-  for (size_t w = 0; w < clocks.size(); ++w) {
-    std::fill(clocks[w].begin(), clocks[w].end(), latest + 1);
-    clocks[w][w] = latest + 2;
+  for (size_t w = 0; w < pairs.size(); ++w)
+    latest = std::max(latest, epochOf(w));
+  for (size_t w = 0; w < pairs.size(); ++w) {
+    pairs[w].order.assign(pairs.size(), {latest + 1});
+    pairs[w].fenced = pairs[w].order;
+    pairs[w].order[w].all = together[w] = latest + 2;
   }
   for (Write &write : writes)
     write = Write();
   arrivals.clear();
+  mbarriers.clear();
+  readings.clear();
+  for (auto &registers : accumulators)
+    registers.clear();
+  clusterArrivals = clusterComplete = Pair();
+  components = pairs.size();
   globalWrites.clear();
   atomicClocks.clear();
 }
@@ -50,10 +86,21 @@ void Checker::start() {
 void Checker::finish() {
   if (!check)
     return;
-  for (const auto &warp : block.warps)
-    for (const PendingCopy &copy : warp->copies)
-      find(*warp, *copy.inst, copy.mask, "pending copy",
-           "asynchronous copies are still pending when the threads exit");
+  for (const auto &block : cluster.blocks)
+    for (const auto &warp : block->warps)
+      for (const PendingCopy &copy : warp->copies)
+        find(*warp, *copy.inst, copy.mask, "pending copy",
+             "asynchronous copies are still pending when the threads exit");
+  for (const Reading &r : readings)
+    find(*r.warp, *r.inst, uint32_t{1} << r.lane, "pending copy",
+         "a bulk copy may still read shared memory when the threads exit: no "
+         "cp.async.bulk.wait_group of its thread covers it");
+  for (const auto &[offset, barrier] : mbarriers)
+    if (barrier.loads > barrier.observed)
+      find(*barrier.loader, *barrier.load, 1, "pending copy",
+           fmt::format("nobody waits for the phase of the mbarrier at {} that says its bytes are "
+                       "there",
+                       sharedPlace(offset)));
 }
 
 void Checker::find(Warp &warp, const Inst &inst, uint32_t lanes, const char *kind,
@@ -64,10 +111,10 @@ void Checker::find(Warp &warp, const Inst &inst, uint32_t lanes, const char *kin
   finding.kind = kind;
   finding.message = std::move(message);
   finding.line = static_cast<int>(inst.line);
-  const auto &files = block.program.files;
+  const auto &files = program.files;
   if (inst.cuda.line > 0 && static_cast<size_t>(inst.cuda.file) < files.size())
     finding.cuda = fmt::format("{}:{}", files[static_cast<size_t>(inst.cuda.file)], inst.cuda.line);
-  std::copy_n(block.id, 3, finding.block);
+  std::copy_n(warp.block->id, 3, finding.block);
   finding.warp = warp.index;
   finding.lanes = lanes;
 }
@@ -106,6 +153,8 @@ void Checker::before(Warp &warp, const Inst &inst, uint32_t mask) {
            "a predicate that was never written decides whether this is "
            "executed");
   }
+  if (!accumulators[slotOf(warp)].empty())
+    checkAccumulators(warp, inst, mask);
   sourceDefined = valueDefined(warp, inst, mask);
   if (sourceDefined == mask)
     return;
@@ -126,11 +175,12 @@ void Checker::before(Warp &warp, const Inst &inst, uint32_t mask) {
 void Checker::after(Warp &warp, const Inst &inst, uint32_t mask) {
   if (!check || inst.results == 0 || warp.finished())
     return;
-  if (inst.flow != Flow::Plain && inst.flow != Flow::Collective)
+  if (inst.flow != Flow::Plain && inst.flow != Flow::Collective && inst.flow != Flow::Wait)
     return;
   // Loads are judged where they read, and shuffles mix lanes: their results
   // count as values.
-  const bool mixed = isMemory(inst) || inst.flow == Flow::Collective || inst.kind == Class::Tensor;
+  const bool mixed = isMemory(inst) || inst.kind == Class::Mbarrier ||
+                     inst.flow == Flow::Collective || inst.kind == Class::Tensor;
   const uint32_t defined = mixed ? mask : sourceDefined;
   for (int k = 0; k < inst.results; ++k) {
     uint32_t &lanes = warp.frame->defined[inst.ops[k].offset / 4];
@@ -152,17 +202,36 @@ void Checker::returned(Frame &caller, const CallSite &site, uint32_t mask) {
 
 // ---- order ----
 
-bool Checker::ordered(const Warp &warp, int lane, uint32_t epoch, int otherWarp,
-                      int otherLane) const {
-  const Clocks &own = clocks[static_cast<size_t>(warp.index)];
-  if (otherWarp == warp.index)
-    return otherLane == lane || epoch < own[static_cast<size_t>(warp.index)];
-  return epoch <= own[static_cast<size_t>(otherWarp)];
+bool Checker::ordered(size_t slot, int lane, uint32_t epoch, int otherWarp, int otherLane) const {
+  const Clocks &own = pairs[slot].order;
+  if (static_cast<size_t>(otherWarp) == slot)
+    return otherLane == lane || epoch < together[slot];
+  return own[static_cast<size_t>(otherWarp)].covers(epoch, otherLane);
+}
+
+bool Checker::ordered(size_t slot, int lane, const Write &w) const {
+  if (w.kind != Write::Bulk)
+    return ordered(slot, lane, w.epoch, w.thread / kLanes, w.thread % kLanes);
+  const Clocks &own = pairs[slot].order;
+  return w.thread < own.size() && w.epoch <= own[w.thread].all;
+}
+
+void Checker::advance(size_t slot) { ++pairs[slot].order[slot].all; }
+
+Checker::Pair Checker::released(size_t slot, uint32_t lanes) const {
+  Pair pair = pairs[slot];
+  Known &own = pair.order[slot];
+  const Warp &warp = *cluster.blocks[slot / warpsEach]->warps[slot % warpsEach];
+  if (warp.live & ~lanes) // the others' accesses since they met are not handed over
+    own = {together[slot] - 1, own.all, lanes};
+  return pair;
 }
 
 void Checker::warpBarrier(Warp &warp, uint32_t lanes) {
   (void)lanes;
-  ++clocks[static_cast<size_t>(warp.index)][static_cast<size_t>(warp.index)];
+  const size_t slot = slotOf(warp);
+  advance(slot);
+  together[slot] = epochOf(slot);
 }
 
 void Checker::barrierArrive(Warp &warp, const Inst &inst, uint32_t mask, int number) {
@@ -171,81 +240,99 @@ void Checker::barrierArrive(Warp &warp, const Inst &inst, uint32_t mask, int num
   if (inst.extra && mask != warp.live)
     find(warp, inst, warp.live & ~mask, "barrier divergence",
          fmt::format("barrier {} is reached by some lanes of a warp only", number));
-  arrivals[number].push_back(clocks[static_cast<size_t>(warp.index)]);
+  const size_t slot = slotOf(warp);
+  arrivals[{warp.block->rank, number}].push_back(pairs[slot]);
   // What the warp does after arriving is not ordered by this barrier.
-  ++clocks[static_cast<size_t>(warp.index)][static_cast<size_t>(warp.index)];
+  advance(slot);
 }
 
-void Checker::barrierRelease(int number, const std::vector<uint32_t> &waiting) {
+void Checker::barrierRelease(Block &block, int number, const std::vector<uint32_t> &waiting) {
   if (!check)
     return;
-  Clocks joined(clocks.size(), 0);
-  for (const Clocks &c : arrivals[number])
-    for (size_t v = 0; v < joined.size(); ++v)
-      joined[v] = std::max(joined[v], c[v]);
-  arrivals[number].clear();
-  for (size_t w = 0; w < clocks.size(); ++w) {
+  Pair joined;
+  for (const Pair &p : arrivals[{block.rank, number}])
+    join(joined, p);
+  arrivals[{block.rank, number}].clear();
+  for (size_t w = 0; w < waiting.size(); ++w) {
     if (!waiting[w])
       continue;
-    for (size_t v = 0; v < joined.size(); ++v)
-      clocks[w][v] = std::max(clocks[w][v], joined[v]);
-    ++clocks[w][w];
+    const size_t slot = static_cast<size_t>(block.rank) * warpsEach + w;
+    join(pairs[slot], joined);
+    advance(slot);
+    together[slot] = epochOf(slot);
   }
 }
 
 /// An atomic of a kernel with fences orders its warp after whoever used the same address before:
 /// the way of locks and counters. (Every such atomic counts as acquire and release.)
 void Checker::synchronise(Warp &warp, uint32_t mask, const uint64_t *addresses) {
-  Clocks &own = clocks[static_cast<size_t>(warp.index)];
+  const size_t slot = slotOf(warp);
   for (uint32_t rest = mask; rest; rest &= rest - 1) {
-    Clocks &there = atomicClocks[addresses[std::countr_zero(rest)]];
-    there.resize(own.size(), 0);
-    for (size_t v = 0; v < own.size(); ++v)
-      own[v] = there[v] = std::max(own[v], there[v]);
+    Pair &there = atomicClocks[addresses[std::countr_zero(rest)]];
+    join(there, pairs[slot]);
+    join(pairs[slot], there);
   }
-  ++own[static_cast<size_t>(warp.index)];
+  advance(slot);
+  together[slot] = epochOf(slot);
 }
 
 // ---- shared memory ----
 
 std::string Checker::sharedPlace(uint64_t offset) const {
-  const auto &names = block.program.sharedNames;
+  if (cluster.blocks.size() > 1)
+    return fmt::format("{} of block {} of the cluster", sharedPlaceInBlock(offset % stride),
+                       offset / stride);
+  return sharedPlaceInBlock(offset);
+}
+
+std::string Checker::whoWrote(const Write &w) const {
+  const size_t warp = w.thread / kLanes;
+  if (cluster.blocks.size() > 1)
+    return fmt::format("warp {} of block {} lane {}", warp % warpsEach, warp / warpsEach,
+                       w.thread % kLanes);
+  return fmt::format("warp {} lane {}", warp, w.thread % kLanes);
+}
+
+std::string Checker::sharedPlaceInBlock(uint64_t offset) const {
+  const auto &names = program.sharedNames;
   const std::pair<std::string, int64_t> *best = nullptr;
   for (const auto &name : names)
     if (static_cast<uint64_t>(name.second) <= offset)
       best = &name;
-  const int64_t dynamic = block.program.dynamicOffset - static_cast<int64_t>(kSharedBase);
+  const int64_t dynamic = program.dynamicOffset - static_cast<int64_t>(kSharedBase);
   if (!best || offset >= static_cast<uint64_t>(dynamic))
     return fmt::format("byte {} of dynamic shared memory", static_cast<int64_t>(offset) - dynamic);
   return fmt::format("byte {} of {}", static_cast<int64_t>(offset) - best->second, best->first);
 }
 
-void Checker::readShared(Warp &warp, const Inst &inst, int lane, uint64_t offset, int bytes) {
-  const size_t warps = clocks.size();
+void Checker::readShared(Warp &warp, const Inst &inst, int lane, uint64_t offset, int bytes,
+                         bool atomic) {
+  const size_t warps = pairs.size(), slot = slotOf(warp);
   for (int k = 0; k < bytes; ++k) {
-    const Write &w = writes[offset + static_cast<uint64_t>(k)];
-    const int by = w.thread / kLanes, byLane = w.thread % kLanes;
+    const uint64_t at = offset + static_cast<uint64_t>(k);
+    const Write &w = writes[at];
     if (w.kind == Write::Pending)
       find(warp, inst, 1u << lane, "missing wait",
-           fmt::format("it reads {}, which an asynchronous copy of warp {} "
-                       "lane {} is to write: no "
-                       "wait of that thread covers it",
-                       sharedPlace(offset + static_cast<uint64_t>(k)), by, byLane));
-    else if (w.kind != Write::None && !ordered(warp, lane, w.epoch, by, byLane) &&
-             !(w.kind == Write::Atomic && inst.kind == Class::Atomic))
+           fmt::format("it reads {}, which an asynchronous copy of {} is to write: no wait of that "
+                       "thread covers it",
+                       sharedPlace(at), whoWrote(w)));
+    else if (w.kind == Write::Bulk && !ordered(slot, lane, w))
+      find(warp, inst, 1u << lane, "missing wait",
+           fmt::format("it reads {}, which a bulk copy writes: the phase of its mbarrier was not "
+                       "waited for",
+                       sharedPlace(at)));
+    else if (w.kind != Write::None && !ordered(slot, lane, w) &&
+             !(w.kind == Write::Atomic && atomic))
       find(warp, inst, 1u << lane, "race",
-           fmt::format("it reads {}, which warp {} lane {} wrote with no "
-                       "barrier between",
-                       sharedPlace(offset + static_cast<uint64_t>(k)), by, byLane));
+           fmt::format("it reads {}, which {} wrote with no barrier between", sharedPlace(at),
+                       whoWrote(w)));
     else if (!w.defined)
       find(warp, inst, 1u << lane, "uninitialised shared memory",
-           fmt::format("it reads {}, which nobody wrote",
-                       sharedPlace(offset + static_cast<uint64_t>(k))));
-    if (inst.kind == Class::Atomic)
+           fmt::format("it reads {}, which nobody wrote", sharedPlace(at)));
+    if (atomic)
       continue; // recorded as a write
-    uint32_t &read =
-        reads[(offset + static_cast<uint64_t>(k)) * warps + static_cast<size_t>(warp.index)];
-    const uint32_t epoch = clocks[static_cast<size_t>(warp.index)][static_cast<size_t>(warp.index)];
+    uint32_t &read = reads[at * warps + slot];
+    const uint32_t epoch = epochOf(slot);
     const uint32_t who = read >> 6 == epoch && (read & 63) != static_cast<uint32_t>(lane)
                              ? kSeveral
                              : static_cast<uint32_t>(lane);
@@ -255,39 +342,50 @@ void Checker::readShared(Warp &warp, const Inst &inst, int lane, uint64_t offset
 
 void Checker::writeShared(Warp &warp, const Inst &inst, int lane, uint64_t offset, int bytes,
                           Write::Kind kind) {
-  const size_t warps = clocks.size();
+  const size_t warps = pairs.size(), slot = slotOf(warp);
   for (int k = 0; k < bytes; ++k) {
     const uint64_t at = offset + static_cast<uint64_t>(k);
     const Write &w = writes[at];
-    const int by = w.thread / kLanes, byLane = w.thread % kLanes;
     if (w.kind == Write::Pending)
       find(warp, inst, 1u << lane, "missing wait",
-           fmt::format("it writes {}, which an asynchronous copy of warp {} "
-                       "lane {} is still to "
-                       "write",
-                       sharedPlace(at), by, byLane));
-    else if (w.kind != Write::None && !ordered(warp, lane, w.epoch, by, byLane) &&
+           fmt::format("it writes {}, which an asynchronous copy of {} is still to write",
+                       sharedPlace(at), whoWrote(w)));
+    else if (w.kind == Write::Bulk && !ordered(slot, lane, w))
+      find(warp, inst, 1u << lane, "missing wait",
+           fmt::format("it writes {}, which a bulk copy writes: the phase of its mbarrier was not "
+                       "waited for",
+                       sharedPlace(at)));
+    else if (w.kind != Write::None && !ordered(slot, lane, w) &&
              !(w.kind == Write::Atomic && kind == Write::Atomic))
       find(warp, inst, 1u << lane, "race",
-           fmt::format("it writes {}, which warp {} lane {} wrote with no "
-                       "barrier between",
-                       sharedPlace(at), by, byLane));
+           fmt::format("it writes {}, which {} wrote with no barrier between", sharedPlace(at),
+                       whoWrote(w)));
     for (size_t v = 0; v < warps; ++v) {
       const uint32_t read = reads[at * warps + v];
       if (read == 0)
         continue;
       const int readLane = static_cast<int>(read & 63);
-      if (!ordered(warp, lane, read >> 6, static_cast<int>(v), readLane))
+      const bool known =
+          readLane == static_cast<int>(kSeveral)
+              ? (v == slot ? (read >> 6) < together[slot] : (read >> 6) <= pairs[slot].order[v].all)
+              : ordered(slot, lane, read >> 6, static_cast<int>(v), readLane);
+      if (!known)
         find(warp, inst, 1u << lane, "race",
              fmt::format("it writes {}, which warp {} reads with no barrier between",
-                         sharedPlace(at), v));
+                         sharedPlace(at), v % warpsEach));
     }
   }
+  for (const Reading &r : readings)
+    if (offset < r.offset + r.bytes && r.offset < offset + static_cast<uint64_t>(bytes))
+      find(warp, inst, 1u << lane, "missing wait",
+           fmt::format("it writes {}, which a bulk copy of warp {} lane {} may still read: no "
+                       "cp.async.bulk.wait_group of that thread covers it",
+                       sharedPlace(offset), r.warp->index, r.lane));
 }
 
 void Checker::checkShared(Warp &warp, const Inst &inst, uint32_t mask, const uint64_t *offsets,
                           int bytes, Warp::Access access) {
-  const uint32_t epoch = clocks[static_cast<size_t>(warp.index)][static_cast<size_t>(warp.index)];
+  const size_t slot = slotOf(warp);
   const Write::Kind kind = access == Warp::Access::Async    ? Write::Pending
                            : access == Warp::Access::Atomic ? Write::Atomic
                                                             : Write::Plain;
@@ -295,7 +393,7 @@ void Checker::checkShared(Warp &warp, const Inst &inst, uint32_t mask, const uin
   for (uint32_t rest = mask; rest; rest &= rest - 1) {
     const int l = std::countr_zero(rest);
     if (access == Warp::Access::Read || access == Warp::Access::Atomic)
-      readShared(warp, inst, l, offsets[l], bytes);
+      readShared(warp, inst, l, offsets[l], bytes, access == Warp::Access::Atomic);
     if (access != Warp::Access::Read)
       writeShared(warp, inst, l, offsets[l], bytes, kind);
   }
@@ -303,11 +401,12 @@ void Checker::checkShared(Warp &warp, const Inst &inst, uint32_t mask, const uin
     return;
   for (uint32_t rest = mask; rest; rest &= rest - 1) {
     const int l = std::countr_zero(rest);
-    const bool defined =
-        inst.kind == Class::MatrixMove ? sourceDefined == kAllLanes : (sourceDefined >> l & 1) != 0;
+    const bool defined = inst.kind == Class::MatrixMove ? sourceDefined == kAllLanes
+                         : inst.kind == Class::Mbarrier ? true
+                                                        : (sourceDefined >> l & 1) != 0;
     for (int k = 0; k < bytes; ++k)
       writes[offsets[l] + static_cast<uint64_t>(k)] = {
-          epoch, static_cast<uint16_t>(warp.index * kLanes + l), kind,
+          epochOf(slot), static_cast<uint16_t>(slot * kLanes + static_cast<size_t>(l)), kind,
           defined || access != Warp::Access::Write};
   }
 }
@@ -315,13 +414,15 @@ void Checker::checkShared(Warp &warp, const Inst &inst, uint32_t mask, const uin
 void Checker::copied(Warp &warp, const PendingCopy &copy, uint32_t lanes) {
   if (!check)
     return;
-  const uint32_t epoch = clocks[static_cast<size_t>(warp.index)][static_cast<size_t>(warp.index)];
+  const size_t slot = slotOf(warp);
   for (uint32_t rest = lanes; rest; rest &= rest - 1) {
     const int l = std::countr_zero(rest);
+    const uint64_t offset = *cluster.sharedOffset(copy.to[l]);
+    const uint16_t thread = static_cast<uint16_t>(slot * kLanes + static_cast<size_t>(l));
     for (int k = 0; k < copy.bytes; ++k) {
-      Write &w = writes[copy.toAddress[l] - kSharedBase + static_cast<uint64_t>(k)];
-      if (w.kind == Write::Pending && w.thread == warp.index * kLanes + l)
-        w = {epoch, w.thread, Write::Plain, true};
+      Write &w = writes[offset + static_cast<uint64_t>(k)];
+      if (w.kind == Write::Pending && w.thread == thread)
+        w = {epochOf(slot), thread, Write::Plain, true};
     }
   }
 }
@@ -330,8 +431,9 @@ void Checker::copied(Warp &warp, const PendingCopy &copy, uint32_t lanes) {
 
 void Checker::checkGlobal(Warp &warp, const Inst &inst, uint32_t mask, const uint64_t *addresses,
                           int bytes, Warp::Access access) {
-  const Memory &memory = *block.launch.memory;
-  const uint32_t epoch = clocks[static_cast<size_t>(warp.index)][static_cast<size_t>(warp.index)];
+  const Memory &memory = *cluster.launch.memory;
+  const size_t slot = slotOf(warp);
+  const uint32_t epoch = epochOf(slot);
   for (uint32_t rest = mask; rest; rest &= rest - 1) {
     const int l = std::countr_zero(rest);
     Buffer *buffer = memory.find(addresses[l]);
@@ -347,7 +449,7 @@ void Checker::checkGlobal(Warp &warp, const Inst &inst, uint32_t mask, const uin
     for (uint64_t word = first; word <= last && !globalWrites.empty() && bytes >= 4; ++word) {
       const auto found = globalWrites.find(word);
       if (found != globalWrites.end() && access != Warp::Access::Atomic &&
-          !ordered(warp, l, found->second.epoch, found->second.thread / kLanes,
+          !ordered(slot, l, found->second.epoch, found->second.thread / kLanes,
                    found->second.thread % kLanes))
         find(warp, inst, 1u << l, "race",
              fmt::format("it {} {}, which warp {} lane {} wrote with no barrier between",
@@ -367,7 +469,7 @@ void Checker::checkGlobal(Warp &warp, const Inst &inst, uint32_t mask, const uin
     if (access == Warp::Access::Write && bytes >= 4)
       for (uint64_t word = addresses[l] / 4;
            word <= (addresses[l] + static_cast<uint64_t>(bytes) - 1) / 4; ++word)
-        globalWrites[word] = {epoch, static_cast<uint16_t>(warp.index * kLanes + l)};
+        globalWrites[word] = {epoch, static_cast<uint16_t>(slot * kLanes + static_cast<size_t>(l))};
   }
 }
 
@@ -377,9 +479,7 @@ void Checker::access(Warp &warp, const Inst &inst, uint32_t mask, const Warp::Ad
   // to agree.
   const uint64_t slot = at.address[std::countr_zero(mask)] >> kSlotBits;
   const bool global = slot >= kFirstSlot;
-  const bool shared =
-      slot == kSharedSlot || (slot == 0 && at.host[std::countr_zero(mask)] >= block.shared &&
-                              at.host[std::countr_zero(mask)] < block.shared + block.sharedBytes);
+  const bool shared = cluster.sharedOffset(at.host[std::countr_zero(mask)]).has_value();
   if (counts && shared) {
     const Wavefronts w = sharedWavefronts(at.address, mask, bytes);
     ++traffic.sharedRequests;
@@ -393,13 +493,13 @@ void Checker::access(Warp &warp, const Inst &inst, uint32_t mask, const Warp::Ad
   }
   if (!check)
     return;
-  if (access == Warp::Access::Atomic && fences)
+  if (access == Warp::Access::Atomic && fences && inst.kind != Class::Mbarrier)
     synchronise(warp, mask, at.address);
   if (shared) {
     uint64_t offsets[kLanes];
     for (uint32_t rest = mask; rest; rest &= rest - 1) {
       const int l = std::countr_zero(rest);
-      offsets[l] = static_cast<uint64_t>(at.host[l] - block.shared);
+      offsets[l] = cluster.sharedOffset(at.host[l]).value_or(0);
     }
     checkShared(warp, inst, mask, offsets, bytes, access);
   } else if (global) {

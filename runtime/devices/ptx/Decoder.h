@@ -129,6 +129,11 @@ bool decodeIntegerMax(Decoder &d);
 bool decodeIntegerAbs(Decoder &d);
 bool decodeIntegerNeg(Decoder &d);
 
+// Forms of `cp` in files of their own.
+bool decodeBulk(Decoder &d, bool reduces);
+bool decodeCopyArrive(Decoder &d);
+bool decodeClusterBarrier(Decoder &d);
+
 // The families, in ops/: each lists its opcodes.
 std::span<const Opcode> integerOpcodes();
 std::span<const Opcode> bitOpcodes();
@@ -144,6 +149,10 @@ std::span<const Opcode> warpOpcodes();
 std::span<const Opcode> matrixOpcodes();
 std::span<const Opcode> matrixMoveOpcodes();
 std::span<const Opcode> asyncOpcodes();
+std::span<const Opcode> mbarrierOpcodes();
+std::span<const Opcode> clusterOpcodes();
+std::span<const Opcode> wgmmaOpcodes();
+std::span<const Opcode> tensorMapOpcodes();
 /// The decoder of an opcode, or null.
 OpcodeDecoder findOpcode(const std::string &name);
 

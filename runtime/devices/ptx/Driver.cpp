@@ -9,6 +9,7 @@
 
 #include "runtime/devices/ptx/DriverControl.h"
 #include "runtime/devices/ptx/Machine.h"
+#include "runtime/devices/ptx/TensorMap.h"
 #include "runtime/devices/ptx/ops/TensorCore.h"
 
 #include <fmt/format.h>
@@ -500,12 +501,8 @@ CUresult ptx_cuLaunchKernel(CUfunction function, unsigned gridX, unsigned gridY,
   if (!report.ok())
     return resultOf(report.error());
   std::fputs(report->printed.c_str(), stdout);
-  if (f.recording) {
-    LaunchRecord record{function->program->name, {}, std::move(*report)};
-    if (options.counts)
-      record.classes = countByClass(*function->program, record.report.counts);
-    f.records.push_back(std::move(record));
-  }
+  if (f.recording)
+    f.records.push_back({function->program->name, std::move(*report)});
   return CUDA_SUCCESS;
 }
 
@@ -536,10 +533,33 @@ CUresult ptx_cuEventElapsedTime(float *milliseconds, CUevent start, CUevent end)
   *milliseconds = std::chrono::duration<float, std::milli>(end->time - start->time).count();
   return CUDA_SUCCESS;
 }
-CUresult ptx_cuTensorMapEncodeTiled(CUtensorMap *, CUtensorMapDataType, unsigned, void *,
-                                    const uint64_t *, const uint64_t *, const uint32_t *,
-                                    const uint32_t *, CUtensorMapInterleave, CUtensorMapSwizzle,
-                                    CUtensorMapL2promotion, CUtensorMapFloatOOBfill) {
-  lastFailure = "tensor maps are not supported by the PTX machine";
-  return CUDA_ERROR_NOT_SUPPORTED;
+CUresult ptx_cuTensorMapEncodeTiled(CUtensorMap *map, CUtensorMapDataType type, unsigned rank,
+                                    void *address, const uint64_t *extents, const uint64_t *strides,
+                                    const uint32_t *box, const uint32_t *elementStrides,
+                                    CUtensorMapInterleave interleave, CUtensorMapSwizzle swizzle,
+                                    CUtensorMapL2promotion, CUtensorMapFloatOOBfill outside) {
+  std::lock_guard lock(face().mutex);
+  if (interleave != CU_TENSOR_MAP_INTERLEAVE_NONE || swizzle < 0 ||
+      swizzle > CU_TENSOR_MAP_SWIZZLE_128B || rank < 1 || rank > kTensorMapRank) {
+    lastFailure = "the PTX machine knows tensor maps of rank 1 to 5 without interleave, with "
+                  "swizzles of 32, 64 and 128 bytes";
+    return CUDA_ERROR_NOT_SUPPORTED;
+  }
+  TensorMap m;
+  m.type = static_cast<uint8_t>(type);
+  m.rank = static_cast<uint8_t>(rank);
+  m.address = reinterpret_cast<uint64_t>(address);
+  m.swizzle = static_cast<Swizzle>(swizzle);
+  m.fill = outside ? TensorMap::Fill::NaN : TensorMap::Fill::Zero;
+  for (size_t d = 0; d < rank; ++d) {
+    m.dims[d] = extents[d];
+    m.strides[d] = d == 0 ? static_cast<uint64_t>(m.elementBytes()) : strides[d - 1];
+    m.box[d] = box[d];
+    m.elementStrides[d] = elementStrides[d];
+  }
+  const auto image = encodeTensorMap(m);
+  if (!image.ok())
+    return resultOf(image.error());
+  std::memcpy(map, image->data(), image->size());
+  return CUDA_SUCCESS;
 }

@@ -331,6 +331,29 @@ const Function *Warp::calleeOf(const Inst &inst, uint32_t mask) {
   return nullptr;
 }
 
+/// An instruction that waits for what others do. A checked run lets the first try of a wait that
+/// may end without success end so: a kernel that does not try again has a bug.
+void Warp::wait(const Inst &inst) {
+  Path &path = paths[current];
+  waited = Waited::Done;
+  inst.run(*this, inst, path.mask);
+  if (stop)
+    return;
+  const bool over =
+      waited == Waited::MayExpire && (path.expired || (observer && path.failed != &inst));
+  path.at = &inst;
+  if (waited != Waited::Done && !over) {
+    path.state = Path::State::Waiting;
+    path.mayExpire = waited == Waited::MayExpire;
+    return;
+  }
+  path.failed = over ? &inst : nullptr;
+  path.expired = false;
+  if (observer)
+    observer->after(*this, inst, path.mask);
+  ++path.pc;
+}
+
 /// Whatever may change the paths. The path's pc is that of `inst`.
 void Warp::control(const Inst &inst, uint32_t mask) {
   Path &path = paths[current];
@@ -396,6 +419,13 @@ void Warp::control(const Inst &inst, uint32_t mask) {
     path.at = &inst;
     path.state = Path::State::AtMembers;
     settleMembers();
+    return;
+  case Flow::Wait:
+    if (mask != path.mask) {
+      split(path.mask & ~mask);
+      return;
+    }
+    wait(inst);
     return;
   case Flow::Trap:
     fail(inst, mask, "the kernel executed trap");
@@ -517,7 +547,7 @@ bool Warp::run(int64_t fuel) {
 
 void Warp::start(Block &owner, int number, uint32_t lanes) {
   block = &owner;
-  observer = owner.observer.get();
+  observer = owner.observer;
   index = number;
   live = lanes;
   steps = 0;
@@ -526,6 +556,10 @@ void Warp::start(Block &owner, int number, uint32_t lanes) {
   paths.clear();
   copies.clear();
   std::fill_n(commits, kLanes, 0u);
+  std::fill_n(bulkCommits, kLanes, 0u);
+  clusterArrived = 0;
+  productCommits = 0;
+  copiesIssued = 0;
   freeFrames.clear();
   for (const auto &frame : frames)
     freeFrames.push_back(frame.get());

@@ -2,7 +2,7 @@
 // where asked.
 #include "runtime/devices/ptx/Machine.h"
 
-#include "runtime/devices/ptx/Block.h"
+#include "runtime/devices/ptx/Cluster.h"
 #include "runtime/devices/ptx/Decoder.h"
 #include "runtime/devices/ptx/Observer.h"
 
@@ -70,6 +70,38 @@ Result<const Program *> Module::kernel(const std::string &name) {
 Result<std::vector<Refusal>> Module::refusals(const std::string &name) {
   HEDDLE_TRY(program, decoded(name));
   return program->refusals;
+}
+
+std::vector<Refusal> Module::allRefusals() {
+  std::map<std::pair<int, std::string>, Refusal> all;
+  for (size_t i = 0; i < text.functions.size(); ++i) {
+    if (!text.functions[i].defined)
+      continue;
+    const auto program = decodeKernel(*this, static_cast<int>(i));
+    for (const Refusal &r : program.ok() ? (*program)->refusals : std::vector<Refusal>())
+      all.try_emplace({r.line, r.spelling}, r);
+  }
+  std::vector<Refusal> list;
+  for (const auto &[place, refusal] : all)
+    list.push_back(refusal);
+  return list;
+}
+
+int64_t sharedLimitOf(std::string_view target) {
+  // Of each multiprocessor, 1 KiB a block is the system's. Source: CUDA programming guide, table of
+  // technical specifications by compute capability.
+  constexpr std::pair<int, int64_t> kLimits[] = {
+      {70, 98304},  {75, 65536},  {80, 166912},  {86, 101376},  {87, 166912},
+      {89, 101376}, {90, 232448}, {100, 232448}, {120, 101376}, {121, 101376}};
+  int number = 0;
+  for (const char c : target)
+    if (c >= '0' && c <= '9')
+      number = 10 * number + (c - '0');
+  int64_t limit = 49152;
+  for (const auto &[generation, bytes] : kLimits)
+    if (number >= generation)
+      limit = bytes;
+  return limit;
 }
 
 Result<std::unique_ptr<Module>> Machine::load(std::string_view text, const std::string &file) {
@@ -170,32 +202,50 @@ Status checkLaunch(const Program &program, const LaunchConfig &config,
   if (config.params.size() != static_cast<size_t>(program.paramBytes))
     return refuse(fmt::format("{} bytes of arguments are given, and it takes {}",
                               config.params.size(), program.paramBytes));
-  if (program.cluster[0] * program.cluster[1] * program.cluster[2] > 1)
-    return Error{ErrorCode::Unsupported,
-                 fmt::format("kernel '{}': clusters of blocks are not modelled", program.name)};
+  const int64_t *cluster = config.cluster[0] ? config.cluster : program.cluster;
+  if (config.cluster[0] && program.cluster[0] &&
+      !std::equal(config.cluster, config.cluster + 3, program.cluster))
+    return refuse(fmt::format("it is compiled for clusters of {} x {} x {} blocks",
+                              program.cluster[0], program.cluster[1], program.cluster[2]));
+  if (cluster[0]) {
+    const int64_t size = cluster[0] * cluster[1] * cluster[2];
+    if (cluster[0] < 1 || cluster[1] < 1 || cluster[2] < 1 || size > 16)
+      return refuse(fmt::format("clusters of {} x {} x {} blocks: 1 to 16 can be had", cluster[0],
+                                cluster[1], cluster[2]));
+    for (int i = 0; i < 3; ++i)
+      if (config.grid[i] % cluster[i] != 0)
+        return refuse(fmt::format("a grid of {} x {} x {} blocks is no multiple of its clusters "
+                                  "of {} x {} x {}",
+                                  config.grid[0], config.grid[1], config.grid[2], cluster[0],
+                                  cluster[1], cluster[2]));
+  }
   return {};
 }
 
-void runBlocks(Launch &launch) {
-  Block block(launch);
+void runClusters(Launch &launch) {
+  Cluster cluster(launch);
   const int64_t *grid = launch.config.grid;
-  const int64_t blocks = grid[0] * grid[1] * grid[2];
+  const int64_t clusters =
+      grid[0] * grid[1] * grid[2] / static_cast<int64_t>(cluster.blocks.size());
   uint64_t steps = 0;
   while (!launch.stopped) {
-    const int64_t next = launch.nextBlock++;
-    if (next >= blocks)
+    const int64_t next = launch.nextCluster++;
+    if (next >= clusters)
       break;
-    block.run(next % grid[0], next / grid[0] % grid[1], next / grid[0] / grid[1]);
-    for (const auto &warp : block.warps)
-      steps += warp->steps;
+    cluster.run(next);
+    for (const auto &block : cluster.blocks)
+      for (const auto &warp : block->warps)
+        steps += warp->steps;
   }
   std::lock_guard lock(launch.mutex);
   launch.report.warpInstructions += steps;
-  launch.report.counts.resize(block.counts.size());
-  if (block.observer)
-    block.observer->addTo(launch.report);
-  for (size_t i = 0; i < block.counts.size(); ++i)
-    launch.report.counts[i] += block.counts[i];
+  if (cluster.observer)
+    cluster.observer->addTo(launch.report);
+  for (const auto &block : cluster.blocks) {
+    launch.report.counts.resize(block->counts.size());
+    for (size_t i = 0; i < block->counts.size(); ++i)
+      launch.report.counts[i] += block->counts[i];
+  }
 }
 
 /// An error of a launch as a finding: its place is in the error.
@@ -243,14 +293,16 @@ Result<Report> Machine::launch(const Program &program, const LaunchConfig &confi
                              : std::max<int64_t>(1, std::thread::hardware_concurrency());
   std::vector<std::thread> helpers;
   for (int64_t i = 1; i < std::min(wanted, blocks); ++i)
-    helpers.emplace_back(runBlocks, std::ref(launch));
-  runBlocks(launch);
+    helpers.emplace_back(runClusters, std::ref(launch));
+  runClusters(launch);
   for (std::thread &helper : helpers)
     helper.join();
   if (launch.error && !options.check)
     return *launch.error;
   if (launch.error)
     launch.report.findings.push_back(findingOf(*launch.error));
+  launch.report.classes = countByClass(*program.functions[0], launch.report.counts);
+  launch.report.loops = countByLoop(*program.functions[0], launch.report.counts);
   launch.report.unmodelled = program.unmodelled;
   launch.report.printed = std::move(launch.printed);
   return std::move(launch.report);

@@ -9,6 +9,7 @@
 //   HEDDLE_TRY(report, machine.launch(*program, {.params = params.bytes()}, {}));
 #pragma once
 
+#include "runtime/devices/ptx/Counts.h"
 #include "runtime/devices/ptx/Memory.h"
 #include "runtime/devices/ptx/Program.h"
 #include "runtime/devices/ptx/Traffic.h"
@@ -23,6 +24,7 @@ struct LaunchConfig {
   int64_t grid[3] = {1, 1, 1};
   int64_t block[3] = {1, 1, 1};
   int64_t sharedBytes = 0;
+  int64_t cluster[3] = {0, 0, 0}; // blocks of a cluster; zeros: what the kernel says
   std::span<const std::byte> params = {};
 };
 
@@ -65,7 +67,9 @@ struct Finding {
 struct Report {
   uint64_t warpInstructions = 0;
   std::vector<uint64_t> counts; // by instruction of the kernel, if asked for
-  std::string printed;          // what the kernel's printf wrote
+  ClassCounts classes;          // and by class and loop
+  std::vector<LoopCount> loops;
+  std::string printed; // what the kernel's printf wrote
   Traffic traffic;
   std::vector<Finding> findings;
   std::vector<std::string> unmodelled; // instructions of the kernel whose effect is not modelled
@@ -104,6 +108,8 @@ public:
   const ModuleSyntax &syntax() const { return text; }
   /// What the machine does not know of this kernel.
   Result<std::vector<Refusal>> refusals(const std::string &name);
+  /// The same of all functions, called or not; each place once, in the order of the text.
+  std::vector<Refusal> allRefusals();
 
 private:
   friend class Machine;
@@ -127,6 +133,9 @@ public:
 
   Memory memory;
 };
+
+/// Bytes of shared memory that a block may have on a target: "sm_86" -> 101376.
+int64_t sharedLimitOf(std::string_view target);
 
 /// The address of a function, as the kernels see it.
 constexpr uint64_t codeAddress(int function) {

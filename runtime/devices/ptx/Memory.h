@@ -22,6 +22,8 @@ constexpr uint64_t kSharedSlot = 0x100, kLocalSlot = 0x200, kParamSlot = 0x300, 
 constexpr uint64_t kFirstSlot = 0x1000, kLastSlot = 0x7fff;
 /// Shared memory begins after the 1 KiB that the hardware keeps for itself (sm_80 and later).
 constexpr uint64_t kSharedBase = 1024;
+/// Shared addresses of a named block of the cluster: its rank + 1 stands above these bits.
+constexpr uint64_t kRankBits = 24;
 constexpr uint64_t kLocalBase = 256;
 constexpr uint64_t kParamBase = 256;
 

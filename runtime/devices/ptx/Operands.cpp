@@ -82,7 +82,7 @@ Rounding Decoder::takeRounding(bool integral) {
 Space Decoder::takeSpace() {
   if (take("global"))
     return Space::Global;
-  if (take("shared") || take("shared::cta"))
+  if (take("shared") || take("shared::cta") || take("shared::cluster"))
     return Space::Shared;
   if (take("local"))
     return Space::Local;

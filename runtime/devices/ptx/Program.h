@@ -41,7 +41,8 @@ enum class Flow : uint8_t {
   Barrier,     // bar.*
   Collective,  // needs the lanes of its last operand, a member mask
   WarpBarrier, // the same, and lanes may arrive by different instructions
-  Yield,       // the handler, then another warp (nanosleep, a failed wait)
+  Yield,       // the handler, then another warp (nanosleep)
+  Wait,        // the handler, which may put the path to sleep (mbarrier.try_wait)
   Trap,
 };
 
@@ -57,6 +58,7 @@ enum class Class : uint8_t {
   Predicate,
   Control,
   Barrier,
+  Mbarrier,
   Shuffle,
   Tensor,
   MatrixMove,

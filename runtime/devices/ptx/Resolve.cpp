@@ -1,5 +1,5 @@
 // From the addresses of a warp's lanes to host memory, with bounds and alignment checked.
-#include "runtime/devices/ptx/Block.h"
+#include "runtime/devices/ptx/Cluster.h"
 #include "runtime/devices/ptx/Observer.h"
 
 #include <fmt/format.h>
@@ -66,10 +66,22 @@ std::byte *Warp::resolveOne(const Inst &inst, int lane, Space space, uint64_t ad
   };
   switch (space) {
   case Space::Shared: {
+    Block *owner = block;
+    if (const uint64_t rank = address >> kRankBits; rank != 0) { // of another block: mapa
+      const auto &blocks = block->cluster.blocks;
+      if (rank > blocks.size()) {
+        fail(inst, bit,
+             fmt::format("out of bounds: {} shared memory of block {} of a cluster of {}",
+                         verb(access), rank - 1, blocks.size()));
+        return nullptr;
+      }
+      owner = blocks[rank - 1].get();
+      address &= (uint64_t{1} << kRankBits) - 1;
+    }
     const uint64_t offset = address - kSharedBase;
-    if (offset > block->sharedBytes || size > block->sharedBytes - offset)
-      return outside(kSharedBase, block->sharedBytes, "shared memory");
-    return block->shared + offset;
+    if (offset > owner->sharedBytes || size > owner->sharedBytes - offset)
+      return outside(kSharedBase, owner->sharedBytes, "shared memory");
+    return owner->shared + offset;
   }
   case Space::Local: {
     const uint64_t offset = address - kLocalBase, extent = block->localBytes;
@@ -189,7 +201,7 @@ void Warp::fillSpecials() {
   };
   const auto all = [&](Special s, int64_t value) { fill(s, [=](int) { return value; }); };
   const LaunchConfig &config = block->launch.config;
-  const int64_t *b = config.block;
+  const int64_t *b = config.block, *shape = block->cluster.shape;
   const auto at = [](Special s, int i) { return static_cast<Special>(static_cast<int>(s) + i); };
   const int64_t thread = static_cast<int64_t>(index) * kLanes;
   fill(Special::TidX, [=](int l) { return (thread + l) % b[0]; });
@@ -199,14 +211,16 @@ void Warp::fillSpecials() {
     all(at(Special::NTidX, i), b[i]);
     all(at(Special::CtaIdX, i), block->id[i]);
     all(at(Special::NCtaIdX, i), config.grid[i]);
-    all(at(Special::ClusterIdX, i), block->id[i]);
-    all(at(Special::NClusterIdX, i), config.grid[i]);
-    all(at(Special::ClusterCtaIdX, i), 0);
-    all(at(Special::ClusterNCtaIdX, i), 1);
+    all(at(Special::ClusterIdX, i), block->id[i] / shape[i]);
+    all(at(Special::NClusterIdX, i), config.grid[i] / shape[i]);
+    all(at(Special::ClusterCtaIdX, i), block->id[i] % shape[i]);
+    all(at(Special::ClusterNCtaIdX, i), shape[i]);
   }
-  all(Special::ClusterCtaRank, 0);
-  all(Special::ClusterNCtaRank, 1);
-  all(Special::IsExplicitCluster, 0);
+  all(Special::ClusterCtaRank, block->rank);
+  all(Special::ClusterNCtaRank, static_cast<int64_t>(block->cluster.blocks.size()));
+  // A predicate is one word.
+  all(Special::IsExplicitCluster,
+      config.cluster[0] || block->program.cluster[0] ? int64_t{-1} : int64_t{0});
   fill(Special::LaneId, [](int l) { return l; });
   all(Special::WarpId, index);
   all(Special::NWarpId, static_cast<int64_t>(block->warps.size()));

@@ -17,6 +17,7 @@
 namespace heddle::ptx {
 
 class Block;
+class Cluster;
 class Observer;
 
 /// Registers of one function activation.
@@ -40,18 +41,22 @@ struct Join {
 };
 
 struct Path {
-  enum class State : uint8_t { Ready, AtBarrier, AtMembers };
+  enum class State : uint8_t { Ready, AtBarrier, AtMembers, Waiting };
   uint32_t pc = 0, mask = 0;
   Frame *frame = nullptr;
   Join *join = nullptr;
   State state = State::Ready;
-  const Inst *at = nullptr; // what it waits in
-  uint32_t members = 0;     // of AtMembers; the barrier's number of AtBarrier
+  const Inst *at = nullptr;     // what it waits in
+  uint32_t members = 0;         // of AtMembers; the barrier's number of AtBarrier
+  bool mayExpire = false;       // of Waiting: the instruction may end without success
+  bool expired = false;         // and is to
+  const Inst *failed = nullptr; // the last instruction that ended so
 };
 
 /// A copy of cp.async that has not taken effect.
 struct PendingCopy {
   uint32_t mask;
+  uint64_t number; // counts the copies of a warp
   uint8_t bytes;
   uint8_t sourceBytes[kLanes];
   uint32_t group[kLanes];
@@ -136,6 +141,20 @@ public:
   std::vector<PendingCopy> copies;
   /// Copies of the lanes of `mask` take effect, but for those of a lane's newest `keep` groups.
   void completeCopies(uint32_t mask, uint32_t keep);
+  /// Those of one lane that were issued before copy `number`.
+  void completeCopiesBefore(int lane, uint64_t number);
+  uint64_t copiesIssued = 0;
+  uint32_t bulkCommits[kLanes] = {}; // groups of cp.async.bulk, by lane
+
+  uint32_t productCommits = 0; // groups of wgmma
+
+  // barrier.cluster: lanes that came in this phase, and the phase each lane waits for.
+  uint32_t clusterArrived = 0;
+  uint64_t clusterPhase[kLanes] = {};
+
+  /// What an instruction of Flow::Wait tells the scheduler.
+  enum class Waited : uint8_t { Done, MayExpire, Must };
+  Waited waited = Waited::Done;
   const Path &running() const { return paths[current]; }
 
 private:
@@ -152,6 +171,7 @@ private:
   void settleMembers();
   uint32_t neededMembers(const Path &path) const;
   void call(const Inst &inst, const Function &callee);
+  void wait(const Inst &inst);
   void branchIndexed(const Inst &inst, uint32_t mask);
   const Function *calleeOf(const Inst &inst, uint32_t mask);
   void returnLanes(uint32_t mask);

@@ -157,7 +157,7 @@ TEST_CASE("each kind of finding has its kernel", "[ptx]") {
   CHECK(kind("ld.global.u32 %v, [%q+1024];") == "error");
   // Lanes without a value may shuffle, as long as nobody uses it.
   CHECK(kind("setp.lt.u32 %p, %t, 16; @%p mov.u32 %w, 3; @%p st.global.u32 [%q], %w;") == "clean");
-  const ptx::Report unmodelled = report(head + "griddepcontrol.wait;");
+  const ptx::Report unmodelled = report(head + "setmaxnreg.dec.sync.aligned.u32 40;");
   CHECK(std::string(unmodelled.verdict()) == "incomplete");
 }
 

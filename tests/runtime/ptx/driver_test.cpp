@@ -61,7 +61,10 @@ TEST_CASE("the driver's calls run a kernel on the machine", "[ptx]") {
   size_t bytes = sizeof(block);
   void *extra[] = {CU_LAUNCH_PARAM_BUFFER_POINTER, &block, CU_LAUNCH_PARAM_BUFFER_SIZE, &bytes,
                    CU_LAUNCH_PARAM_END};
-  REQUIRE(heddlePtxSetOptions("check counts late seed=3 threads=1") == 0);
+  ptx::LaunchOptions checked;
+  checked.check = checked.counts = true;
+  checked.copies = ptx::CopyTime::Late;
+  ptx::setDriverOptions(checked);
   REQUIRE(d.cuLaunchKernel(function, 1, 1, 1, 32, 1, 1, 0, nullptr, nullptr, extra) ==
           CUDA_SUCCESS);
   void *parameters[] = {&block.pointer, &block.add};
@@ -70,15 +73,16 @@ TEST_CASE("the driver's calls run a kernel on the machine", "[ptx]") {
   REQUIRE(d.cuMemcpyDtoH(values.data(), memory, 128) == CUDA_SUCCESS);
   for (uint32_t i = 0; i < 32; ++i)
     CHECK(values[i] == i + 200);
-  const std::string json = heddlePtxTakeReport();
-  CHECK(json.find(R"("kernel":"kernel","verdict":"clean")") != std::string::npos);
-  CHECK(json.find(R"("global load":1)") != std::string::npos);
-  CHECK(std::string(heddlePtxTakeReport()) == "[]");
+  const std::vector<ptx::LaunchRecord> records = ptx::takeLaunches();
+  REQUIRE(records.size() == 2);
+  CHECK(records[1].kernel == "kernel");
+  CHECK(std::string(records[1].report.verdict()) == "clean");
+  CHECK(records[1].report.classes.at("global load") == 1);
+  CHECK(ptx::takeLaunches().empty());
 
   // A block of 64 threads reads beyond the buffer: without the checker the launch fails, and says
   // why.
-  REQUIRE(heddlePtxSetOptions("") == 0);
-  CHECK(heddlePtxSetOptions("nonsense") == 1);
+  ptx::setDriverOptions({});
   const CUresult failed =
       d.cuLaunchKernel(function, 1, 1, 1, 64, 1, 1, 0, nullptr, parameters, nullptr);
   CHECK(failed == CUDA_ERROR_ILLEGAL_ADDRESS);

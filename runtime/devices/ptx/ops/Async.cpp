@@ -27,13 +27,15 @@ void issueCopy(Warp &w, const Inst &i, uint32_t mask) {
     return;
   PendingCopy copy;
   copy.mask = mask;
+  copy.number = w.copiesIssued++;
   copy.bytes = static_cast<uint8_t>(bytes);
   copy.inst = &i;
-  const uint32_t *sizes = w.src<uint32_t>(i.ops[2]);
+  const uint32_t *sizes = i.extra ? nullptr : w.src<uint32_t>(i.ops[2]);
+  const uint32_t ignored = i.extra ? w.predicate(i.ops[2]) : 0;
   uint32_t whole = 0, partial = 0;
   for (uint32_t rest = mask; rest; rest &= rest - 1) {
     const int l = std::countr_zero(rest);
-    const uint32_t size = i.extra ? (sizes[l] ? 0 : static_cast<uint32_t>(bytes)) : sizes[l];
+    const uint32_t size = !i.extra ? sizes[l] : ignored >> l & 1 ? 0 : static_cast<uint32_t>(bytes);
     if (size > static_cast<uint32_t>(bytes)) {
       w.fail(i, uint32_t{1} << l,
              fmt::format("cp.async of {} bytes with {} bytes of source", bytes, size));
@@ -97,8 +99,13 @@ bool decodeWait(Decoder &d, bool all) {
 
 /// cp.async.cg.shared.global [to], [from], bytes [, source bytes or ignore predicate] [, policy]
 bool decodeCp(Decoder &d) {
+  const bool reduces = d.take("reduce");
   if (!d.take("async"))
     return d.refuse("the machine does not know this opcode");
+  if (reduces || d.has("bulk"))
+    return decodeBulk(d, reduces);
+  if (d.take("mbarrier"))
+    return decodeCopyArrive(d);
   if (d.take("commit_group")) {
     d.inst.kind = Class::AsyncCopy;
     d.inst.run = &commitGroup;
@@ -136,12 +143,25 @@ bool decodeCp(Decoder &d) {
     d.constantSource(static_cast<uint64_t>(bytes), 4);
     return true;
   }
-  if (d.isPredicate(d.operand(sizeAt)))
-    return d.refuse("cp.async with an ignore predicate is not supported; give the source bytes");
-  return d.source(sizeAt, Type::U32);
+  d.inst.extra = d.isPredicate(d.operand(sizeAt)); // a predicate: to ignore the source
+  return d.source(sizeAt, d.inst.extra ? Type::Pred : Type::U32);
 }
 
 constexpr Opcode kOpcodes[] = {{"cp", decodeCp}};
+
+} // namespace
+
+namespace {
+
+/// Lanes of a pending copy are complete for their threads.
+void complete(Warp &w, PendingCopy &copy, uint32_t ready) {
+  if (!copy.done)
+    for (uint32_t rest = ready; rest; rest &= rest - 1)
+      copyLane(copy, std::countr_zero(rest));
+  if (w.observer)
+    w.observer->copied(w, copy, ready);
+  copy.mask &= ~ready;
+}
 
 } // namespace
 
@@ -153,15 +173,17 @@ void Warp::completeCopies(uint32_t mask, uint32_t keep) {
       if (copy.group[l] + keep < commits[l])
         ready |= rest & -rest;
     }
-    if (!ready)
-      continue;
-    if (!copy.done)
-      for (uint32_t rest = ready; rest; rest &= rest - 1)
-        copyLane(copy, std::countr_zero(rest));
-    if (observer)
-      observer->copied(*this, copy, ready);
-    copy.mask &= ~ready;
+    if (ready)
+      complete(*this, copy, ready);
   }
+  std::erase_if(copies, [](const PendingCopy &copy) { return copy.mask == 0; });
+}
+
+void Warp::completeCopiesBefore(int lane, uint64_t number) {
+  const uint32_t bit = uint32_t{1} << lane;
+  for (PendingCopy &copy : copies)
+    if (copy.number < number && (copy.mask & bit))
+      complete(*this, copy, bit);
   std::erase_if(copies, [](const PendingCopy &copy) { return copy.mask == 0; });
 }
 

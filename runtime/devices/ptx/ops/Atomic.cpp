@@ -1,5 +1,6 @@
 // atom and red: add, min, max, inc, dec, and, or, xor, exch, cas on memory of any space. Blocks run
 // on several threads of the host, so each element is updated by a compare-and-swap of the host.
+#include "runtime/devices/ptx/Bulk.h"
 #include "runtime/devices/ptx/ops/Formats.h"
 #include "runtime/devices/ptx/ops/Lanes.h"
 
@@ -144,9 +145,29 @@ bool decodeAtomic(Decoder &d) {
   return true;
 }
 
+template <class U>
+void reduceElement(std::byte *to, AtomicOp op, Type type, const std::byte *from) {
+  U value;
+  std::memcpy(&value, from, sizeof value);
+  update<U>(to, op, type, value, 0);
+}
+
 constexpr Opcode kOpcodes[] = {{"atom", decodeAtomic}, {"red", decodeAtomic}};
 
 } // namespace
+
+void reduceAt(std::byte *to, uint8_t operation, uint8_t typeNumber, const std::byte *from) {
+  const auto op = static_cast<AtomicOp>(operation);
+  const auto type = static_cast<Type>(typeNumber);
+  switch (bitsOf(type)) {
+  case 16:
+    return reduceElement<uint16_t>(to, op, type, from);
+  case 32:
+    return reduceElement<uint32_t>(to, op, type, from);
+  default:
+    return reduceElement<uint64_t>(to, op, type, from);
+  }
+}
 
 std::span<const Opcode> atomicOpcodes() { return kOpcodes; }
 

@@ -1,5 +1,9 @@
 // Control flow, barriers of the block, fences.
+#include "runtime/devices/ptx/Block.h"
+#include "runtime/devices/ptx/Observer.h"
 #include "runtime/devices/ptx/ops/Lanes.h"
+
+#include <fmt/format.h>
 
 namespace heddle::ptx {
 
@@ -80,6 +84,8 @@ bool decodeBar(Decoder &d) {
     d.inst.kind = Class::Barrier;
     return d.source(0, Type::B32);
   }
+  if (barrier && d.take("cluster"))
+    return decodeClusterBarrier(d);
   d.take("cta");
   const int kind = d.takeOneOf({"sync", "arrive", "red"});
   // bar is aligned: all lanes of the warp come together; barrier only if it says so.
@@ -110,35 +116,28 @@ bool decodeBar(Decoder &d) {
   return kind != 2 || d.source(at, Type::Pred);
 }
 
-/// Fences: the accesses of a block take effect in order here, so nothing is left to do.
+void fenceProxy(Warp &w, const Inst &, uint32_t mask) {
+  if (w.observer)
+    w.observer->proxyFence(w, mask);
+}
+
+/// Fences: the accesses of a block take effect in order here, so nothing is left to do but to tell
+/// the checker of those between the generic and the asynchronous proxy. Inst::variant: one of them.
 bool decodeFence(Decoder &d) {
-  for (const char *word : {"cta",
-                           "gl",
-                           "sys",
-                           "gpu",
-                           "cluster",
-                           "sc",
-                           "acq_rel",
-                           "acquire",
-                           "release",
-                           "relaxed",
-                           "proxy",
-                           "alias",
-                           "async",
-                           "global",
-                           "mbarrier_init",
-                           "async.global",
-                           "async.shared::cta",
-                           "shared::cta",
-                           "shared::cluster",
-                           "async.shared::{cta,cluster}"})
+  const bool proxy = d.take("proxy"), init = d.take("mbarrier_init");
+  if (proxy && d.takeOneOf({"alias", "async", "async.global"}) < 0 &&
+      d.takePrefix("async").empty() && d.takePrefix("tensormap").empty())
+    return d.refuse("the machine does not know the fence of this proxy");
+  for (const char *word : {"cta", "gl", "sys", "gpu", "cluster", "sc", "acq_rel", "acquire",
+                           "release", "relaxed", "alias", "async", "global"})
     d.take(word);
   while (!d.takePrefix("async::").empty() || !d.takePrefix("sync_restrict::").empty() ||
          !d.takePrefix("shared::").empty())
     ;
-  d.inst.run = &doNothing;
+  d.inst.variant = proxy || init;
+  d.inst.run = d.inst.variant ? &fenceProxy : &doNothing;
   d.inst.kind = Class::Barrier;
-  return d.expectOperands(0, 0);
+  return true;
 }
 
 bool decodeNanosleep(Decoder &d) {
@@ -149,10 +148,26 @@ bool decodeNanosleep(Decoder &d) {
   return d.expectOperands(1, 1) && d.source(0, Type::U32);
 }
 
+/// pmevent triggers a counter; griddepcontrol orders grids, and each runs by itself here.
 bool decodeNothing(Decoder &d) {
+  d.take("launch_dependents");
+  d.take("wait");
+  d.inst.run = &doNothing;
+  d.inst.kind = Class::Control;
+  return true;
+}
+
+/// setmaxnreg.inc.sync.aligned.u32 n: registers are not scarce here. What the machine does not
+/// model: an increase that waits for ever.
+bool decodeRegisters(Decoder &d) {
+  const int way = d.takeOneOf({"inc", "dec"});
+  if (way < 0 || !d.take("sync") || !d.take("aligned") || d.takeType() != Type::U32 ||
+      !d.expectOperands(1, 1) || d.operand(0).kind != OperandSyntax::Kind::Integer)
+    return d.refuse("expected setmaxnreg.inc or .dec .sync.aligned.u32 and a constant");
+  const int64_t count = d.operand(0).integer;
+  if (count < 24 || count > 256 || count % 8 != 0)
+    return d.refuse(fmt::format("{} registers: a multiple of 8 from 24 to 256 can be had", count));
   d.noteUnmodelled();
-  for (const char *word : {"inc", "dec", "sync", "aligned", "u32", "launch_dependents", "wait"})
-    d.take(word);
   d.inst.run = &doNothing;
   d.inst.kind = Class::Control;
   return true;
@@ -171,7 +186,7 @@ constexpr Opcode kOpcodes[] = {{"bra", decodeBra},
                                {"fence", decodeFence},
                                {"nanosleep", decodeNanosleep},
                                {"pmevent", decodeNothing},
-                               {"setmaxnreg", decodeNothing},
+                               {"setmaxnreg", decodeRegisters},
                                {"griddepcontrol", decodeNothing}};
 
 } // namespace

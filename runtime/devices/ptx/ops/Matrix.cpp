@@ -95,32 +95,31 @@ template <class V>
   }
 }
 
-/// acc[16][8] += A B in plain arithmetic of V.
+/// acc[16][8] += A B in plain arithmetic of V. Eight rows at once: as many sums as hide the latency
+/// of a multiply-add, and as fit the registers.
 template <class V> void multiply(const Tiles<V> &tiles, int k, V (&acc)[16][8]) {
   for (int rows = 0; rows < 2; ++rows) {
-    for (int g = 0; g < 8; g += 4) {
-      V sum[4][8];
-      for (int r = 0; r < 4; ++r)
-        for (int n = 0; n < 8; ++n)
-          sum[r][n] = acc[8 * rows + g + r][n];
-      for (int block = 0; block < k / 4; ++block) {
-        const V *a = tiles.a[rows][block] + 4 * g;
-        for (int q = 0; q < 4; ++q) {
-          const V *b = tiles.b[4 * block + q];
-          for (int r = 0; r < 4; ++r)
+    V sum[8][8];
+    for (int r = 0; r < 8; ++r)
+      for (int n = 0; n < 8; ++n)
+        sum[r][n] = acc[8 * rows + r][n];
+    for (int block = 0; block < k / 4; ++block) {
+      const V *a = tiles.a[rows][block];
+      for (int q = 0; q < 4; ++q) {
+        const V *b = tiles.b[4 * block + q];
+        for (int r = 0; r < 8; ++r)
 #pragma clang loop vectorize(enable)
-            for (int n = 0; n < 8; ++n) {
-              if constexpr (std::is_same_v<V, float>)
-                sum[r][n] = __builtin_fmaf(a[4 * r + q], b[n], sum[r][n]);
-              else
-                sum[r][n] += a[4 * r + q] * b[n];
-            }
-        }
+          for (int n = 0; n < 8; ++n) {
+            if constexpr (std::is_same_v<V, float>)
+              sum[r][n] = __builtin_fmaf(a[4 * r + q], b[n], sum[r][n]);
+            else
+              sum[r][n] += a[4 * r + q] * b[n];
+          }
       }
-      for (int r = 0; r < 4; ++r)
-        for (int n = 0; n < 8; ++n)
-          acc[8 * rows + g + r][n] = sum[r][n];
     }
+    for (int r = 0; r < 8; ++r)
+      for (int n = 0; n < 8; ++n)
+        acc[8 * rows + r][n] = sum[r][n];
   }
 }
 

@@ -12,6 +12,18 @@ struct Wide128 {
   uint64_t low, high;
 };
 
+/// As forLanes, for what is no vector code: no bits to look for where all lanes take part.
+template <class F> [[gnu::always_inline]] inline void eachLane(uint32_t mask, F f) {
+  if (mask == kAllLanes) {
+#pragma clang loop vectorize(disable) unroll_count(8)
+    for (int l = 0; l < kLanes; ++l)
+      f(l);
+  } else {
+    for (uint32_t rest = mask; rest; rest &= rest - 1)
+      f(std::countr_zero(rest));
+  }
+}
+
 /// M in memory, R in the register: wider registers are filled by sign or zero.
 template <class M, class R> void load(Warp &w, const Inst &i, uint32_t mask) {
   Warp::Addresses at;
@@ -21,15 +33,14 @@ template <class M, class R> void load(Warp &w, const Inst &i, uint32_t mask) {
   w.polls += i.variant;
   for (int k = 0; k < i.count; ++k) {
     R *d = w.dst<R>(i.ops[k]);
-    for (uint32_t rest = mask; rest; rest &= rest - 1) {
-      const int l = std::countr_zero(rest);
+    eachLane(mask, [&](int l) {
       M value;
       std::memcpy(&value, at.host[l] + static_cast<size_t>(k) * sizeof(M), sizeof(M));
       if constexpr (std::is_same_v<M, R>)
         d[l] = value;
       else
         d[l] = static_cast<R>(value);
-    }
+    });
   }
 }
 
@@ -40,15 +51,14 @@ template <class M, class R> void store(Warp &w, const Inst &i, uint32_t mask) {
     return;
   for (int k = 0; k < i.count; ++k) {
     const R *a = w.src<R>(i.ops[1 + k]);
-    for (uint32_t rest = mask; rest; rest &= rest - 1) {
-      const int l = std::countr_zero(rest);
+    eachLane(mask, [&](int l) {
       M value;
       if constexpr (std::is_same_v<M, R>)
         value = a[l];
       else
         value = static_cast<M>(a[l]);
       std::memcpy(at.host[l] + static_cast<size_t>(k) * sizeof(M), &value, sizeof(M));
-    }
+    });
   }
 }
 
