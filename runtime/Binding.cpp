@@ -88,7 +88,12 @@ Result<Binding> Binding::make(const Artifact &artifact) {
     rule.dtype = tensor.dtype;
     rule.elementBytes = sizeOf(tensor.dtype);
     rule.isResult = tensor.isResult;
-    rule.alignedRows = artifact.alignedPointers && rule.rank >= 4;
+    if (artifact.alignedPointers && rule.rank >= 4)
+      rule.rowAlignment = 64;
+    // GPU kernels copy 16-bit rows in chunks of 16 bytes where the code knows that they are whole.
+    else if (artifact.target.starts_with("sm_") && rule.elementBytes == 2 && rule.rank >= 2 &&
+             binding.dims[rule.dims[rule.rank - 1]].fixed % 8 == 0)
+      rule.rowAlignment = 16;
     binding.rules.push_back(rule);
   }
   while (binding.firstResult < artifact.tensors.size() &&
@@ -200,7 +205,7 @@ Binding::Fault Binding::look(const TensorRule &rule, const TensorView &view, Ran
     return {Fault::Strided, last};
   if (begin & (rule.elementBytes - 1)) // a power of two
     return {Fault::Misaligned};
-  if (rule.alignedRows && ((static_cast<uint64_t>(rowStrides) * rule.elementBytes) | begin) % 64)
+  if (((static_cast<uint64_t>(rowStrides) * rule.elementBytes) | begin) & (rule.rowAlignment - 1))
     return {Fault::UnalignedRows};
   if (rule.isResult && overlapsItself(view))
     return {Fault::WritesTwice};
@@ -253,9 +258,12 @@ Binding::Fault Binding::unify(const TensorRule &rule, const TensorView &view, Kn
     return wrong(fmt::format("found {} at an address that is no multiple of the {} bytes of {}",
                              info.name, sizeOf(view.dtype), toString(view.dtype)));
   case Fault::UnalignedRows:
-    return wrong(fmt::format("found {} with rows that do not start at multiples of 64 bytes, which "
-                             "this kernel assumes; ask for one with alignedPointers = false",
-                             info.name));
+    return wrong(fmt::format("found {} with rows that do not start at multiples of {} bytes, {}",
+                             info.name, rules[index].rowAlignment,
+                             artifact->alignedPointers
+                                 ? "which this kernel assumes; ask for one with alignedPointers = "
+                                   "false"
+                                 : "as the copies of this kernel need; copy the tensor"));
   case Fault::WritesTwice:
     return wrong(
         fmt::format("found the result {} with strides that write one element twice", info.name));

@@ -67,7 +67,7 @@ private:
     int64_t elementBytes = 0;
     bool isResult = false;
     bool innermostStrided = false; ///< the code is told the innermost stride, so it may be any
-    bool alignedRows = false;      ///< the code assumes rows at multiples of 64 bytes
+    uint64_t rowAlignment = 1;     ///< the code assumes rows at multiples of so many bytes
   };
   /// What is wrong with a tensor, and in which dimension. Looking costs comparisons; the words come
   /// from tell(), once something was found.

@@ -172,6 +172,27 @@ TEST_CASE("rows must be aligned only where the code assumes it") {
   CHECK(refusal(a, [](Call &) {}) == ""); // lse has rank 3: not meant
 }
 
+TEST_CASE("16-bit rows of whole chunks must be aligned for a GPU kernel") {
+  Artifact a = attention();
+  a.tensors[0].dtype = DType::BF16;
+  const auto call = [](int64_t elements, int64_t stride) {
+    return [=](Call &c) {
+      c.tensors[0].dtype = DType::BF16;
+      c.tensors[0].data = static_cast<char *>(c.tensors[0].data) + 2 * elements;
+      c.tensors[0].strides[1] += stride;
+    };
+  };
+  CHECK(refusal(a, call(4, 0)) == "");
+  a.target = "sm_80";
+  CHECK(refusal(a, call(0, 0)) == "");
+  CHECK(refusal(a, call(8, 8)) == "");
+  const std::string expected = "rows that do not start at multiples of 16 bytes";
+  CHECK(refusal(a, call(4, 0)).find(expected) != std::string::npos);
+  CHECK(refusal(a, call(0, 4)).find(expected) != std::string::npos);
+  a.staticDims["D"] = 64 + 4; // no whole chunks: read by elements
+  CHECK(refusal(a, call(4, 0)).find(expected) == std::string::npos);
+}
+
 TEST_CASE("an innermost stride that the code is told may be any") {
   Artifact a = attention();
   a.blockBytes = 8;

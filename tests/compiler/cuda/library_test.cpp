@@ -56,6 +56,30 @@ TEST_CASE("attention patterns of the library are emitted for every architecture"
     }
 }
 
+TEST_CASE("default schedules neither spill nor use local memory") {
+  if (!findNvrtc())
+    HEDDLE_SKIP("NVRTC is not installed");
+  const int64_t features[] = {64, 72, 80, 96, 112, 128};
+  const char *targets[] = {"sm_80", "sm_89", "sm_90", "sm_120"};
+  const char *tier = std::getenv("HEDDLE_TEST_TIER");
+  const bool all = tier && std::string(tier) == "all";
+  for (size_t d = 0; d < std::size(features); ++d)
+    for (size_t t = 0; t < std::size(targets); ++t) {
+      if (!all && t != d % std::size(targets))
+        continue;
+      CudaProblem problem{"causal_softmax", sizes(1, 4, 2, 777, 1537, features[d], features[d]),
+                          DType::BF16, targets[t]};
+      INFO(problem.toString());
+      Result<Artifact> artifact = compiler::compile(requestOf(problem));
+      REQUIRE(artifact.ok());
+      const Resources &taken = artifact->resources.at("attn");
+      CHECK(taken.registers > 32);
+      CHECK(taken.spillStoreBytes == 0);
+      CHECK(taken.spillLoadBytes == 0);
+      CHECK(taken.stackBytes == 0);
+    }
+}
+
 TEST_CASE("the same request gives the same text") {
   CudaProblem problem{"softcap_window", sizes(1, 2, 2, 100, 100, 80, 80)};
   CHECK(textOf(problem) == textOf(problem));
