@@ -29,7 +29,7 @@ std::string chosen(const FormCase &c) {
 compiler::MixSizes sizes(int64_t features) {
   compiler::MixSizes m;
   m.key = m.value = 64;
-  m.features = features;
+  m.features = m.pairFeatures = features;
   return m;
 }
 

@@ -59,6 +59,7 @@ TEST_CASE("a wider kernel or the default schedule stands in until the better one
   Setting setting;
   const std::shared_ptr<Context> context = setting.open();
   const Request any = scaleRequest(*context, 10, 777), few = scaleRequest(*context, 10, 7);
+  Setting::delay(300);
   Result<Found> none = context->find(few, kStandIn); // nothing could stand in yet
   REQUIRE(!none.ok());
   CHECK(none.error().code == kNotReady);
@@ -198,6 +199,7 @@ TEST_CASE("a forked child compiles on its own", "[threads]") {
   Setting setting;
   const std::shared_ptr<Context> context = setting.open();
   const Request request = scaleRequest(*context);
+  Setting::delay(100);
   CHECK(!context->find(request, waitFor(0)).ok()); // the parent has a compiling thread now
   REQUIRE(context->find(request, waitFor(60000)).ok());
   const pid_t child = ::fork();

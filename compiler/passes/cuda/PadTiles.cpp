@@ -47,10 +47,8 @@ public:
       before[value] = tileType(value);
       value.setType(type);
     }
-    if (carriesState(kernel)) {
+    if (carriesState(kernel))
       maskFeatures();
-      return;
-    }
     kernel.walk([&](tile::MmaOp op) {
       std::optional<ProductDims> dims = dimsOf(op);
       if (!dims)
