@@ -17,6 +17,7 @@ constexpr double kChunk = 12000;    ///< the same of a chunk, with its factors
 constexpr double kWeight = 6;       ///< mask and sum of a pair
 constexpr double kDecay = 14;       ///< exponential of a pair's decay
 constexpr double kFeatureDecay = 9; ///< the same, a feature of a pair
+constexpr double kTie = 1.1;        ///< of chunks about as good the longest: fewer, larger products
 constexpr double kLaunch = 60000;   ///< a further launch: maps and prefix sums before pairs
 
 double recurrent(const MixSizes &m, double length) {
@@ -64,9 +65,13 @@ Result<std::vector<MixSizes>> mixSizes(const FormRequest &request) {
 }
 
 int64_t bestChunk(const MixSizes &sizes, int64_t length) {
-  int64_t best = 16;
-  for (int64_t chunk : {32, 64, 128})
-    if (chunked(sizes, length, chunk) < chunked(sizes, length, best))
+  constexpr int64_t kChunks[] = {16, 32, 64, 128};
+  double least = chunked(sizes, length, kChunks[0]);
+  for (int64_t chunk : kChunks)
+    least = std::min(least, chunked(sizes, length, chunk));
+  int64_t best = kChunks[0];
+  for (int64_t chunk : kChunks)
+    if (chunked(sizes, length, chunk) <= kTie * least)
       best = chunk;
   return best;
 }
