@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """The runtime's tests under sanitizers: addresses and undefined behaviour for all of them, threads for those tagged
-[threads]. Builds libheddle and its tests alone, without LLVM, into BUILD/sanitizers. The quick tier leaves out the
-PTX machine's own tests, which are most of the work and have no concurrency of their own.
+[threads]. Builds libheddle and its tests alone, without LLVM, into BUILD/sanitizers. Part of `make test-all`; in the
+quick tier with HEDDLE_SANITIZE_RUNTIME=1, and then without the PTX machine's own tests, which are most of the work and
+have no concurrency of their own.
 """
 import os
 import pathlib
@@ -42,6 +43,10 @@ def build(folder, sanitizers, programs):
 
 
 def main():
+    if not WHOLE and os.environ.get("HEDDLE_SANITIZE_RUNTIME") != "1":
+        print("skipped: sanitizers are in `make test-all`, or here with HEDDLE_SANITIZE_RUNTIME=1")
+        print("heddle-test: 0 passed, 0 failed, 1 skipped")
+        return 0
     if "HEDDLE_SANITIZE:STRING=\n" not in (BUILD / "CMakeCache.txt").read_text():
         print("skipped: this build has sanitizers of its own\nheddle-test: 0 passed, 0 failed, 1 skipped")
         return 0
