@@ -392,6 +392,12 @@ void Checker::checkShared(Warp &warp, const Inst &inst, uint32_t mask, const uin
   // Judge all lanes by what was before this instruction, then record them.
   for (uint32_t rest = mask; rest; rest &= rest - 1) {
     const int l = std::countr_zero(rest);
+    if (inst.kind == Class::Mbarrier && access == Warp::Access::Atomic)
+      if (const auto found = mbarriers.find(offsets[l]);
+          found != mbarriers.end() && !ordered(slot, l, found->second.init))
+        find(warp, inst, 1u << l, "race",
+             fmt::format("it uses the mbarrier at {}, which {} initialised with no barrier between",
+                         sharedPlace(offsets[l]), whoWrote(found->second.init)));
     if (access == Warp::Access::Read || access == Warp::Access::Atomic)
       readShared(warp, inst, l, offsets[l], bytes, access == Warp::Access::Atomic);
     if (access != Warp::Access::Read)

@@ -89,6 +89,7 @@ private:
   struct Barrier {
     Pair arrived, complete; // what arrivals of this phase, and of all complete ones, knew
     size_t component = 0;
+    Write init;            // who initialised it
     uint32_t observed = 0; // phases that somebody waited for
     uint32_t loads = 0;    // the last phase that brought bytes
     const Inst *load = nullptr;

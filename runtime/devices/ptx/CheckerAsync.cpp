@@ -14,10 +14,13 @@ Checker::Barrier &Checker::barrierOf(Block &block, uint32_t offset) {
   return mbarriers[static_cast<uint64_t>(block.rank) * stride + offset];
 }
 
-void Checker::mbarrierInit(Warp &, int, Block &block, uint32_t offset) {
+void Checker::mbarrierInit(Warp &warp, int lane, Block &block, uint32_t offset) {
   Barrier &barrier = barrierOf(block, offset);
   barrier = Barrier();
   barrier.component = components++;
+  const size_t slot = slotOf(warp);
+  barrier.init = {epochOf(slot), static_cast<uint16_t>(slot * kLanes + static_cast<size_t>(lane)),
+                  Write::Plain, true};
 }
 
 void Checker::mbarrierArrive(Warp &warp, int lane, Block &block, uint32_t offset) {

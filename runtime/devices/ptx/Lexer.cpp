@@ -124,7 +124,9 @@ Token Lexer::next() {
     return number(token);
   size_t end = pos + 1;
   if (isWordStart(c)) {
-    while (isWordPart(at(end)) || (at(end) == ':' && at(end + 1) == ':' && isWordPart(at(end + 2))))
+    // A directive ends at the next dot: ".reg.b32" is two words.
+    while ((isWordPart(at(end)) && !(c == '.' && at(end) == '.')) ||
+           (at(end) == ':' && at(end + 1) == ':' && isWordPart(at(end + 2))))
       end += at(end) == ':' ? 2 : 1;
     token.kind = Token::Kind::Word;
     token.text = text.substr(pos, end - pos);

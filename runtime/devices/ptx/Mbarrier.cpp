@@ -26,7 +26,7 @@ std::string Mbarrier::expectBytes(int64_t count) {
     return fmt::format("an mbarrier expects {} bytes in all, and it can count {}", bytes + count,
                        kMost);
   bytes += count;
-  return "";
+  return settle();
 }
 
 std::string Mbarrier::completeBytes(int64_t count) {

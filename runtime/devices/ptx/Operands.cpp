@@ -131,7 +131,9 @@ bool Decoder::result(const OperandSyntax &o, Type type, bool wider) {
   if (o.kind == Kind::Sink)
     return push({sinkAt, Operand::Frame, laneBytes(type)}, true);
   if (o.kind != Kind::Register)
-    return refuse("a result has to be a register");
+    return refuse(o.name.empty()
+                      ? std::string("a result has to be a register")
+                      : fmt::format("a result has to be a register, and '{}' is none", o.name));
   const RegisterSyntax &reg = currentText->registers[static_cast<size_t>(o.reg)];
   if (!widthFits(reg.type, type, wider))
     return refuse(fmt::format("register {} is .{}, and the result is .{}", reg.name,

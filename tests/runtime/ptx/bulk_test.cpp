@@ -210,6 +210,8 @@ TEST_CASE("tensor stores and reductions leave what is outside alone", "[ptx]") {
       CHECK(without("fence.proxy.async.shared::cta;") == "missing proxy fence");
       CHECK(without("cp.async.bulk.wait_group.read 0;") == "pending copy");
       CHECK(without("bar.sync 0;") != "clean");
+      if (elementAt(b, 0, pad) < 0)
+        continue; // the first element of the box is not read
       std::string early = body;
       early.replace(early.find("cp.async.bulk.wait_group.read 0;"), 32,
                     "st.shared.u32 [s], 0; cp.async.bulk.wait_group 0;");

@@ -130,3 +130,43 @@ TEST_CASE("dot products of bytes and halves", "[ptx]") {
            static_cast<int16_t>(a >> 16) * byteOf(b, 3, true);
   });
 }
+
+TEST_CASE("parts of a register are added, compared and summed by themselves", "[ptx]") {
+  const auto a = samples<uint32_t>(200, 31), b = samples<uint32_t>(200, 32),
+             c = samples<uint32_t>(200, 33);
+  const auto check = [&](const std::string &code, auto part) {
+    const auto got = mapPtx<uint32_t, uint32_t>(code, a, b, c);
+    for (size_t i = 0; i < a.size(); ++i) {
+      INFO(code << " " << a[i] << " " << b[i] << " " << c[i]);
+      REQUIRE(got[i] == part(a[i], b[i], c[i]));
+    }
+  };
+  const auto bytes = [](auto op) {
+    return [op](uint32_t x, uint32_t y, uint32_t) {
+      uint32_t all = 0;
+      for (int k = 0; k < 32; k += 8)
+        all |= (static_cast<uint32_t>(
+                    op(static_cast<int>(x >> k & 255), static_cast<int>(y >> k & 255))) &
+                255)
+               << k;
+      return all;
+    };
+  };
+  check("vadd4.u32.u32.u32 %d, %a, %b, %c;", bytes([](int x, int y) { return x + y; }));
+  check("vsub4.u32.u32.u32 %d, %a, %b, %c;", bytes([](int x, int y) { return x - y; }));
+  check("vavrg4.u32.u32.u32 %d, %a, %b, %c;", bytes([](int x, int y) { return (x + y + 1) / 2; }));
+  check("vabsdiff4.u32.u32.u32 %d, %a, %b, %c;",
+        bytes([](int x, int y) { return std::abs(x - y); }));
+  check("vabsdiff4.u32.u32.u32.add %d, %a, %b, %c;", [](uint32_t x, uint32_t y, uint32_t z) {
+    for (int k = 0; k < 32; k += 8)
+      z += static_cast<uint32_t>(
+          std::abs(static_cast<int>(x >> k & 255) - static_cast<int>(y >> k & 255)));
+    return z;
+  });
+  check("vmax2.s32.s32.s32 %d, %a, %b, %c;", [](uint32_t x, uint32_t y, uint32_t) {
+    const auto high =
+        std::max<int16_t>(static_cast<int16_t>(x >> 16), static_cast<int16_t>(y >> 16));
+    const auto low = std::max<int16_t>(static_cast<int16_t>(x), static_cast<int16_t>(y));
+    return static_cast<uint32_t>(static_cast<uint16_t>(high)) << 16 | static_cast<uint16_t>(low);
+  });
+}

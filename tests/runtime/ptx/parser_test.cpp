@@ -45,6 +45,11 @@ TEST_CASE("bad PTX is refused with what was found and where", "[ptx]") {
         std::string::npos);
 }
 
+TEST_CASE("a directive may run into its type", "[ptx]") {
+  ptx::Machine machine;
+  CHECK(machine.load(ptxModule("", "{.reg.b32 %a;.reg.pred%p; mov.b32 %a, 1;}"), "t.ptx").ok());
+}
+
 TEST_CASE("what the machine does not know is refused by name and line", "[ptx]") {
   CHECK(decodeError("frobnicate.f32 1;") ==
         "t.ptx:7: unsupported: frobnicate.f32: the machine does not know this opcode");

@@ -331,10 +331,63 @@ bool decodeDot(Decoder &d) {
   return sameTypes(d, Type::B32, 3) && setInteger(d, &dotProduct);
 }
 
+/// vadd4 and the like: the bytes or halves of a register by themselves; with .add their sum, on top
+/// of c. variant: the operation; extra: bits of a part, and bit 6 signed, bit 7 .add.
+enum PartOp : uint8_t { PartAdd, PartSub, PartAverage, PartAbsDiff, PartMin, PartMax };
+
+void runParts(Warp &w, const Inst &i, uint32_t mask) {
+  const int bits = i.extra & 63;
+  const bool withSign = i.extra & 64, adds = i.extra & 128;
+  const auto part = [&](uint32_t word, int at) {
+    const uint32_t moved = word << (32 - bits - at);
+    return withSign ? int64_t{static_cast<int32_t>(moved) >> (32 - bits)}
+                    : static_cast<int64_t>(moved >> (32 - bits));
+  };
+  const uint32_t *a = w.src<uint32_t>(i.ops[1]), *b = w.src<uint32_t>(i.ops[2]);
+  const uint32_t *c = w.src<uint32_t>(i.ops[3]);
+  uint32_t *d = w.dst<uint32_t>(i.ops[0]);
+  for (uint32_t rest = mask; rest; rest &= rest - 1) {
+    const int l = std::countr_zero(rest);
+    uint32_t whole = 0, sum = c[l];
+    for (int at = 0; at < 32; at += bits) {
+      const int64_t x = part(a[l], at), y = part(b[l], at);
+      const int64_t result = i.variant == PartAdd       ? x + y
+                             : i.variant == PartSub     ? x - y
+                             : i.variant == PartAverage ? (x + y + (x + y >= 0)) >> 1
+                             : i.variant == PartAbsDiff ? (x < y ? y - x : x - y)
+                             : i.variant == PartMin     ? std::min(x, y)
+                                                        : std::max(x, y);
+      whole |= (static_cast<uint32_t>(result) & ((uint32_t{1} << bits) - 1)) << at;
+      sum += static_cast<uint32_t>(result);
+    }
+    d[l] = adds ? sum : whole;
+  }
+}
+
+bool decodeParts(Decoder &d) {
+  constexpr std::string_view kNames[] = {"vadd", "vsub", "vavrg", "vabsdiff", "vmin", "vmax"};
+  const std::string &opcode = d.syntax().opcode;
+  const Type to = d.takeType(), a = d.takeType(), b = d.takeType();
+  const bool adds = d.take("add");
+  if (bitsOf(to) != 32 || a != b || bitsOf(a) != 32 || !isInteger(a) || !d.expectOperands(4, 4))
+    return d.refuse("only forms with one type of 32 bits for a and b are supported");
+  for (size_t op = 0; op < std::size(kNames); ++op)
+    if (opcode.substr(0, opcode.size() - 1) == kNames[op])
+      d.inst.variant = static_cast<uint8_t>(op);
+  d.inst.extra = static_cast<uint8_t>((opcode.back() == '4' ? 8 : 16) | (isSigned(a) ? 64 : 0) |
+                                      (adds ? 128 : 0));
+  d.inst.run = &runParts;
+  return d.result(0, to) && d.source(1, a) && d.source(2, b) && d.source(3, to);
+}
+
 constexpr Opcode kOpcodes[] = {
-    {"addc", decodeAddCarry}, {"subc", decodeSubCarry}, {"madc", decodeMadCarry},
-    {"mul24", decodeMul24},   {"mad24", decodeMad24},   {"rem", decodeRem},
-    {"sad", decodeSad},       {"dp4a", decodeDot},      {"dp2a", decodeDot}};
+    {"vadd2", decodeParts},   {"vadd4", decodeParts},     {"vsub2", decodeParts},
+    {"vsub4", decodeParts},   {"vavrg2", decodeParts},    {"vavrg4", decodeParts},
+    {"vmin2", decodeParts},   {"vmin4", decodeParts},     {"vmax2", decodeParts},
+    {"vmax4", decodeParts},   {"vabsdiff2", decodeParts}, {"vabsdiff4", decodeParts},
+    {"addc", decodeAddCarry}, {"subc", decodeSubCarry},   {"madc", decodeMadCarry},
+    {"mul24", decodeMul24},   {"mad24", decodeMad24},     {"rem", decodeRem},
+    {"sad", decodeSad},       {"dp4a", decodeDot},        {"dp2a", decodeDot}};
 
 } // namespace
 
