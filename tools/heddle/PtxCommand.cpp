@@ -136,6 +136,10 @@ Result<int> run(const RunOptions &options) {
   nlohmann::json json = toJson(entry, report, options.check);
   json["target"] = module->syntax().target;
   json["ms"] = ms;
+  const std::vector<ptx::Inst> &code = program->functions[0]->code;
+  for (size_t i = 0; i < std::min(code.size(), report.counts.size()); ++i)
+    if (report.counts[i])
+      json["executed"].push_back({code[i].line, report.counts[i]}); // by line of the text
   if (options.json) {
     fmt::print("{}\n", json.dump(1));
   } else {
