@@ -59,8 +59,8 @@ public:
   }
 
 private:
-  /// Features that were added stay 0 behind maps that make something else of 0 (elu + 1, exp), since
-  /// sums over features meet them.
+  /// Features that were added stay 0 behind maps that make something else of 0 (elu + 1, exp),
+  /// since sums over features meet them.
   void maskFeatures() {
     SmallVector<tile::MapOp> maps;
     kernel.walk([&](tile::MapOp map) { maps.push_back(map); });
@@ -89,15 +89,23 @@ private:
     map.setInputDimsAttr(builder.getArrayAttr(dims));
     Value n = map.getBody().front().addArgument(builder.getI32Type(), at);
     auto yield = map.getYield();
-    builder.setInsertionPoint(yield);
+    // What is rounded last is masked before that.
+    SmallVector<OpOperand *> masked;
+    for (OpOperand &value : yield->getOpOperands()) {
+      auto rounded = value.get().getDefiningOp<arith::TruncFOp>();
+      if (rounded && rounded->hasOneUse())
+        masked.push_back(&rounded->getOpOperand(0));
+      else if (isa<FloatType>(value.get().getType()))
+        masked.push_back(&value);
+    }
+    builder.setInsertionPoint(&map.getBody().front(), map.getBody().front().begin());
     Value limit = arith::ConstantOp::create(builder, at, builder.getI32IntegerAttr(extent));
     Value there = arith::CmpIOp::create(builder, at, arith::CmpIPredicate::slt, n, limit);
-    for (OpOperand &value : yield->getOpOperands()) {
-      if (!isa<FloatType>(value.get().getType()))
-        continue;
-      Value zero = arith::ConstantOp::create(builder, at,
-                                             builder.getFloatAttr(value.get().getType(), 0.0));
-      value.set(arith::SelectOp::create(builder, at, there, value.get(), zero));
+    for (OpOperand *value : masked) {
+      builder.setInsertionPoint(value->getOwner());
+      Value zero =
+          arith::ConstantOp::create(builder, at, builder.getFloatAttr(value->get().getType(), 0.0));
+      value->set(arith::SelectOp::create(builder, at, there, value->get(), zero));
     }
   }
 
