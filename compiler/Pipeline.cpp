@@ -64,9 +64,11 @@ Status addCudaLayoutPasses(mlir::OpPassManager &passes, const TargetJob &job) {
                               job.machine.name.c_str()};
   mlir::OpPassManager &kernels = passes.nest<tile::ProgramOp>().nest<tile::KernelOp>();
   kernels.addPass(cuda::createOrientProductsPass());  // warps share the state's columns
+  kernels.addPass(cuda::createMoveFactorsPass());     // numbers a token to registers
   kernels.addPass(cuda::createRoundOperandsPass());   // products of a state in 16 bits
   kernels.addPass(cuda::createPadTilesPass(options)); // whole instructions
   kernels.addPass(createSimplifyMapsPass());          // rounding joins what is rounded
+  kernels.addPass(cuda::createDropInnerMasksPass());  // powers that are masked anyway
   kernels.addPass(createFoldScalePass());             // one multiply-add a score
   kernels.addPass(cuda::createDeferSumsPass());       // row sums in shares, one a thread
   kernels.addPass(createHoistReciprocalsPass());      // a row is divided once

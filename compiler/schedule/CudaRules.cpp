@@ -88,8 +88,8 @@ int64_t defaultSplit(const Problem &problem) { return isDecode(problem) ? 512 : 
 
 int64_t defaultChunk(const Machine &machine, const Problem &problem) {
   const int64_t d = roundUp(problem.d, 16), dv = roundUp(problem.dv, 16);
-  // Bytes a token: q, k and v twice in rings, and a mapped q and k, an f32 tile of values and one of
-  // weights besides.
+  // Bytes a token: q, k and v twice in rings, and a mapped q and k, an f32 tile of values and one
+  // of weights besides.
   const auto bytes = [&](int64_t chunk) {
     return chunk * (2 * 2 * (2 * d + dv) + 2 * 2 * d + 4 * dv + 4 * chunk);
   };

@@ -87,8 +87,8 @@ std::vector<std::string> refusals(const std::vector<Knob> &table, const Schedule
 /// Whether a sweep tries the knob's candidates: those that the form reads. The widest instruction
 /// set is best but for rare machines: the other is tried when named.
 bool isSwept(std::string_view knob, const Problem &problem) {
-  const bool ofAttention = knob == "BM" || knob == "BN" || knob == "SPLIT" || knob == "QREG" ||
-                           knob == "RESCALE";
+  const bool ofAttention =
+      knob == "BM" || knob == "BN" || knob == "SPLIT" || knob == "QREG" || knob == "RESCALE";
   const bool scan = problem.form == "chunked" || problem.form == "recurrent";
   if (knob == "ISA" || (ofAttention && scan))
     return false;
@@ -124,9 +124,9 @@ Problem Problem::of(const Request &request) {
   problem.form = request.form == "auto" ? "attention" : request.form;
   if (const auto type = request.dtypes.find("*"); type != request.dtypes.end())
     problem.dtype = type->second;
-  problem.scan = problem.form != "attention" ||
-                 (request.form == "auto" && request.extents.contains("T") &&
-                  !request.extents.contains("Tq"));
+  problem.scan =
+      problem.form != "attention" ||
+      (request.form == "auto" && request.extents.contains("T") && !request.extents.contains("Tq"));
   problem.d = dim("D", dim("K", 64));
   problem.dv = dim("Dv", dim("V", problem.d));
   problem.group = dim("G", 1);

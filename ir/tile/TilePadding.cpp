@@ -6,6 +6,7 @@
 #include "ir/tile/TilePadding.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/IR/Matchers.h"
 
 using namespace mlir;
 
@@ -49,17 +50,21 @@ Padding clippedBy(Operation *source, size_t counts, std::optional<APFloat> fill,
 
 /// The padding of one scalar of a map's region, given that of its arguments.
 Padding scalarPadding(Operation *op, ArrayRef<Padding> operands) {
-  if (isa<arith::SelectOp>(op))
-    return {Padding::Masked, nullptr};
+  if (isa<arith::SelectOp>(op)) {
+    const bool otherwiseZero = matchPattern(op->getOperand(2), m_AnyZeroFloat());
+    return operands[1].kind == Padding::Zero && otherwiseZero ? operands[1]
+                                                              : Padding{Padding::Masked, nullptr};
+  }
   Padding all;
   for (const Padding &operand : operands)
     all = worst(all, operand);
-  if (all.kind != Padding::Zero && all.kind != Padding::Filled)
-    return all;
   auto isZero = [](const Padding &padding) { return padding.kind == Padding::Zero; };
   // 0 times anything that is specified is 0 (infinities are the writer's business).
-  if (isa<arith::MulFOp, arith::MulIOp>(op) && llvm::any_of(operands, isZero))
+  if (all.kind != Padding::Unspecified && isa<arith::MulFOp, arith::MulIOp>(op) &&
+      llvm::any_of(operands, isZero))
     return *llvm::find_if(operands, isZero);
+  if (all.kind != Padding::Zero && all.kind != Padding::Filled)
+    return all;
   if (isa<arith::NegFOp, arith::ExtFOp, arith::TruncFOp, arith::SIToFPOp, arith::UIToFPOp,
           arith::ExtSIOp, arith::ExtUIOp>(op))
     return all;
@@ -125,6 +130,15 @@ Padding takePadding(TakeOp take, int64_t dim) {
   return padding;
 }
 
+/// Tokens whose row of the matrix and right-hand side are 0 solve to 0.
+Padding solvePadding(SolveUnitLowerOp solve, int64_t dim) {
+  const Padding rhs = paddingOf(solve.getRhs(), dim);
+  if (dim == 1)
+    return rhs;
+  const Padding rows = paddingOf(solve.getLower(), 0);
+  return rows.kind == Padding::Zero ? rhs : Padding();
+}
+
 /// Only a plain permutation keeps dimensions apart.
 Padding reshapePadding(ReshapeOp reshape, int64_t dim) {
   ArrayRef<int64_t> from = reshape.getTile().getType().getShape();
@@ -173,6 +187,8 @@ Padding paddingOf(Value value, int64_t dim) {
     // A code of 0 is not the value 0 once it has a zero point or a table.
     return decode.getZero() || decode.getTable() ? filled(paddingOf(decode.getCodes(), dim))
                                                  : paddingOf(decode.getCodes(), dim);
+  if (SolveUnitLowerOp solve = dyn_cast_or_null<SolveUnitLowerOp>(op))
+    return solvePadding(solve, dim);
   if (ScanOp scan = dyn_cast_or_null<ScanOp>(op)) {
     Padding padding = paddingOf(scan.getTile(), dim);
     return dim == static_cast<int64_t>(scan.getDim()) ? filled(padding) : padding;

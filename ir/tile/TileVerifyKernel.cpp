@@ -74,9 +74,18 @@ ScanOp scanBehind(MapOp map, Value scalar) {
   return {};
 }
 
+/// Whether the powers reach nothing but selects, by products.
+bool isMaskedAfter(Value power) {
+  return llvm::all_of(power.getUses(), [](OpOperand &use) {
+    if (isa<arith::MulFOp>(use.getOwner()))
+      return isMaskedAfter(use.getOwner()->getResult(0));
+    return isa<arith::SelectOp>(use.getOwner()) && use.getOperandNumber() > 0;
+  });
+}
+
 LogicalResult verifyExponent(MapOp map, Operation *exponential) {
   arith::SubFOp difference = exponential->getOperand(0).getDefiningOp<arith::SubFOp>();
-  if (!difference)
+  if (!difference || isMaskedAfter(exponential->getResult(0)))
     return success();
   ScanOp left = scanBehind(map, difference.getLhs()), right = scanBehind(map, difference.getRhs());
   if (!left || left != right)
@@ -87,7 +96,7 @@ LogicalResult verifyExponent(MapOp map, Operation *exponential) {
     return success();
   return exponential->emitOpError()
          << "takes the difference of two prefix sums, which overflows above the diagonal: mask it "
-            "with arith.select before the exponential";
+            "with arith.select before the exponential, or what is made of it after";
 }
 
 LogicalResult verifyExponents(KernelOp kernel) {

@@ -80,7 +80,8 @@ private:
     int64_t bytes = std::max<int64_t>(type.getElementType().getIntOrFloatBitWidth() / 8, 1);
     layout::SwizzledLayout memory;
     if (type.getRank() != 2)
-      memory.layout = *layout::rowMajor(layout::IntTuple::tuple({layout::IntTuple(type.getDim(0))}));
+      memory.layout =
+          *layout::rowMajor(layout::IntTuple::tuple({layout::IntTuple(type.getDim(0))}));
     else if (bytes == 2)
       memory = sharedLayout(type.getShape(), bytes);
     else
@@ -103,8 +104,7 @@ private:
                          (isa_and_nonnull<tile::LoadOp>(source) && tileType(value).getRank() < 2);
     DominanceInfo dominance(kernel);
     for (Value copy : copies[value])
-      if (!isShared(copy) && layoutOf(copy) == layout &&
-          dominance.properlyDominates(copy, user))
+      if (!isShared(copy) && layoutOf(copy) == layout && dominance.properlyDominates(copy, user))
         return copy;
     Value copy;
     if (isCheap && !isShared(value)) {
@@ -113,9 +113,9 @@ private:
     } else {
       Value from = inShared(value);
       builder.setInsertionPoint(user);
-      copy = tile::ConvertOp::create(builder, value.getLoc(),
-                                     tileType(value).withPlace({}, Space::Unplaced), from,
-                                     UnitAttr());
+      copy =
+          tile::ConvertOp::create(builder, value.getLoc(),
+                                  tileType(value).withPlace({}, Space::Unplaced), from, UnitAttr());
     }
     setRegisters(copy, layout);
     copies[value].push_back(copy);
@@ -267,8 +267,7 @@ private:
       return failure();
     Value tile = op.getTile();
     if (type.getRank() <= 2 && (!isPlaced(tile) || isShared(tile)))
-      op.getTileMutable().set(
-          inRegisters(tile, spread(type.getShape(), threads(), dim), op));
+      op.getTileMutable().set(inRegisters(tile, spread(type.getShape(), threads(), dim), op));
     const Layout layout = project(layoutOf(op.getTile()), type.getShape(), kept);
     setRegisters(op.getResult(), layout);
     op.getInitMutable().set(inRegisters(op.getInit(), layout, op));
@@ -302,9 +301,15 @@ private:
     return success();
   }
 
-  /// A column of right-hand sides a thread; the matrix in shared memory.
+  /// Right-hand sides as sums of products, their columns rows of the warps; the matrix in shared
+  /// memory.
   LogicalResult visitSolve(tile::SolveUnitLowerOp op) {
-    const Layout layout = spread(op.getType().getShape(), threads(), 0);
+    TileType type = op.getType();
+    if (type.getDim(0) % 16 != 0 || type.getDim(1) % (16 * warps) != 0)
+      return op.emitError("right-hand sides of ")
+             << type << " are no whole blocks of 16 tokens by 16 columns a warp";
+    const Layout layout =
+        accumulators(warpAtoms()[0], type.getDim(1), type.getDim(0), warps, /*rowsDim=*/1);
     setRegisters(op.getResult(), layout);
     op.getRhsMutable().set(inRegisters(op.getRhs(), layout, op));
     op.getLowerMutable().set(inShared(op.getLower()));

@@ -1,7 +1,8 @@
 // Passes that make tile IR concrete for NVIDIA GPUs with mma.sync. In order:
 //
 //   PadTiles        extents rounded up to whole instructions; loads and stores clipped accordingly
-//   OrientProducts, RoundOperands  of kernels that carry a state: who is operand a, in 16 bits
+//   OrientProducts, MoveFactors, RoundOperands  where a state is carried: who is operand a, numbers
+//                   a token out of operands in shared memory, operands in 16 bits
 //   FoldScale       (passes/) a positive factor of the scores moves past the row maximum
 //   DeferSums       row sums stay in shares, one a thread, until after the loops
 //   HoistReciprocals  (passes/) a row is divided once, not once an element
@@ -50,6 +51,12 @@ std::unique_ptr<mlir::Pass> createPadTilesPass(const LayoutOptions &options);
 
 /// Operands of products in the order in which warps share them.
 std::unique_ptr<mlir::Pass> createOrientProductsPass();
+
+/// Factors of operand b, and of what a product of zeros starts, go where registers hold the tile.
+std::unique_ptr<mlir::Pass> createMoveFactorsPass();
+
+/// exp2(select(c, x, ..)) that only a select by c reads becomes exp2(x).
+std::unique_ptr<mlir::Pass> createDropInnerMasksPass();
 
 /// f32 operands of products rounded to the tensors' 16-bit type.
 std::unique_ptr<mlir::Pass> createRoundOperandsPass();

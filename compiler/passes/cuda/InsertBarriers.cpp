@@ -84,7 +84,8 @@ private:
       write(placeOf(put.getRing().getDefiningOp()), op);
     else if (sharedBytesOf(op) > 0 && !isa<tile::RingOp>(op))
       write(placeOf(op), op);
-    if (isa<tile::ReduceOp>(op) && sharedBytesOf(op) > 0) { // a barrier lies between its halves
+    if (isa<tile::ReduceOp, tile::SolveUnitLowerOp>(op) && sharedBytesOf(op) > 0) {
+      // A barrier lies between its halves.
       clear();
       reads.push_back(placeOf(op));
     }

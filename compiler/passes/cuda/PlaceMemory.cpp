@@ -59,7 +59,7 @@ std::vector<Place> placesOf(tile::KernelOp kernel) {
       place.first = std::min(place.first, begin[here]);
       place.last = std::max(place.last, end[here]);
     };
-    if (isa<tile::ReduceOp>(op)) { // only within the op
+    if (!isa<tile::RingOp, tile::ConvertOp>(op)) { // only within the op
       places.push_back(place);
       return;
     }
@@ -187,6 +187,11 @@ int64_t sharedBytesOf(Operation *op) {
   if (auto reduce = dyn_cast<tile::ReduceOp>(op); reduce && reducesAcrossWarps(reduce)) {
     auto warps = op->getParentOfType<tile::KernelOp>()->getAttrOfType<IntegerAttr>("tile.warps");
     return warps.getInt() * reduce.getType().getNumElements() * 4;
+  }
+  if (auto solve = dyn_cast<tile::SolveUnitLowerOp>(op)) {
+    // The matrix as two of 16 bits, rows padded to an odd number of chunks of 16 bytes.
+    const int64_t tokens = solve.getType().getDim(0);
+    return 2 * tokens * (2 * tokens + 16);
   }
   auto convert = dyn_cast<tile::ConvertOp>(op);
   bool made = convert && convert.getType().getSpace() == tile::Space::Smem;

@@ -11,8 +11,10 @@ void registerPasses() {
   using Create = std::unique_ptr<mlir::Pass> (*)();
   static constexpr Create kPasses[] = {
       [] { return createOrientProductsPass(); },
+      [] { return createMoveFactorsPass(); },
       [] { return createRoundOperandsPass(); },
       [] { return createPadTilesPass(kOptions); },
+      [] { return createDropInnerMasksPass(); },
       [] { return createDeferSumsPass(); },
       [] { return createLazyRescalePass(); },
       [] { return createAssignLayoutsPass(kOptions); },

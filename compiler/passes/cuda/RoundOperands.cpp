@@ -72,8 +72,9 @@ private:
     OpBuilder builder(value.getContext());
     builder.setInsertionPointAfterValue(value);
     SmallVector<StringRef> names{"r", "c"};
-    return tile::MapOp::create(builder, value.getLoc(), TypeRange{tileType(value).withElementType(type)},
-                               ValueRange{value}, ArrayRef<SmallVector<StringRef>>{names}, names,
+    return tile::MapOp::create(builder, value.getLoc(),
+                               TypeRange{tileType(value).withElementType(type)}, ValueRange{value},
+                               ArrayRef<SmallVector<StringRef>>{names}, names,
                                [&](OpBuilder &b, Location at, ValueRange x) {
                                  Value y = arith::TruncFOp::create(b, at, type, x[0]);
                                  tile::YieldOp::create(b, at, y);

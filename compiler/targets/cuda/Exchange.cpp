@@ -98,8 +98,7 @@ Status KernelEmitter::toShared(tile::ConvertOp op) {
       out.line("store_shared_u16({}, (u16)({}{} >> {}));", at({{"c", std::to_string(c)}}), name,
                subscript(fragment, {}, 1), 16 * c);
   } else {
-    SmallVector<int64_t> identity =
-        llvm::to_vector(llvm::seq<int64_t>(0, fragment.type.getRank()));
+    SmallVector<int64_t> identity = llvm::to_vector(llvm::seq<int64_t>(0, fragment.type.getRank()));
     std::string value = element(op.getTile(), identity, fragment, {});
     const bool real = fragment.type.getElementType().isF32();
     out.line("{}({}, {});",

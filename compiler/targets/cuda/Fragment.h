@@ -19,9 +19,9 @@ struct Step {
   int64_t extent = 1;
   int64_t dim = -1;
   int64_t step = 0;
-  int64_t lane = 1;     ///< threads: how many lie between two steps
+  int64_t lane = 1;       ///< threads: how many lie between two steps
   bool outermost = false; ///< threads: none lie beyond the last step
-  std::string variable; ///< values: the loop variable, c half n m for what mma.sync makes
+  std::string variable;   ///< values: the loop variable, c half n m for what mma.sync makes
 };
 
 struct Fragment {

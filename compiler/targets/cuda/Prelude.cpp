@@ -224,9 +224,10 @@ constexpr Definition kDefinitions[] = {
                : : "r"(to), "r"(x), "r"(y), "r"(z), "r"(w) : "memory");
 }
 )"},
-    {"place", "// Offset of a byte of a row; chunks of 16 bytes are xored with MASK bits of the row.\n"
-              "template <int PITCH, int SHIFT, int MASK> " HEDDLE_INLINE
-              R"(u32 place(int row, int byte) {
+    {"place",
+     "// Offset of a byte of a row; chunks of 16 bytes are xored with MASK bits of the row.\n"
+     "template <int PITCH, int SHIFT, int MASK> " HEDDLE_INLINE
+     R"(u32 place(int row, int byte) {
   return row * PITCH + (byte ^ (row >> SHIFT & MASK) * 16);
 }
 )"},
@@ -271,6 +272,104 @@ constexpr Definition kDefinitions[] = {
                "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
                : "+f"(d[0][0]), "+f"(d[0][1]), "+f"(d[1][0]), "+f"(d[1][1])
                : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+}
+)"},
+
+    // Triangular systems. Numbers as two of 16 bits, whose sum is good to 2^-17.
+    {"split_pair", "// x and y as the sums of the halves of two registers.\n" HEDDLE_INLINE
+                   R"(void split_pair(float x, float y, u32 &high, u32 &low) {
+  high = pack_bf16(x, y);
+  low = pack_bf16(x - __uint_as_float(high << 16), y - __uint_as_float(high & 0xffff0000u));
+}
+)"},
+    {"prepare_solve",
+     "// (I + stril L), as solve_rows reads it: -L beside the blocks of 16 on the diagonal, their\n"
+     "// inverses there; a column of an inverse a lane, by substitution.\n"
+     "template <int TOKENS, int PITCH, int THREADS> " HEDDLE_INLINE
+     R"(void prepare_solve(u32 lower, u32 high, u32 low) {
+  constexpr int ROW = 2 * TOKENS + 16;
+#pragma unroll 4
+  for (int n = threadIdx.x; n < TOKENS * TOKENS / 2; n += THREADS) {
+    const int row = n / (TOKENS / 2), column = n % (TOKENS / 2) * 2;
+    if (column / 16 >= row / 16)
+      continue;
+    const u32 from = lower + row * PITCH + column * 4, to = row * ROW + column * 2;
+    u32 big, small;
+    split_pair(-load_shared_f32(from), -load_shared_f32(from + 4), big, small);
+    store_shared(high + to, big);
+    store_shared(low + to, small);
+  }
+  const int lane = threadIdx.x % 32;
+  for (int block = threadIdx.x / 32; block < TOKENS / 16; block += THREADS / 32) {
+    if (lane >= 16)
+      continue;
+    const u32 from = lower + block * 16 * (PITCH + 4), to = block * 16 * (ROW + 2) + lane * 2;
+    float x[16];
+#pragma unroll
+    for (int i = 0; i < 16; ++i) {
+      x[i] = lane == i ? 1.0f : 0.0f;
+#pragma unroll
+      for (int j = 0; j < i; j += 4) {
+        const uint4 l = load_shared_16(from + i * PITCH + j * 4);
+        x[i] -= __uint_as_float(l.x) * x[j];
+        if (j + 1 < i)
+          x[i] -= __uint_as_float(l.y) * x[j + 1];
+        if (j + 2 < i)
+          x[i] -= __uint_as_float(l.z) * x[j + 2];
+        if (j + 3 < i)
+          x[i] -= __uint_as_float(l.w) * x[j + 3];
+      }
+      const u16 big = to_bf16(x[i]);
+      store_shared_u16(high + to + i * ROW, big);
+      store_shared_u16(low + to + i * ROW, to_bf16(x[i] - from_bf16(big)));
+    }
+  }
+}
+)"},
+    {"multiply_split",
+     "// x += a b for a block of 16 tokens, each factor as two of 16 bits.\n" HEDDLE_INLINE
+     R"(void multiply_split(float (&x)[2][2], float (&y)[2][2], const u32 (&a)[4], const u32 (&a_low)[4],
+                               u32 high, u32 low) {
+  u32 b[4], b_low[4];
+  load_matrix_x4(b, high);
+  load_matrix_x4(b_low, low);
+  mma_bf16(x, a_low[0], a_low[1], a_low[2], a_low[3], b[0], b[1]);
+  mma_bf16(y, a_low[0], a_low[1], a_low[2], a_low[3], b[2], b[3]);
+  mma_bf16(x, a[0], a[1], a[2], a[3], b_low[0], b_low[1]);
+  mma_bf16(y, a[0], a[1], a[2], a[3], b_low[2], b_low[3]);
+  mma_bf16(x, a[0], a[1], a[2], a[3], b[0], b[1]);
+  mma_bf16(y, a[0], a[1], a[2], a[3], b[2], b[3]);
+}
+)"},
+    {"split_fragments", HEDDLE_INLINE
+     R"(void split_fragments(const float (&x)[2][2], const float (&y)[2][2], u32 (&high)[4], u32 (&low)[4]) {
+  split_pair(x[0][0], x[0][1], high[0], low[0]);
+  split_pair(x[1][0], x[1][1], high[1], low[1]);
+  split_pair(y[0][0], y[0][1], high[2], low[2]);
+  split_pair(y[1][0], y[1][1], high[3], low[3]);
+}
+)"},
+    {"solve_rows", "// Rows x of X' from those of B', (I + stril L) X = B, block by block.\n"
+                   "template <int TOKENS> " HEDDLE_INLINE
+                   R"(void solve_rows(float (&x)[TOKENS / 8][2][2], u32 high, u32 low) {
+  constexpr int ROW = 2 * TOKENS + 16;
+  const int lane = threadIdx.x % 32;
+  const u32 at = (lane % 8 + lane / 16 * 8) * ROW + lane / 8 % 2 * 16;
+  u32 big[TOKENS / 16][4], small[TOKENS / 16][4];
+#pragma unroll
+  for (int i = 0; i < TOKENS / 16; ++i) {
+    float(&even)[2][2] = x[2 * i], (&odd)[2][2] = x[2 * i + 1];
+    const u32 row = at + i * 16 * ROW;
+#pragma unroll
+    for (int j = 0; j < i; ++j)
+      multiply_split(even, odd, big[j], small[j], high + row + j * 32, low + row + j * 32);
+    split_fragments(even, odd, big[i], small[i]);
+#pragma unroll
+    for (int n = 0; n < 4; ++n)
+      even[n / 2][n % 2] = odd[n / 2][n % 2] = 0.0f;
+    multiply_split(even, odd, big[i], small[i], high + row + i * 32, low + row + i * 32);
+    split_fragments(even, odd, big[i], small[i]);
+  }
 }
 )"},
 };

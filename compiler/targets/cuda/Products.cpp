@@ -58,7 +58,8 @@ std::string KernelEmitter::tileAddress(const std::string &lane, const Matrix &ma
 /// Rows of the warp, within 16: lanes 0 to 15 give rows, lanes from 16 on the next chunk.
 static constexpr const char *kRowOfLane = "lane % 16", *kChunkOfLane = "lane / 16";
 /// The other order: lanes 8 to 15 give the next chunk, lanes from 16 on the next 8 rows.
-static constexpr const char *kRowOfHalf = "lane % 8 + lane / 16 * 8", *kChunkOfHalf = "lane / 8 % 2";
+static constexpr const char *kRowOfHalf = "lane % 8 + lane / 16 * 8",
+                            *kChunkOfHalf = "lane / 8 % 2";
 
 static std::string plus(const std::string &x, const std::string &y) {
   return x.empty() ? y : fmt::format("{} + {}", x, y);
@@ -68,8 +69,8 @@ static std::string plus(const std::string &x, const std::string &y) {
 /// and along what is summed (k).
 struct KernelEmitter::OperandReader {
   Matrix matrix;
-  bool sumIsRow;    ///< rows in memory are what is summed
-  bool isA;         ///< steps of 16 along outer, else of 8
+  bool sumIsRow;     ///< rows in memory are what is summed
+  bool isA;          ///< steps of 16 along outer, else of 8
   std::string first; ///< of the warp, along outer; empty for 0
   std::string at;    ///< address of the lane and tile
   bool addable;      ///< steps along outer do not carry into the warp's own chunks
@@ -100,9 +101,8 @@ std::string KernelEmitter::operandAt(const OperandReader &reader, const std::str
   const int64_t chunks = reader.isA ? 2 : 1;
   if (reader.addable)
     return rows.step(reader.at, k, 16, outer, chunks);
-  std::string chunk =
-      fmt::format("({}) / 8 + {} + ({}) * {}", reader.first,
-                  reader.isA ? kChunkOfHalf : kChunkOfLane, outer, chunks);
+  std::string chunk = fmt::format("({}) / 8 + {} + ({}) * {}", reader.first,
+                                  reader.isA ? kChunkOfHalf : kChunkOfLane, outer, chunks);
   std::string text = fmt::format("{} + {}", reader.matrix.base,
                                  rows.address(reader.isA ? kRowOfHalf : kRowOfLane, chunk));
   if (!reader.matrix.slot.empty())

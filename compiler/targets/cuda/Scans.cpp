@@ -2,7 +2,7 @@
 //
 //   scan of a vector     each lane sums its neighbours, then lanes by shuffles
 //   scan along rows      a column in one thread
-//   solve_unit_lower     a right-hand side in one thread, by forward substitution in f32
+//   solve_unit_lower     by blocks of 16 tokens
 #include "compiler/targets/cuda/KernelEmitter.h"
 #include "compiler/targets/cuda/Scalars.h"
 
@@ -93,29 +93,32 @@ Status KernelEmitter::scan(tile::ScanOp op) {
   return {};
 }
 
+/// Blocks of 16 tokens: the inverses of those on the diagonal by substitution, in f32; all else by
+/// products. Columns of a right-hand side are rows of fragments.
 Status KernelEmitter::solve(tile::SolveUnitLowerOp op) {
   Fragment fragment(op.getType());
-  const int64_t rows = fragment.type.getDim(0);
-  const Step *own = nullptr;
-  for (const Step &step : fragment.values)
-    if (step.dim == 0)
-      own = &step;
-  if (!own || own->extent != rows)
-    return unsupported(op, "right-hand sides that several threads share");
+  const int64_t tokens = fragment.type.getDim(0);
+  if (!fragment.isAccumulator() || fragment.columnDim != 0 || tokens % 16 != 0 ||
+      !warpOffset(fragment, 0).empty())
+    return unsupported(op, "right-hand sides that are no columns of fragments");
   if (!takePlace(op.getResult(), op.getRhs())) {
     declareTile(op.getResult(), nameFor(op.getResult(), "solved"));
     copyTile(op.getRhs(), names[op.getResult()], fragment, false);
   }
-  Fragment others = fragment;
-  llvm::erase_if(others.values, [&](const Step &step) { return step.dim == 0; });
-  int outside = openLoops(others);
-  std::string i = fresh("i"), j = fresh("j"), result = names[op.getResult()];
-  out.unrolled(i, rows);
-  out.add("#pragma unroll");
-  out.open(fmt::format("for (int {0} = 0; {0} < {1}; ++{0})", j, i));
-  out.line("{}{} -= {} * {}{};", result, subscript(fragment, {{own->variable, i}}),
-           loadElement(op.getLower(), {i, j}), result, subscript(fragment, {{own->variable, j}}));
-  out.close(2 + outside);
+  Matrix lower = matrix(op.getLower());
+  const int64_t offset = op->getAttrOfType<IntegerAttr>("tile.offset").getInt();
+  const std::string high = fmt::format("smem + {}", offset),
+                    low = fmt::format("smem + {}", offset + tokens * (2 * tokens + 16));
+  out.line("prepare_solve<{}, {}, {}>({}, {}, {});", tokens, lower.rows.pitch, 32 * warpCount,
+           lower.base, high, low);
+  out.line("__syncthreads();");
+  const Step *rowBlocks = fragment.value(1, 16);
+  if (rowBlocks)
+    out.unrolled("m", rowBlocks->extent);
+  out.line("solve_rows<{}>({}{}, {}, {});", tokens, names[op.getResult()], rowBlocks ? "[m]" : "",
+           high, low);
+  if (rowBlocks)
+    out.close();
   return {};
 }
 

@@ -447,13 +447,15 @@ void KernelEmitter::exchangeSums(tile::ReduceOp op, const Fragment &fragment,
   std::string condition;
   for (const Step &step : fragment.threads) // one of the lanes that share a sum, one of the copies
     if (step.lane < 32 ? step.dim != keptDim : step.dim < 0)
-      condition += fmt::format("{}{} == 0", condition.empty() ? "" : " && ", threadCoordinate(step));
+      condition +=
+          fmt::format("{}{} == 0", condition.empty() ? "" : " && ", threadCoordinate(step));
   int64_t offset = op->getAttrOfType<IntegerAttr>("tile.offset").getInt();
   const int64_t extent = fragment.type.getDim(keptDim);
   if (!condition.empty())
     out.add(fmt::format("if ({})", condition));
-  out.line("{}store_shared_f32(smem + {} + (({}) * {} + {}) * 4, {});", condition.empty() ? "" : "  ",
-           offset, warpAlong(fragment, fragment.type.getRank() - 1 - keptDim), extent,
+  out.line("{}store_shared_f32(smem + {} + (({}) * {} + {}) * 4, {});",
+           condition.empty() ? "" : "  ", offset,
+           warpAlong(fragment, fragment.type.getRank() - 1 - keptDim), extent,
            coordinate(fragment, keptDim, {}), sum);
 }
 

@@ -30,7 +30,7 @@ struct CudaProblem {
   std::map<std::string, int64_t> schedule = {};
   std::map<std::string, double> params = {};
   std::string form = "auto";
-  std::string text = "";                                ///< in place of the library's file
+  std::string text = "";                                 ///< in place of the library's file
   std::map<std::string, double (*)(double)> inputs = {}; ///< of normal random numbers, by tensor
 
   std::string toString() const {

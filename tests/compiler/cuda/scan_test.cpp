@@ -20,10 +20,8 @@ double low(double x) { return 0.05 * x; }
 
 CudaProblem problemOf(const ScanClass &c, const char *form, const Sizes &sizes, DType dtype,
                       const char *target) {
-  CudaProblem problem{c.what,
-                      {{"B", 1}, {"H", 2}, {"T", sizes.T}, {"K", sizes.K}, {"V", sizes.V}},
-                      dtype,
-                      target};
+  CudaProblem problem{
+      c.what, {{"B", 1}, {"H", 2}, {"T", sizes.T}, {"K", sizes.K}, {"V", sizes.V}}, dtype, target};
   problem.form = form;
   problem.text = textOf(c);
   problem.inputs = {{"g", decay}, {"beta", gate}, {"a", low}, {"y", low}, {"z0", positive}};
@@ -40,8 +38,8 @@ TEST_CASE("emitted scans equal the interpreter") {
   constexpr const char *kTargets[] = {"sm_80", "sm_89", "sm_90", "sm_120"};
   const char *only = std::getenv("HEDDLE_SCAN");
   for (const Point &p : testPoints({std::size(kScanClasses), 2, std::size(kSizes), 2, 4})) {
-    CudaProblem problem = problemOf(kScanClasses[p[0]], kForms[p[1]], kSizes[p[2]], kTypes[p[3]],
-                                    kTargets[p[4]]);
+    CudaProblem problem =
+        problemOf(kScanClasses[p[0]], kForms[p[1]], kSizes[p[2]], kTypes[p[3]], kTargets[p[4]]);
     if (only && problem.toString().find(only) == std::string::npos)
       continue;
     DYNAMIC_SECTION(problem.toString()) { checkOnPtxMachine(problem); }
