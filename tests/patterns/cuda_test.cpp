@@ -7,7 +7,6 @@
 #include "tests/support/Tier.h"
 
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
 
 using namespace heddle;
 using namespace heddle::test;
@@ -27,13 +26,17 @@ std::shared_ptr<Device> machine(const std::string &target) {
   return std::move(*device);
 }
 
-/// Findings of the launches since the last call; a clean run has none, and nothing left out.
+/// Launches since the last call; a clean run has no findings, and nothing is left out.
 void checkVerdict() {
-  const nlohmann::json launches = nlohmann::json::parse(heddlePtxTakeReport());
+  const std::vector<ptx::LaunchRecord> launches = ptx::takeLaunches();
   CHECK(!launches.empty());
-  for (const nlohmann::json &launch : launches) {
-    INFO(launch.dump(1));
-    CHECK(launch["verdict"] == "clean");
+  for (const ptx::LaunchRecord &launch : launches) {
+    INFO(launch.kernel);
+    for (const ptx::Finding &finding : launch.report.findings)
+      UNSCOPED_INFO(finding.toString());
+    for (const std::string &what : launch.report.unmodelled)
+      UNSCOPED_INFO("not modelled: " << what);
+    CHECK(std::string(launch.report.verdict()) == "clean");
   }
 }
 
@@ -76,7 +79,10 @@ TEST_CASE("attention forms of the library as CUDA equal the interpreter on the P
   const char *only = std::getenv("HEDDLE_TEST_PATTERN"), *list = std::getenv("HEDDLE_TEST_LIST");
   const std::string target = "sm_80";
   std::shared_ptr<Device> device = machine(target);
-  REQUIRE(heddlePtxSetOptions("check late seed=3") == 0);
+  ptx::LaunchOptions options;
+  options.check = true;
+  options.copies = ptx::CopyTime::Late;
+  ptx::setDriverOptions(options);
   size_t turn = 0;
   for (const Case &check : allCases()) {
     ++turn;
