@@ -82,7 +82,7 @@ bool isLowered(const File &file, const Case &check, const std::shared_ptr<Device
 TEST_CASE("compiled library files equal the interpreter") {
   std::shared_ptr<Device> device = cpu();
   const char *only = std::getenv("HEDDLE_TEST_PATTERN"); // one file, while it is being written
-  static FormErrors errors; // each section runs the whole case again
+  static FormErrors errors;                              // each section runs the whole case again
   for (const Case &check : allCases()) {
     if (only && check.pattern != only)
       continue;

@@ -187,19 +187,18 @@ private:
     Value index = tile::IndexOp::create(builder, at, numbers, start);
     SmallVector<StringRef> all{"x", "y"};
     SmallVector<SmallVector<StringRef>> names{all, {all[dim]}};
-    operand.set(tile::MapOp::create(
-                    builder, at, TypeRange{tile.getType()}, ValueRange{tile, index}, names, all,
-                    [&](OpBuilder &b, Location loc, ValueRange x) {
-                      Value limit =
-                          arith::ConstantOp::create(b, loc, b.getI32IntegerAttr(int32_t(extent)));
-                      Value inside = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::slt, x[1],
-                                                           limit);
-                      Value zero = arith::ConstantOp::create(
-                          b, loc, b.getZeroAttr(tileType(tile).getElementType()));
-                      Value kept = arith::SelectOp::create(b, loc, inside, x[0], zero);
-                      tile::YieldOp::create(b, loc, kept);
-                    })
-                    .getResult(0));
+    operand.set(
+        tile::MapOp::create(
+            builder, at, TypeRange{tile.getType()}, ValueRange{tile, index}, names, all,
+            [&](OpBuilder &b, Location loc, ValueRange x) {
+              Value limit = arith::ConstantOp::create(b, loc, b.getI32IntegerAttr(int32_t(extent)));
+              Value inside = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::slt, x[1], limit);
+              Value zero =
+                  arith::ConstantOp::create(b, loc, b.getZeroAttr(tileType(tile).getElementType()));
+              Value kept = arith::SelectOp::create(b, loc, inside, x[0], zero);
+              tile::YieldOp::create(b, loc, kept);
+            })
+            .getResult(0));
   }
 
   tile::KernelOp kernel;

@@ -1,5 +1,5 @@
-// RoundOperands: forms multiply f32 tiles where an operand is one; here the operands of products are
-// rounded to the 16-bit type of the tensors, while sums and the state stay f32.
+// RoundOperands: forms multiply f32 tiles where an operand is one; here the operands of products
+// are rounded to the 16-bit type of the tensors, while sums and the state stay f32.
 //
 //   %k = map extf(%K) ; %A = mma %q, %k     ->   %A = mma %q16, %K
 //   %O = mma %S, %q                         ->   %S16 = map truncf(%S) ; %O = mma %S16, %q16
