@@ -329,9 +329,12 @@ Result<Found> Context::find(const Request &request, const MissPolicy &policy) {
   wanted.key = requestKey(wanted.full);
   if (policy.action == MissPolicy::Refuse || !given.allowCompile)
     return findPresent(wanted);
-  HEDDLE_TRY(made, obtain(wanted, policy));
-  if (!made.better)
-    remember(wanted.openKey, made.kernel, wanted);
+  Result<Found> made = obtain(wanted, policy);
+  if (!made.ok() && made.error().code == ErrorCode::NotFound) // no compiler: take what could do it
+    if (Result<Found> other = standIn(wanted, nullptr); other.ok())
+      made = std::move(other);
+  if (made.ok() && !made->better)
+    remember(wanted.openKey, made->kernel, wanted);
   return made;
 }
 

@@ -117,6 +117,11 @@ TEST_CASE("an engine with a bundle needs no compiler and no store") {
     artifact = scaleArtifact(10);
     artifact.schedule = tuned.schedule;
     contents.entries.push_back({EntryKind::Artifact, requestKey(tuned), artifact.serialize()});
+    Request wide = plain; // of another width, for any length
+    wide.dims["D"] = 12;
+    wide.extents["T"] = {};
+    contents.entries.push_back(
+        {EntryKind::Artifact, requestKey(wide), scaleArtifact(12).serialize()});
   }
   REQUIRE(writeBundle(path, contents).ok());
   setting.options.useStore = false;
@@ -131,6 +136,11 @@ TEST_CASE("an engine with a bundle needs no compiler and no store") {
   ScaleCall call(7, 10);
   REQUIRE(call.run(**kernel).ok());
   CHECK(call.isRight(2));
+  const Result<std::shared_ptr<const Kernel>> wide = context->kernel(scaleRequest(*context, 12));
+  REQUIRE(wide.ok()); // its own class is not there, and nothing can make it
+  ScaleCall wideCall(7, 12);
+  REQUIRE(wideCall.run(**wide).ok());
+  CHECK(wideCall.isRight(2));
   const Result<std::shared_ptr<const Kernel>> absent = context->kernel(scaleRequest(*context, 11));
   REQUIRE(!absent.ok());
   CHECK(absent.error().code == ErrorCode::NotFound);

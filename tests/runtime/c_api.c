@@ -160,6 +160,7 @@ static void test_patterns(heddle_context *context) {
   CHECK(heddle_pattern_create(context, "scale", NULL, &pattern, NULL) == HEDDLE_OK);
   REFUSED(heddle_pattern_create((heddle_context *)pattern, "scale", NULL, &pattern, &error),
           HEDDLE_INVALID_ARGUMENT, "found another object for the context");
+  heddle_pattern_destroy(pattern);
   CHECK(heddle_pattern_create(context, "scale", NULL, &pattern, NULL) == HEDDLE_OK);
   CHECK(strcmp(heddle_pattern_name(pattern), "scale") == 0);
   CHECK(heddle_pattern_tensor_count(pattern) == 3 && heddle_pattern_parameter_count(pattern) == 1);
