@@ -6,6 +6,7 @@
 #include "runtime/Artifact.h"
 #include "runtime/Request.h"
 #include "runtime/Result.h"
+#include "runtime/Tensor.h"
 
 #include <map>
 #include <string>
@@ -48,8 +49,10 @@ struct TileCounts {
   int64_t exactPairs = 0;                  ///< pairs inside the support
 };
 /// Counts tiles for given extents (Tq, Tk, ..) and parameters (others take their default), for
-/// batch 0 and head 0. Unsupported where the support reads tensors.
+/// batch 0 and head 0. `tensors`: arguments of integers that the support may read; Unsupported
+/// where it reads anything else.
 Result<TileCounts> countTiles(const Request &request, const std::map<std::string, int64_t> &extents,
-                              const std::map<std::string, double> &params);
+                              const std::map<std::string, double> &params,
+                              const std::map<std::string, TensorView> &tensors = {});
 
 } // namespace heddle::compiler

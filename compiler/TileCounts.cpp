@@ -46,6 +46,18 @@ Result<int64_t> extentOf(const Extent &extent, const Values &values) {
   return found->second;
 }
 
+/// An element of batch 0; 0 outside the tensor.
+int64_t elementOf(const TensorView &view, llvm::ArrayRef<int64_t> at) {
+  int first = view.rank - static_cast<int>(at.size());
+  int64_t offset = 0;
+  for (size_t n = 0; n < at.size(); ++n) {
+    if (at[n] < 0 || at[n] >= view.shape[first + n])
+      return 0;
+    offset += at[n] * view.strides[first + n];
+  }
+  return static_cast<int64_t>(loadElement(view.dtype, view.data, offset));
+}
+
 /// Pairs of one row inside the support.
 int64_t pairsOfRow(const MixProblem &problem, NumberAlgebra &algebra, int64_t &key, int64_t keys) {
   int64_t pairs = 0;
@@ -57,7 +69,8 @@ int64_t pairsOfRow(const MixProblem &problem, NumberAlgebra &algebra, int64_t &k
 } // namespace
 
 Result<TileCounts> countTiles(const Request &request, const std::map<std::string, int64_t> &extents,
-                              const std::map<std::string, double> &params) {
+                              const std::map<std::string, double> &params,
+                              const std::map<std::string, TensorView> &tensors) {
   auto context = pattern::makePatternContext();
   pattern::Parsed parsed = pattern::parsePatterns(*context, request.patternText, "pattern.heddle");
   if (!parsed.ok())
@@ -86,20 +99,25 @@ Result<TileCounts> countTiles(const Request &request, const std::map<std::string
   for (const ProblemParam &param : problem.params)
     if (!param.integer)
       names.reals.push_back(param.name);
+  for (const auto &[name, view] : tensors)
+    if (!isFloat(view.dtype))
+      names.integers.push_back(name);
   pairNames = names;
   pairNames.invariant = {"b", "h", "i", "j"};
   if (!isConditionScalar(problem.support, pairNames))
     return Error{ErrorCode::Unsupported,
-                 "the support reads tensors or real numbers, so its pairs cannot be counted from "
-                 "lengths and parameters alone"};
+                 "the support reads real numbers, or tensors that are not given, so its pairs "
+                 "cannot be counted"};
   Support support = analyseSupport(problem.support, names);
 
   int64_t row = 0, key = 0;
   auto lookup = [&](llvm::StringRef name) {
     return name == "i" ? row : name == "j" ? key : values.lookup(name);
   };
-  auto noTensor = [](llvm::StringRef, llvm::ArrayRef<int64_t>) { return int64_t(0); };
-  NumberAlgebra algebra(lookup, noTensor);
+  auto element = [&](llvm::StringRef name, llvm::ArrayRef<int64_t> at) {
+    return elementOf(tensors.at(name.str()), at);
+  };
+  NumberAlgebra algebra(lookup, element);
   TileCounts counts;
   counts.support = toString(support);
   int64_t BM = schedule.at("BM"), BN = schedule.at("BN");
