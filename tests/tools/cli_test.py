@@ -365,7 +365,8 @@ def schedules_that_do_not_fit_are_refused():
 
 @case
 def what_no_form_lowers_yet_says_why():
-    refused("run", "mc_soup", "--shape", "B=1,H=2,T=20,K=8,V=8", says=["unsupported", "form attention: segments"])
+    shape = "B=1,H=2,T=20,K=8,V=8"
+    refused("run", "mc_soup", "--form", "attention", "--shape", shape, says=["unsupported", "form attention: segments"])
 
 
 @case
