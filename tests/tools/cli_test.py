@@ -365,8 +365,10 @@ def schedules_that_do_not_fit_are_refused():
 
 @case
 def what_no_form_lowers_yet_says_why():
-    shape = "B=1,H=2,T=20,K=8,V=8"
-    refused("run", "mc_soup", "--form", "attention", "--shape", shape, says=["unsupported", "form attention: segments"])
+    shape = "B=1,Tq=4,Tk=20,Hq=2,Hk=2,D=8,Dv=8"
+    refused("run", "tree_decoding", "--shape", shape, says=["unsupported", "form attention: input parent"])
+    refused("run", "gated_deltanet", "--form", "attention", "--shape", "B=1,T=20,Hk=2,Hv=2,K=8,V=8",
+            says=["unsupported", "update delta"])
 
 
 @case
