@@ -1,5 +1,5 @@
-// The headers that nearly every source of the runtime includes, compiled once. Included by the build
-// alone; sources still include what they use.
+// The headers that nearly every source of the runtime includes, compiled once. Included by the
+// build alone; sources still include what they use.
 #pragma once
 #include <fmt/format.h>
 #include <fmt/ranges.h>

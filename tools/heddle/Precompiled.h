@@ -1,5 +1,5 @@
-// The headers that nearly every command includes, compiled once: a source takes a quarter of the time.
-// Included by the build alone; sources still include what they use.
+// The headers that nearly every command includes, compiled once: a source takes a quarter of the
+// time. Included by the build alone; sources still include what they use.
 #pragma once
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
