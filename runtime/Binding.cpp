@@ -186,7 +186,8 @@ Binding::Fault Binding::look(const TensorRule &rule, const TensorView &view, Ran
     const int64_t extent = view.shape[d], stride = extent > 1 ? view.strides[d] : 0;
     size |= extent | stride | elements;
     elements = static_cast<int64_t>(static_cast<uint64_t>(elements) * extent);
-    span += static_cast<int64_t>((static_cast<uint64_t>(extent) - 1) * stride);
+    span = static_cast<int64_t>(static_cast<uint64_t>(span) +
+                                (static_cast<uint64_t>(extent) - 1) * stride);
     rowStrides |= d < last ? stride : 0;
   }
   if (static_cast<uint64_t>(size) >> 29 != 0) {
