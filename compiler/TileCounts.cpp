@@ -6,6 +6,7 @@
 #include "compiler/schedule/Schedule.h"
 #include "compiler/support/Evaluate.h"
 #include "ir/pattern/Parse.h"
+#include "ir/tile/TileDialect.h"
 
 #include <fmt/format.h>
 
@@ -72,6 +73,7 @@ Result<TileCounts> countTiles(const Request &request, const std::map<std::string
                               const std::map<std::string, double> &params,
                               const std::map<std::string, TensorView> &tensors) {
   auto context = pattern::makePatternContext();
+  context->loadDialect<tile::TileDialect>(); // extents of workspace are its formulas
   pattern::Parsed parsed = pattern::parsePatterns(*context, request.patternText, "pattern.heddle");
   if (!parsed.ok())
     return Error{ErrorCode::InvalidPattern, parsed.str()};

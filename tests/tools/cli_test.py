@@ -364,6 +364,12 @@ def schedules_that_do_not_fit_are_refused():
 
 
 @case
+def explain_counts_the_tiles_of_a_graph_with_workspace():
+    out, _ = heddle("explain", "power_attention", "--shape", "B=1,Hq=2,Hk=2,T=64,K=16,V=16", "--json")
+    assert json.loads(out)["tiles"]["visited_pairs"] > 0
+
+
+@case
 def what_no_form_lowers_yet_says_why():
     shape = "B=1,Tq=4,Tk=20,Hq=2,Hk=2,D=8,Dv=8"
     refused("run", "tree_decoding", "--shape", shape, says=["unsupported", "form attention: input parent"])
