@@ -15,7 +15,6 @@
 #include <cstring>
 #include <fstream>
 #include <optional>
-#include <sstream>
 
 namespace heddle::tool {
 namespace {
@@ -97,16 +96,6 @@ Result<std::string> elementsAs(const PtxType &type, const NpyArray &array,
     std::memcpy(out.data() + n * type.bytes, &word, static_cast<size_t>(type.bytes));
   }
   return out;
-}
-
-Result<std::string> readBytes(const std::string &path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file)
-    return Error{ErrorCode::NotFound,
-                 fmt::format("cannot open '{}': {}", path, std::strerror(errno))};
-  std::ostringstream text;
-  text << file.rdbuf();
-  return std::move(text).str();
 }
 
 /// "1537i32" -> 4 bytes; nothing for text that is no number with a type.
@@ -229,7 +218,7 @@ Result<uint64_t> PtxArguments::addPointer(const std::string &text, int64_t offse
                          : tensor.dtype() == DType::F8E5M2 ? "e5m2"
                                                            : toString(tensor.dtype()));
   } else if (path.ends_with(".bin")) {
-    HEDDLE_TRY(data, readBytes(path));
+    HEDDLE_TRY(data, readFile(path));
     array = {"|u1", 1, {static_cast<int64_t>(data.size())}, std::move(data)};
     type = type ? type : findPtxType("u8");
     if (array.data.size() % static_cast<size_t>(type->bytes) != 0)
@@ -274,7 +263,7 @@ Status PtxArguments::addValue(const std::string &text) {
 
 Status PtxArguments::addBytes(const std::string &text) {
   const size_t at = text.find('@');
-  HEDDLE_TRY(blob, readBytes(text.substr(0, at)));
+  HEDDLE_TRY(blob, readFile(text.substr(0, at)));
   std::vector<std::byte> bytes(blob.size());
   std::memcpy(bytes.data(), blob.data(), blob.size());
   for (size_t next = at; next != std::string::npos;) {

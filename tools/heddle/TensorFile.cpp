@@ -166,18 +166,6 @@ Result<std::string> chooseEntry(const nlohmann::json &header, const std::string 
 // Files
 //===------------------------------------------------------------------------------------------===//
 
-Result<std::string> readFile(const std::string &path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file)
-    return Error{ErrorCode::NotFound,
-                 fmt::format("cannot open '{}': {}", path, std::strerror(errno))};
-  std::ostringstream text;
-  text << file.rdbuf();
-  if (file.bad())
-    return Error{ErrorCode::IoError, fmt::format("cannot read '{}'", path)};
-  return std::move(text).str();
-}
-
 Status writeFile(const std::string &path, std::string_view header, std::string_view data) {
   std::string beside = path + ".partial";
   std::ofstream file(beside, std::ios::binary);
@@ -225,6 +213,18 @@ std::string safetensorsHeader(const HostTensor &tensor, const std::string &name)
 bool endsWith(std::string_view text, std::string_view ending) { return text.ends_with(ending); }
 
 } // namespace
+
+Result<std::string> readFile(const std::string &path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file)
+    return Error{ErrorCode::NotFound,
+                 fmt::format("cannot open '{}': {}", path, std::strerror(errno))};
+  std::ostringstream text;
+  text << file.rdbuf();
+  if (file.bad())
+    return Error{ErrorCode::IoError, fmt::format("cannot read '{}'", path)};
+  return std::move(text).str();
+}
 
 Result<NpyArray> parseNpyArray(std::string_view bytes) {
   if (!bytes.starts_with(kNpyMagic))

@@ -30,6 +30,9 @@ Result<NpyArray> readNpyArray(const std::string &path);
 Result<NpyArray> parseNpyArray(std::string_view bytes);
 Status writeNpyArray(const std::string &path, const NpyArray &array);
 
+/// A file as it lies. NotFound if it cannot be opened, IoError if it cannot be read.
+Result<std::string> readFile(const std::string &path);
+
 /// The parsers, on bytes in memory (what the fuzz tests call).
 Result<HostTensor> parseNpy(std::string_view bytes);
 Result<HostTensor> parseSafetensors(std::string_view bytes, const std::string &name);
