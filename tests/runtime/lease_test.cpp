@@ -193,7 +193,7 @@ TEST_CASE("torture: processes share a store and are killed at any moment") {
     options.storeBytes = 200000; // a dozen entries: eviction all the time
     options.leaseWait = milliseconds(2000);
     options.log = [&](LogLevel level, std::string_view) { warned |= level == LogLevel::Warning; };
-    for (int n = 0; n < 200; ++n) {
+    for (int n = 0; n < 200 && std::chrono::steady_clock::now() < end; ++n) {
       const Result<std::shared_ptr<Context>> context = Context::create(options);
       if (!context.ok())
         return 2;
