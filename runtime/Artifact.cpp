@@ -44,7 +44,7 @@ template <typename A> static void transfer(A &a, Constraint &x) {
 template <typename A> static void transfer(A &a, Artifact &x) {
   a(x.name, x.target, x.form, x.schedule, x.staticDims, x.requiredFeatures, x.scalars, x.tensors);
   a(x.arguments, x.blockBytes, x.workspaceBytes, x.launches, x.predicates, x.constraints);
-  a(x.valueRules, x.alignedPointers, x.image, x.resources, x.sources, x.provenance, x.notes);
+  a(x.valueRules, x.image, x.resources, x.sources, x.provenance, x.notes);
 }
 
 namespace {

@@ -146,7 +146,6 @@ struct Artifact {
   std::vector<ClassPredicate> predicates;
   std::vector<Constraint> constraints;
   std::vector<ValueRule> valueRules;          ///< of inputs, checked where they lie in host memory
-  bool alignedPointers = false;               ///< the code assumes 64-byte aligned rows
   std::string image;                          ///< CPU: a shared object; CUDA: cubin
   std::map<std::string, Resources> resources; ///< CUDA: by entry; empty where only PTX was made
   std::map<std::string, std::string> sources; ///< "cu", "ptx": by the suffix of their file

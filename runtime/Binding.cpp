@@ -88,11 +88,9 @@ Result<Binding> Binding::make(const Artifact &artifact) {
     rule.dtype = tensor.dtype;
     rule.elementBytes = sizeOf(tensor.dtype);
     rule.isResult = tensor.isResult;
-    if (artifact.alignedPointers && rule.rank >= 4)
-      rule.rowAlignment = 64;
     // GPU kernels copy 16-bit rows in chunks of 16 bytes where the code knows that they are whole.
-    else if (artifact.target.starts_with("sm_") && rule.elementBytes == 2 && rule.rank >= 2 &&
-             binding.dims[rule.dims[rule.rank - 1]].fixed % 8 == 0)
+    if (artifact.target.starts_with("sm_") && rule.elementBytes == 2 && rule.rank >= 2 &&
+        binding.dims[rule.dims[rule.rank - 1]].fixed % 8 == 0)
       rule.rowAlignment = 16;
     binding.rules.push_back(rule);
   }
@@ -259,12 +257,9 @@ Binding::Fault Binding::unify(const TensorRule &rule, const TensorView &view, Kn
     return wrong(fmt::format("found {} at an address that is no multiple of the {} bytes of {}",
                              info.name, sizeOf(view.dtype), toString(view.dtype)));
   case Fault::UnalignedRows:
-    return wrong(fmt::format("found {} with rows that do not start at multiples of {} bytes, {}",
-                             info.name, rules[index].rowAlignment,
-                             artifact->alignedPointers
-                                 ? "which this kernel assumes; ask for one with alignedPointers = "
-                                   "false"
-                                 : "as the copies of this kernel need; copy the tensor"));
+    return wrong(fmt::format("found {} with rows that do not start at multiples of {} bytes, as "
+                             "the copies of this kernel need; copy the tensor",
+                             info.name, rules[index].rowAlignment));
   case Fault::WritesTwice:
     return wrong(
         fmt::format("found the result {} with strides that write one element twice", info.name));

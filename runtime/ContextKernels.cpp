@@ -29,22 +29,20 @@ std::string describe(const Request &request) {
 }
 
 /// Requests whose kernels can do all that this one's can, the nearest first: the default schedule
-/// in place of the winner's, wider classes, rows that start anywhere.
+/// in place of the winner's, wider classes.
 std::vector<Request> widerRequests(const Request &open, const Request &full) {
   const auto any = [](ExtentClass &extent) { extent = {}; };
   const auto noMultiple = [](ExtentClass &extent) { extent.multipleOf16 = false; };
   const auto same = [](ExtentClass &) {};
   std::vector<Request> wider;
-  for (const bool aligned : {true, false})
-    for (const auto &widen : {std::function<void(ExtentClass &)>(same), {noMultiple}, {any}})
-      for (const Request *base : {&full, &open}) {
-        Request request = *base;
-        request.alignedPointers &= aligned;
-        for (auto &[dim, extent] : request.extents)
-          widen(extent);
-        if (request != full && std::find(wider.begin(), wider.end(), request) == wider.end())
-          wider.push_back(std::move(request));
-      }
+  for (const auto &widen : {std::function<void(ExtentClass &)>(same), {noMultiple}, {any}})
+    for (const Request *base : {&full, &open}) {
+      Request request = *base;
+      for (auto &[dim, extent] : request.extents)
+        widen(extent);
+      if (request != full && std::find(wider.begin(), wider.end(), request) == wider.end())
+        wider.push_back(std::move(request));
+    }
   return wider;
 }
 

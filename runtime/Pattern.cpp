@@ -40,7 +40,7 @@ Pattern::EntryPointer Pattern::recall(const ShapeKey &key, const PatternOptions 
   return nullptr;
 }
 
-Result<Pattern::EntryPointer> Pattern::search(const Extents &extents, DType dtype, bool aligned,
+Result<Pattern::EntryPointer> Pattern::search(const Extents &extents, DType dtype,
                                               std::span<const ParameterValue> parameters,
                                               const PatternOptions &options,
                                               const std::optional<ShapeKey> &key) {
@@ -49,7 +49,6 @@ Result<Pattern::EntryPointer> Pattern::search(const Extents &extents, DType dtyp
     values[std::string(parameter.name)] = parameter.value;
   HEDDLE_TRY(request, what.request(source, extents, dtype, values));
   request.target.clear(); // the device's own
-  request.alignedPointers &= aligned;
   if (!options.form.empty())
     request.form = options.form;
   HEDDLE_TRY(schedule, parseScheduleText(options.schedule));
@@ -79,20 +78,19 @@ Result<Pattern::EntryPointer> Pattern::search(const Extents &extents, DType dtyp
 Result<Pattern::EntryPointer> Pattern::find(std::span<const TensorView> tensors,
                                             std::span<const ParameterValue> parameters,
                                             const PatternOptions &options) {
-  const std::optional<ShapeKey> key = keys.of(tensors, options.unaligned, parameters);
+  const std::optional<ShapeKey> key = keys.of(tensors, parameters);
   if (key)
     if (EntryPointer known = recall(*key, options))
       return known;
   HEDDLE_TRY(extents, what.extentsOf(tensors));
   HEDDLE_TRY(dtype, what.openDType(tensors));
-  return search(extents, dtype, !options.unaligned && areRowsAligned(tensors), parameters, options,
-                key);
+  return search(extents, dtype, parameters, options, key);
 }
 
 Result<Pattern::EntryPointer> Pattern::find(std::span<const NamedExtent> given, DType dtype,
                                             std::span<const ParameterValue> parameters,
                                             const PatternOptions &options) {
-  const std::optional<ShapeKey> key = keys.of(given, dtype, !options.unaligned, parameters);
+  const std::optional<ShapeKey> key = keys.of(given, dtype, parameters);
   if (key)
     if (EntryPointer known = recall(*key, options))
       return known;
@@ -100,7 +98,7 @@ Result<Pattern::EntryPointer> Pattern::find(std::span<const NamedExtent> given, 
   for (const NamedExtent &extent : given)
     named[std::string(extent.name)] = extent.value;
   HEDDLE_TRY(extents, what.completeExtents(named));
-  return search(extents, dtype, !options.unaligned, parameters, options, key);
+  return search(extents, dtype, parameters, options, key);
 }
 
 } // namespace heddle

@@ -21,7 +21,6 @@ namespace heddle {
 struct PatternOptions {
   std::string_view form, schedule, flags; ///< as in Request; the schedule as scheduleText writes it
   MissPolicy miss;
-  bool unaligned = false; ///< rows may start anywhere even if these tensors' do not
 };
 
 class Pattern {
@@ -55,7 +54,7 @@ public:
 private:
   Pattern(std::shared_ptr<Context> context, std::string text, Signature signature);
   EntryPointer recall(const ShapeKey &key, const PatternOptions &options) const;
-  Result<EntryPointer> search(const Extents &extents, DType dtype, bool aligned,
+  Result<EntryPointer> search(const Extents &extents, DType dtype,
                               std::span<const ParameterValue> parameters,
                               const PatternOptions &options, const std::optional<ShapeKey> &key);
 

@@ -59,7 +59,6 @@ bool unescape(std::string_view text, std::string &name) {
 
 std::string spell(int64_t value) { return fmt::format("{}", value); }
 std::string spell(DType value) { return toString(value); }
-std::string spell(bool value) { return value ? "1" : "0"; }
 
 /// Hexadecimal: exact, and the same in every locale.
 std::string spell(double value) { return fmt::format("{:a}", value); }
@@ -80,11 +79,6 @@ bool read(std::string_view text, DType &value) {
   if (type.ok())
     value = *type;
   return type.ok();
-}
-
-bool read(std::string_view text, bool &value) {
-  value = text == "1";
-  return text == "0" || text == "1";
 }
 
 bool read(std::string_view text, double &value) {
@@ -146,10 +140,9 @@ template <typename R, typename Visit> bool eachField(R &request, Visit visit) {
   return visit("patternText", request.patternText) && visit("patternName", request.patternName) &&
          visit("dims", request.dims) && visit("dtypes", request.dtypes) &&
          visit("constants", request.constants) && visit("extents", request.extents) &&
-         visit("buckets", request.buckets) && visit("alignedPointers", request.alignedPointers) &&
-         visit("form", request.form) && visit("schedule", request.schedule) &&
-         visit("target", request.target) && visit("machine", request.machine) &&
-         visit("deviceFacts", request.deviceFacts) &&
+         visit("buckets", request.buckets) && visit("form", request.form) &&
+         visit("schedule", request.schedule) && visit("target", request.target) &&
+         visit("machine", request.machine) && visit("deviceFacts", request.deviceFacts) &&
          visit("compilerBuild", request.compilerBuild) && visit("nvrtc", request.nvrtc) &&
          visit("flags", request.flags);
 }

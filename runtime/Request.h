@@ -42,8 +42,7 @@ struct Request {
   /// What the caller means to run: each run-time extent as lengthBucket gives it. Chooses among
   /// tuned schedules; code never depends on it, so it is no part of the request key.
   std::map<std::string, int64_t> buckets;
-  bool alignedPointers = true; ///< tensors start at, and rows step by, multiples of 64 bytes
-  std::string form = "auto";   ///< auto | attention | recurrent | chunked
+  std::string form = "auto";               ///< auto | attention | recurrent | chunked
   std::map<std::string, int64_t> schedule; ///< knobs given by name; others take their default
   std::string target = "cpu";              ///< cpu | sm_80 | ...
   std::string machine;                     ///< name in compiler/machine, or "host"

@@ -1,5 +1,5 @@
 // Keys of calls. What stands in a key is what Signature::request reads of a call: static extents,
-// class and length bucket of the others, element type, alignment, constants.
+// class and length bucket of the others, element type, constants.
 #include "runtime/ShapeKey.h"
 
 #include <algorithm>
@@ -63,7 +63,7 @@ ShapeKeys::ShapeKeys(const Signature &signature) : signature(signature) {
   fits = dims.size() + signature.parameters.size() + 2 <= ShapeKey::kMaxWords;
 }
 
-std::optional<ShapeKey> ShapeKeys::of(std::span<const TensorView> tensors, bool unaligned,
+std::optional<ShapeKey> ShapeKeys::of(std::span<const TensorView> tensors,
                                       std::span<const ParameterValue> parameters) const {
   if (!fits || (tensors.size() != inputs && tensors.size() != shapes.size()))
     return std::nullopt;
@@ -90,7 +90,7 @@ std::optional<ShapeKey> ShapeKeys::of(std::span<const TensorView> tensors, bool 
       known[dim] = view.shape[d];
     }
   }
-  return finish(known, dtype, !unaligned && areRowsAligned(tensors), parameters);
+  return finish(known, dtype, parameters);
 }
 
 /// As Signature::completeExtents; false where that fails.
@@ -128,15 +128,14 @@ bool ShapeKeys::complete(std::span<const NamedExtent> extents, Known &known) con
 }
 
 std::optional<ShapeKey> ShapeKeys::of(std::span<const NamedExtent> extents, DType dtype,
-                                      bool aligned,
                                       std::span<const ParameterValue> parameters) const {
   Known known;
   if (!fits || !complete(extents, known))
     return std::nullopt;
-  return finish(known, dtype, aligned, parameters);
+  return finish(known, dtype, parameters);
 }
 
-std::optional<ShapeKey> ShapeKeys::finish(const Known &known, DType dtype, bool aligned,
+std::optional<ShapeKey> ShapeKeys::finish(const Known &known, DType dtype,
                                           std::span<const ParameterValue> parameters) const {
   std::optional<ShapeKey> place;
   ShapeKey &key = place.emplace();
@@ -157,7 +156,7 @@ std::optional<ShapeKey> ShapeKeys::finish(const Known &known, DType dtype, bool 
       return std::nullopt;
     key.add(keys > 0 ? queries / keys : 1);
   }
-  key.add(static_cast<uint64_t>(dtype) << 1 | aligned);
+  key.add(static_cast<uint64_t>(dtype));
   for (const Signature::Parameter &parameter : signature.parameters) {
     if (!parameter.isConstant)
       continue;

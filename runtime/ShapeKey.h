@@ -1,7 +1,6 @@
 // Which kernel of a pattern a call gets, as a few numbers: comparing them replaces the canonical
 // text of a request and its hash on the warm path. Computed without allocation.
-//   q[1, 1537, 32, 128], k[1, 1537, 8, 128], ...  ->  D 128 | G 4 | Tq any, 2048 | ... | f32 |
-//   aligned
+//   q[1, 1537, 32, 128], k[1, 1537, 8, 128], ...  ->  D 128 | G 4 | Tq any, 2048 | ... | f32
 #pragma once
 
 #include "runtime/Binding.h"
@@ -44,12 +43,11 @@ public:
 
   /// The key of a call on these tensors: all of them, or the inputs alone. Nothing if the call
   /// cannot be right or is too large for a key; Signature::extentsOf and request() say why.
-  /// `unaligned`: rows may start anywhere even if these tensors' do not.
-  std::optional<ShapeKey> of(std::span<const TensorView> tensors, bool unaligned,
+  std::optional<ShapeKey> of(std::span<const TensorView> tensors,
                              std::span<const ParameterValue> parameters) const;
   /// The same from extents, completed as Signature::completeExtents does, for dense tensors of one
   /// type.
-  std::optional<ShapeKey> of(std::span<const NamedExtent> extents, DType dtype, bool aligned,
+  std::optional<ShapeKey> of(std::span<const NamedExtent> extents, DType dtype,
                              std::span<const ParameterValue> parameters) const;
 
 private:
@@ -62,7 +60,7 @@ private:
   using Known = std::array<int64_t, ShapeKey::kMaxWords>; ///< extents by dim
 
   bool complete(std::span<const NamedExtent> extents, Known &known) const;
-  std::optional<ShapeKey> finish(const Known &known, DType dtype, bool aligned,
+  std::optional<ShapeKey> finish(const Known &known, DType dtype,
                                  std::span<const ParameterValue> parameters) const;
 
   const Signature &signature;

@@ -70,11 +70,6 @@ Status checkHeads(const Extents &extents) {
                            queries->second, keys->second));
 }
 
-/// Whether dense row-major tensors of this shape keep every row on a 64-byte boundary.
-bool denseRowsAligned(const std::vector<int64_t> &shape, DType dtype) {
-  return shape.size() < 4 || shape.back() * sizeOf(dtype) % 64 == 0;
-}
-
 } // namespace
 
 std::vector<std::string> Signature::dims() const {
@@ -246,10 +241,9 @@ Result<Request> Signature::request(std::string patternText, const Extents &exten
     request.extents[dim] = isClass ? ExtentClass::of(extent) : ExtentClass{};
     request.buckets[dim] = lengthBucket(extent);
   }
-  for (const Tensor &tensor : tensors) {
-    HEDDLE_TRY(shape, shapeOf(tensor, extents, values));
-    request.alignedPointers &= denseRowsAligned(shape, dtypeOf(tensor, dtype));
-  }
+  for (const Tensor &tensor : tensors)
+    if (const Result<std::vector<int64_t>> shape = shapeOf(tensor, extents, values); !shape.ok())
+      return shape.error();
   return request;
 }
 
@@ -289,17 +283,6 @@ Result<Signature> Signature::parse(std::string_view bytes) {
   if (!reader.atEnd())
     return corrupt;
   return signature;
-}
-
-bool areRowsAligned(std::span<const TensorView> tensors) {
-  return std::all_of(tensors.begin(), tensors.end(), [](const TensorView &tensor) {
-    if (tensor.rank < 4)
-      return true;
-    bool aligned = reinterpret_cast<uintptr_t>(tensor.data) % 64 == 0;
-    for (int d = 0; d + 1 < tensor.rank; ++d)
-      aligned &= tensor.shape[d] <= 1 || tensor.strides[d] * sizeOf(tensor.dtype) % 64 == 0;
-    return aligned;
-  });
 }
 
 } // namespace heddle

@@ -78,7 +78,7 @@ struct Signature {
 
   /// The request for these extents, with everything that depends on the device or the compiler left
   /// for the Context to fill in. `parameters` may override constants; run-time ones in it are
-  /// checked and otherwise ignored. `alignedPointers` as for dense row-major tensors.
+  /// checked and otherwise ignored.
   Result<Request> request(std::string patternText, const Extents &extents, DType dtype,
                           const std::map<std::string, double> &parameters = {}) const;
 
@@ -86,9 +86,5 @@ struct Signature {
   static Result<Signature> parse(std::string_view bytes);
   bool operator==(const Signature &) const = default;
 };
-
-/// Whether every tensor of rank 4 or more starts at, and steps its rows by, multiples of 64 bytes:
-/// what Request::alignedPointers and Artifact::alignedPointers promise.
-bool areRowsAligned(std::span<const TensorView> tensors);
 
 } // namespace heddle

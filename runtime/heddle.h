@@ -218,7 +218,6 @@ typedef struct heddle_request {
   const heddle_parameter *parameters; /* constants that differ from their default */
   size_t parameter_count;
   int32_t dtype;        /* with extents: of tensors without a type of their own */
-  int32_t unaligned;    /* not 0: rows may start anywhere, not only at multiples of 64 bytes */
   int32_t on_miss;      /* heddle_miss */
   int32_t deadline_ms;  /* WAIT: 0 waits as long as it takes. STAND_IN: 0 does not wait at all */
   const char *form;     /* NULL: chosen; attention, recurrent, chunked */

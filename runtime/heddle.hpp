@@ -216,7 +216,6 @@ private:
 struct KernelOptions {
   heddle_miss onMiss = HEDDLE_MISS_WAIT;
   int32_t deadlineMs = 0;
-  bool unaligned = false;
   const char *form = nullptr;
   const char *schedule = nullptr;
   const char *flags = nullptr;
@@ -301,7 +300,6 @@ private:
     asked.tensor_count = tensors.size();
     asked.parameters = parameters.data();
     asked.parameter_count = parameters.size();
-    asked.unaligned = options.unaligned;
     asked.on_miss = options.onMiss;
     asked.deadline_ms = options.deadlineMs;
     asked.form = options.form;

@@ -30,7 +30,7 @@ class Request(ctypes.Structure):
     _fields_ = [("size", ctypes.c_size_t), ("tensors", ctypes.c_void_p), ("tensor_count", ctypes.c_size_t),
                 ("extents", ctypes.POINTER(Extent)), ("extent_count", ctypes.c_size_t),
                 ("parameters", ctypes.POINTER(Parameter)), ("parameter_count", ctypes.c_size_t),
-                ("dtype", ctypes.c_int32), ("unaligned", ctypes.c_int32), ("on_miss", ctypes.c_int32),
+                ("dtype", ctypes.c_int32), ("on_miss", ctypes.c_int32),
                 ("deadline_ms", ctypes.c_int32), ("form", ctypes.c_char_p), ("schedule", ctypes.c_char_p),
                 ("flags", ctypes.c_char_p)]
 

@@ -16,7 +16,6 @@ Result<PatternOptions> patternOptions(const heddle_request &request) {
   options.form = view(request.form);
   options.schedule = view(request.schedule);
   options.flags = view(request.flags);
-  options.unaligned = request.unaligned != 0;
   if (request.on_miss < HEDDLE_MISS_WAIT || request.on_miss > HEDDLE_MISS_REFUSE)
     return wrong(fmt::format("found on_miss {}, expected a heddle_miss", request.on_miss));
   if (request.deadline_ms < 0)

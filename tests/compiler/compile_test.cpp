@@ -55,7 +55,6 @@ Request requestOf(const Problem &problem, const Device &device) {
   request.target = "cpu";
   request.machine = "host";
   request.deviceFacts = device.facts();
-  request.alignedPointers = false;
   return request;
 }
 

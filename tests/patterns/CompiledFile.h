@@ -57,7 +57,6 @@ inline Request requestOf(const File &file, const Bound &bound, DType dtype, cons
   else if (Result<std::string> nvrtc = findNvrtc())
     request->nvrtc = *fileIdentity(*nvrtc);
   request->deviceFacts = device.facts();
-  request->alignedPointers = false;
   return *request;
 }
 

@@ -17,7 +17,6 @@ inline Request sampleRequest() {
   request.constants = {{"cap", 50.0}};
   request.extents = {{"Tq", {ExtentClass::One, false}}, {"Tk", {ExtentClass::Any, true}}};
   request.buckets = {{"Tq", 1}, {"Tk", 1024}};
-  request.alignedPointers = false;
   request.form = "attention";
   request.schedule = {{"BM", 64}, {"BN", 128}};
   request.target = "cpu";
@@ -43,7 +42,6 @@ inline const std::function<void(Request &)> kRequestChanges[] = {
     [](Request &r) { r.extents["Tq"].bound = ExtentClass::UpTo16; },
     [](Request &r) { r.extents["Tk"].multipleOf16 = false; },
     [](Request &r) { r.extents["B"] = {}; },
-    [](Request &r) { r.alignedPointers = !r.alignedPointers; },
     [](Request &r) { r.form = "chunked"; },
     [](Request &r) { r.target = "sm_80"; },
     [](Request &r) { r.machine = "x86-avx2"; },
@@ -80,7 +78,6 @@ inline Artifact sampleArtifact() {
   artifact.launches = {launch};
   artifact.predicates = {{"T", {ExtentClass::UpTo64, false}}};
   artifact.constraints = {{Constraint::AtMost, rows, Formula::constant(64), "T <= 64"}};
-  artifact.alignedPointers = true;
   artifact.image = std::string("\x7f"
                                "ELF\0image",
                                10);

@@ -159,19 +159,6 @@ TEST_CASE("what looks odd but is right is taken") {
   CHECK(refusal(a, [](Call &c) { c.parameters = {{"W", -3}}; }) == "");
 }
 
-TEST_CASE("rows must be aligned only where the code assumes it") {
-  Artifact a = attention();
-  const auto shift = [](Call &c) {
-    c.tensors[0].data = static_cast<float *>(c.tensors[0].data) + 4;
-  };
-  const auto stride = [](Call &c) { c.tensors[0].strides[1] += 4; };
-  CHECK(refusal(a, shift) == "");
-  a.alignedPointers = true;
-  CHECK(refusal(a, shift).find("rows that do not start at multiples of 64") != std::string::npos);
-  CHECK(refusal(a, stride).find("rows that do not start at multiples of 64") != std::string::npos);
-  CHECK(refusal(a, [](Call &) {}) == ""); // lse has rank 3: not meant
-}
-
 TEST_CASE("16-bit rows of whole chunks must be aligned for a GPU kernel") {
   Artifact a = attention();
   a.tensors[0].dtype = DType::BF16;

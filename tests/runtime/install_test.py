@@ -62,7 +62,7 @@ def engine(folder, prefix):
     shapes.write_text("# one problem a line\nHq=4 Hk=2 D=32 Tq=1 Tk=1\nHq=4,Hk=2,D=32,Tq=1,Tk=40\n")
     bundle = folder / "kernels.bundle"
     code, output = run(prefix / "bin" / "heddle", "build", "--for", "cpu,x86-avx2", "--patterns", "causal_softmax",
-                       "--shapes", shapes, "--unaligned", "-o", bundle, env={"HEDDLE_CACHE": str(folder / "build")})
+                       "--shapes", shapes, "-o", bundle, env={"HEDDLE_CACHE": str(folder / "build")})
     check("heddle build makes a bundle", code == 0 and bundle.exists(), output)
     for library in prefix.rglob("libheddle-compiler.so*"):
         library.unlink()

@@ -68,7 +68,6 @@ Request requestOf(const Signature &signature, const Sizes &sizes) {
   Result<Request> request =
       signature.request("p", *extents, *signature.openDType(tensors), {{"cap", sizes.cap}});
   REQUIRE(request.ok());
-  request->alignedPointers = areRowsAligned(tensors);
   return *request;
 }
 
@@ -103,13 +102,12 @@ TEST_CASE("two calls have one key just when they make one request") {
     const Sizes sizes = randomSizes(random);
     const std::vector<TensorView> tensors = tensorsOf(sizes);
     const std::vector<ParameterValue> parameters = {{"cap", sizes.cap}, {"W", double(n)}};
-    const std::optional<ShapeKey> key = keys.of(tensors, false, parameters);
+    const std::optional<ShapeKey> key = keys.of(tensors, parameters);
     REQUIRE(key);
-    CHECK(*keys.of(std::span(tensors).first(3), false, parameters) == *key);
+    CHECK(*keys.of(std::span(tensors).first(3), parameters) == *key);
     const Request request = requestOf(signature, sizes);
     const Extents extents = *signature.extentsOf(tensors);
-    CHECK(*keys.of(namedExtents(extents), sizes.dtype, request.alignedPointers, parameters) ==
-          *key);
+    CHECK(*keys.of(namedExtents(extents), sizes.dtype, parameters) == *key);
     seen.emplace_back(*key, request.serialize());
   }
   int64_t equal = 0;

@@ -94,7 +94,6 @@ TEST_CASE("a request holds static dims, classes and constants") {
   CHECK(request->extents.at("Hq") == ExtentClass{}); // heads choose no code
   CHECK(request->constants == std::map<std::string, double>{{"cap", 30}});
   CHECK(request->dtypes.at("*") == DType::BF16);
-  CHECK(request->alignedPointers);
   CHECK(s.request("text", extents, DType::F32, {{"cap", 50}, {"c", 4}})->constants.empty());
 
   const auto refused = [&](const std::map<std::string, double> &parameters) {
@@ -105,13 +104,6 @@ TEST_CASE("a request holds static dims, classes and constants") {
   CHECK(refused({{"c", 4}, {"cap", std::nan("")}}).find("finite") != std::string::npos);
   CHECK(refused({{"c", 4.5}}).find("integer") != std::string::npos);
   CHECK(refused({}).find("no value for c") != std::string::npos);
-}
-
-TEST_CASE("rows of 80 half-precision elements are not aligned") {
-  const Signature s = gqa();
-  const Extents extents = *s.completeExtents({{"T", 4}, {"H", 2}, {"D", 80}});
-  CHECK(!s.request("", extents, DType::BF16, {{"c", 1}})->alignedPointers);
-  CHECK(s.request("", extents, DType::F32, {{"c", 1}})->alignedPointers);
 }
 
 TEST_CASE("a signature survives its bytes, and no bytes make its reader crash") {

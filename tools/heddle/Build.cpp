@@ -22,7 +22,7 @@ namespace {
 struct BuildOptions {
   std::vector<std::string> targets, patterns;
   std::string shapes, dtype = "f32", output, form = "auto";
-  bool unaligned = false, quiet = false, json = false;
+  bool quiet = false, json = false;
 };
 
 /// A line of the shapes file.
@@ -104,7 +104,6 @@ Result<Request> requestOf(const Signature &signature, const PatternFile &pattern
   HEDDLE_TRY(all, signature.completeExtents(extents));
   HEDDLE_TRY(dtype, parseDType(problem.dtype));
   HEDDLE_TRY(request, signature.request(pattern.text, all, dtype, parameters));
-  request.alignedPointers &= !options.unaligned;
   request.form = options.form;
   return request;
 }
@@ -185,11 +184,10 @@ private:
   std::set<std::pair<EntryKind, std::string>> seen;
 };
 
-/// The request whose kernel any lengths and any rows can use.
+/// The request whose kernel any lengths can use.
 Request widest(Request request) {
   for (auto &[dim, extent] : request.extents)
     extent = {};
-  request.alignedPointers = false;
   request.buckets.clear();
   return request;
 }
@@ -248,8 +246,6 @@ void addBuildCommand(CLI::App &app, Action &action) {
       ->capture_default_str();
   command->add_option("--form", options->form, "auto, attention, recurrent or chunked")
       ->capture_default_str();
-  command->add_flag("--unaligned", options->unaligned,
-                    "rows may start anywhere, not only at multiples of 64 bytes");
   command->add_option("-o,--output", options->output, "the bundle")->required();
   command->add_flag("--quiet", options->quiet, "no progress on stderr");
   addJsonOption(*command, options->json);

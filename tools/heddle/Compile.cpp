@@ -108,7 +108,6 @@ nlohmann::json kernelJson(const Artifact &artifact, const std::string &image) {
           {"block_bytes", artifact.blockBytes},
           {"launches", launches},
           {"workspace_bytes", workspace},
-          {"aligned_pointers", artifact.alignedPointers},
           {"provenance", artifact.provenance},
           {"notes", artifact.notes}};
 }

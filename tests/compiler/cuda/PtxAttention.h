@@ -70,7 +70,6 @@ inline Request requestOf(const CudaProblem &problem) {
   request.dtypes["*"] = problem.dtype;
   request.schedule = problem.schedule;
   request.target = problem.target;
-  request.alignedPointers = false;
   if (Result<std::string> nvrtc = findNvrtc())
     if (Result<std::string> identity = fileIdentity(*nvrtc))
       request.nvrtc = *identity;

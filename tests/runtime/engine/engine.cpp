@@ -82,7 +82,7 @@ int main(int argc, char **argv) {
         api::dense(lse.data(), HEDDLE_F32, {1, 1, kHeads}),
     };
     // std::vector gives no 64-byte rows. Any class of lengths will do: one kernel serves all steps.
-    api::Result<api::Kernel> kernel = pattern->kernel(tensors, {}, {.unaligned = true});
+    api::Result<api::Kernel> kernel = pattern->kernel(tensors);
     if (!kernel)
       return fail(kernel.error());
     const api::Status done = kernel->launch(tensors, {}, workspace);
