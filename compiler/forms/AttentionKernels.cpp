@@ -1,0 +1,165 @@
+// The grids of attention. Many query rows: tiles of BM rows of one head. One query row: its heads
+// that share a key head are the rows of a tile; where the pattern has one query only (decode), the
+// keys are cut into ranges of SPLIT, and a second kernel joins the ranges' (m, l, O) in ascending
+// order.
+#include "compiler/forms/AttentionWriter.h"
+
+namespace heddle::compiler {
+
+using namespace mlir;
+using pattern::ExprKind;
+
+static constexpr int64_t kWhole = 1 << 30; ///< keys of the only range where SPLIT = 0
+
+AttentionWriter::AttentionWriter(const MixProblem &problem, const Schedule &schedule,
+                                 std::string suffix)
+    : problem(problem), weights(weightsOf(problem)), keys(schedule.at("BN")),
+      rowsPerTile(schedule.at("BM")),
+      split(schedule.at("SPLIT") > 0 ? schedule.at("SPLIT") : kWhole), packed(problem.G),
+      suffix(std::move(suffix)) {}
+
+void AttentionWriter::writeRows(ProgramWriter &program, tile::FormulaAttr factor) {
+  auto formula = [&](const Extent &extent) { return program.formula(extent); };
+  tile::FormulaAttr tiles = program.ratio(problem.Tq, rowsPerTile);
+  if (factor)
+    tiles = program.product(tiles, factor);
+  bool descending = !problem.support.is(ExprKind::Bool);
+  tile::KernelOp kernel =
+      program.kernel("attn" + suffix, {tiles, formula(problem.H), formula(problem.B)},
+                     {descending, false, false}, "weights of all visible pairs, row by row");
+  KernelWriter w(kernel);
+  Value h = kernel.getGridIndex(1), b = kernel.getGridIndex(2);
+  Value row0 = w.mul(kernel.getGridIndex(0), rowsPerTile);
+  TileScope scope(w, problem);
+  scope.uniform("b", b, problem.B);
+  readLengths(w, scope);
+  Value Tq = lengths.q, rows = w.sub(Tq, row0);
+  Value off = offset(w), first = w.add(row0, off);
+  Value end = w.min(w.add(row0, w.constant(rowsPerTile)), Tq);
+  Value place = problem.startQ ? w.add(lengths.startQ, row0) : row0;
+  scope.uniform("h", h, problem.H);
+  nameHeads(w, scope, h);
+  // Positions of bottom-right rows may be negative.
+  bool shifted = problem.lenQ || problem.lenK || (problem.bottomRight && problem.Tq != problem.Tk);
+  Extent positions = shifted ? Extent() : problem.Tq;
+  scope.axis("i", {"i", rowsPerTile, first, positions});
+  scope.axis("row", {"i", rowsPerTile, row0, problem.Tq});
+  RowTile tile;
+  tile.rows = rowsPerTile;
+  tile.first = first;
+  tile.last = w.sub(w.add(end, off), w.constant(1));
+  Value hq = headOf(w, h, problem.Hq);
+  loadQueries(w, scope, tile, {b, {}, hq, {}}, {place, w.fixed(problem.q.first)}, rows);
+  openKeys(w, tile, b, headOf(w, h, problem.Hk), headOf(w, h, problem.v.heads));
+  tile.supportArgs = {tile.first, tile.last, b, h};
+  tile.seenAt = {b, kernel.getGridIndex(0), h};
+  Accumulators start = initial(w, scope, rowsPerTile, /*withSink=*/true);
+  if (problem.entry)
+    addEntry(w, scope, tile, start, b, h);
+  Accumulators sums = loop(w, scope, tile, w.constant(0), lengths.k, start);
+  Value o = finish(w, scope, sums, rowsPerTile);
+  storeRows(w, problem.o, o, {b, {}, h, {}}, {place, w.fixed(0)}, rows);
+  if (!problem.lse.empty())
+    storeRows(w, problem.lse, logSum(w, sums, rowsPerTile), {b, {}, h}, {place}, rows);
+}
+
+/// One query row: the rows of the tile are the `packed` query heads from h0 on.
+AttentionWriter::PackedRow AttentionWriter::namePackedRow(KernelWriter &w, TileScope &scope,
+                                                          Value b, Value group, Value row) {
+  scope.fewRows = true;
+  scope.uniform("b", b, problem.B);
+  readLengths(w, scope);
+  PackedRow at{b, row, w.mul(group, packed), group, group};
+  if (packed != problem.G) {
+    at.hk = headOf(w, at.h0, problem.Hk);
+    at.hv = headOf(w, at.h0, problem.v.heads);
+  }
+  scope.uniform("i", w.add(row, offset(w)));
+  scope.uniform("row", row, problem.Tq);
+  for (const char *name : {"h", "hq"}) {
+    if (packed == 1)
+      scope.uniform(name, at.h0, problem.H);
+    else
+      scope.axis(name, {"i", packed, at.h0, problem.H});
+  }
+  scope.uniform("hk", at.hk, problem.Hk);
+  scope.uniform("hv", at.hv, problem.v.heads);
+  return at;
+}
+
+RowTile AttentionWriter::openPackedRow(KernelWriter &w, TileScope &scope, const PackedRow &at) {
+  RowTile tile;
+  tile.rows = packed;
+  tile.first = tile.last = w.add(at.row, offset(w));
+  loadQueries(w, scope, tile, {at.b, at.row, {}, {}}, {at.h0, w.fixed(problem.q.first)}, {});
+  openKeys(w, tile, at.b, at.hk, at.hv);
+  tile.supportArgs = {tile.first, tile.last, at.b};
+  if (packed == 1)
+    tile.supportArgs.push_back(at.h0);
+  tile.seenAt = {at.b, at.row, at.hk};
+  return tile;
+}
+
+void AttentionWriter::storePackedRow(KernelWriter &w, TileScope &scope, const Accumulators &sums,
+                                     const PackedRow &at) {
+  Value o = finish(w, scope, sums, packed);
+  storeRows(w, problem.o, o, {at.b, at.row, {}, {}}, {at.h0, w.fixed(0)}, {});
+  if (!problem.lse.empty())
+    storeRows(w, problem.lse, logSum(w, sums, packed), {at.b, at.row, {}}, {at.h0}, {});
+}
+
+/// One query at a time.
+void AttentionWriter::writeQueries(ProgramWriter &program, tile::FormulaAttr factor) {
+  tile::KernelOp kernel = program.kernel(
+      "queries" + suffix,
+      {program.product(program.formula(problem.Tq), factor), program.formula(problem.Hk),
+       program.formula(problem.B)},
+      {false, false, false},
+      "the same for long sequences: one query at a time, since neighbours share few blocks");
+  KernelWriter w(kernel);
+  TileScope scope(w, problem);
+  PackedRow at = namePackedRow(w, scope, kernel.getGridIndex(2), kernel.getGridIndex(1),
+                               kernel.getGridIndex(0));
+  RowTile tile = openPackedRow(w, scope, at);
+  Accumulators start = initial(w, scope, packed, /*withSink=*/true);
+  storePackedRow(w, scope, loop(w, scope, tile, w.constant(0), lengths.k, start), at);
+}
+
+void AttentionWriter::writeSplit(ProgramWriter &program) {
+  tile::FormulaAttr ranges = program.ratio(problem.Tk, split);
+  declarePartials(program, ranges);
+  tile::KernelOp kernel = program.kernel(
+      "split" + suffix, {ranges, program.formula(problem.Hk), program.formula(problem.B)},
+      {false, false, false}, "one query row: a range of keys each, so that all threads have work");
+  KernelWriter w(kernel);
+  Value s = kernel.getGridIndex(0);
+  TileScope scope(w, problem);
+  PackedRow at =
+      namePackedRow(w, scope, kernel.getGridIndex(2), kernel.getGridIndex(1), w.constant(0));
+  RowTile tile = openPackedRow(w, scope, at);
+  Value lo = w.mul(s, split);
+  Value hi = w.min(w.add(lo, w.constant(split)), lengths.k);
+  Accumulators start = initial(w, scope, packed, /*withSink=*/false);
+  Accumulators sums = loop(w, scope, tile, lo, hi, start);
+  for (auto [name, value] : llvm::zip(partialNames(), sums)) {
+    llvm::SmallVector<OpFoldResult> offsets{OpFoldResult(at.h0)};
+    if (cast<tile::TileType>(value.getType()).getRank() == 2)
+      offsets.push_back(w.fixed(0));
+    w.store(value, partialView(w, name, at.b, s), offsets, {});
+  }
+}
+
+void AttentionWriter::writeMerge(ProgramWriter &program) {
+  tile::KernelOp kernel =
+      program.kernel("merge" + suffix, {program.formula(problem.Hk), program.formula(problem.B)},
+                     {false, false}, "joins the ranges in ascending order");
+  KernelWriter w(kernel);
+  TileScope scope(w, problem);
+  PackedRow at =
+      namePackedRow(w, scope, kernel.getGridIndex(1), kernel.getGridIndex(0), w.constant(0));
+  Accumulators start = initial(w, scope, packed, /*withSink=*/true);
+  Value ranges = w.divide(w.add(lengths.k, w.constant(split - 1)), split);
+  storePackedRow(w, scope, mergeLoop(w, at.b, at.h0, ranges, start), at);
+}
+
+} // namespace heddle::compiler
