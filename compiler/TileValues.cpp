@@ -128,12 +128,13 @@ void mergeTopk(const HostTile &score, const HostTile &id, HostTile &bestScore, H
   bool shared = id.extents.size() == 1;
   struct Candidate {
     double score, id;
+    size_t place;
   };
   for (int64_t row = 0; row < rows; ++row) {
     std::vector<Candidate> all;
     auto offer = [&](double value, double number) {
       if (value > -std::numeric_limits<double>::infinity() && number >= 0)
-        all.push_back({value, number});
+        all.push_back({value, number, all.size()});
     };
     for (int64_t n = 0; n < k; ++n)
       offer(bestScore.elements[row * k + n], bestId.elements[row * k + n]);
@@ -142,7 +143,10 @@ void mergeTopk(const HostTile &score, const HostTile &id, HostTile &bestScore, H
     std::sort(all.begin(), all.end(), [](const Candidate &a, const Candidate &b) {
       return a.score != b.score ? a.score > b.score : a.id < b.id;
     });
-    all.resize(k, {-std::numeric_limits<double>::infinity(), -1});
+    all.resize(std::min<size_t>(all.size(), k));
+    std::sort(all.begin(), all.end(),
+              [](const Candidate &a, const Candidate &b) { return a.place < b.place; });
+    all.resize(k, {-std::numeric_limits<double>::infinity(), -1, 0});
     for (int64_t n = 0; n < k; ++n) {
       bestScore.elements[row * k + n] = all[n].score;
       bestId.elements[row * k + n] = all[n].id;

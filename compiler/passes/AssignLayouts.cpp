@@ -112,6 +112,7 @@ private:
   std::optional<std::pair<int64_t, int64_t>> pairsFor(Value value);
   // Step 5.
   void matchOperands();
+  void match(OpOperand &operand, Type type);
   void carryInPlace();
 
   tile::KernelOp kernel;
@@ -255,6 +256,9 @@ void LayoutAssigner::spreadLanes() {
       joinAll(scan.getTile(), scan.getResult());
     } else if (auto solve = dyn_cast<tile::SolveUnitLowerOp>(op)) {
       joinAll(solve.getRhs(), solve.getResult());
+    } else if (auto topk = dyn_cast<tile::TopkOp>(op)) {
+      joinAll(topk.getBestScore(), topk.getResultScore());
+      joinAll(topk.getBestId(), topk.getResultId());
     } else if (auto loop = dyn_cast<tile::ForOp>(op)) {
       for (auto [n, init] : llvm::enumerate(loop.getInits())) {
         joinAll(init, loop.getIterArgs()[n]);
@@ -571,8 +575,9 @@ void LayoutAssigner::chooseSpaces() {
       Value result = reduce.getResult();
       bool memory = inMemory(result) || rankOf(result) == 2;
       placeInOrder(result, memory ? Space::Local : Space::Reg);
-    } else if (isa<tile::ScanOp, tile::SolveUnitLowerOp>(op)) {
-      placeInOrder(op->getResult(0), Space::Local);
+    } else if (isa<tile::ScanOp, tile::SolveUnitLowerOp, tile::TopkOp>(op)) {
+      for (Value result : op->getResults())
+        placeInOrder(result, Space::Local);
     } else if (auto mma = dyn_cast<tile::MmaOp>(op)) {
       placeLanes(mma.getResult(), lanesOf(mma.getResult()),
                  needsMemory(mma.getResult()) ? Space::Local : Space::Reg);
@@ -624,19 +629,26 @@ void LayoutAssigner::matchOperands() {
         }
       return;
     }
-    if (!isa<tile::ScanOp, tile::SolveUnitLowerOp, tile::ReduceOp>(op))
-      return;
-    OpOperand &operand = op->getOpOperand(isa<tile::ScanOp>(op) ? 0 : 1);
-    Type type = op->getResult(0).getType();
-    if (operand.get().getType() == type)
-      return;
-    builder.setInsertionPoint(op);
-    if (auto fill = operand.get().getDefiningOp<tile::FillOp>()) // made where it is read
-      operand.set(tile::FillOp::create(builder, op->getLoc(), cast<TileType>(type),
-                                       fill.getValue().convertToDouble()));
-    else
-      operand.set(tile::ConvertOp::create(builder, op->getLoc(), type, operand.get(), UnitAttr()));
+    if (auto topk = dyn_cast<tile::TopkOp>(op)) {
+      match(topk.getBestScoreMutable(), topk.getResultScore().getType());
+      match(topk.getBestIdMutable(), topk.getResultId().getType());
+    } else if (isa<tile::ScanOp, tile::SolveUnitLowerOp, tile::ReduceOp>(op)) {
+      match(op->getOpOperand(isa<tile::ScanOp>(op) ? 0 : 1), op->getResult(0).getType());
+    }
   });
+}
+
+/// Makes the operand of that type.
+void LayoutAssigner::match(OpOperand &operand, Type type) {
+  Operation *op = operand.getOwner();
+  if (operand.get().getType() == type)
+    return;
+  builder.setInsertionPoint(op);
+  if (auto fill = operand.get().getDefiningOp<tile::FillOp>()) // made where it is read
+    operand.set(tile::FillOp::create(builder, op->getLoc(), cast<TileType>(type),
+                                     fill.getValue().convertToDouble()));
+  else
+    operand.set(tile::ConvertOp::create(builder, op->getLoc(), type, operand.get(), UnitAttr()));
 }
 
 void LayoutAssigner::carryInPlace() {

