@@ -133,10 +133,10 @@ TEST_CASE("extents that are not all given make the key of the complete ones") {
       if (random() % (name == "X" ? 20 : 2) == 0)
         given[name] = std::array<int64_t, 6>{1, 2, 8, 16, 64, -1}[random() % (n % 10 ? 5 : 6)];
     const Result<Extents> whole = signature.completeExtents(given);
-    const std::optional<ShapeKey> key = keys.of(namedExtents(given), DType::F32, true, {});
+    const std::optional<ShapeKey> key = keys.of(namedExtents(given), DType::F32, {});
     REQUIRE(key.has_value() == whole.ok());
     if (whole.ok())
-      CHECK(*key == *keys.of(namedExtents(*whole), DType::F32, true, {}));
+      CHECK(*key == *keys.of(namedExtents(*whole), DType::F32, {}));
     ++(whole.ok() ? complete : refused);
   }
   CHECK(complete > 300);
