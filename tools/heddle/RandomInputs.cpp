@@ -1,4 +1,6 @@
-// Counter-based random numbers (a value depends on seed and place alone), shaped by value rules.
+// Counter-based random numbers (a value depends on seed and place alone), shaped by value rules
+// and, where a pattern decodes what it reads, by names, so that scores are as large as trained
+// ones: with scales far from those a softmax is a maximum, and its error says nothing.
 //   offsets of 3 sequences over 100 tokens -> 0, 41, 41, 100 (one of them may be empty)
 #include "tools/heddle/RandomInputs.h"
 
@@ -98,6 +100,59 @@ int64_t mostKeys(const Signature &signature, const std::vector<HostTensor> &tens
   return 0;
 }
 
+const HostTensor *find(const Signature &signature, const std::vector<HostTensor> &tensors,
+                       const std::string &name) {
+  for (size_t n = 0; n < tensors.size(); ++n)
+    if (signature.tensors[n].name == name)
+      return &tensors[n];
+  return nullptr;
+}
+
+/// Scales, zero points, code numbers, signs, turns: names of the library's codecs. Whether it is
+/// one.
+bool fillCodec(Filler &fill, const Signature &signature, const std::vector<HostTensor> &tensors,
+               size_t index, uint64_t own) {
+  const std::string &name = signature.tensors[index].name;
+  const std::vector<int64_t> shape = tensors[index].shape();
+  const size_t cut = name.rfind('_');
+  const std::string of = name.substr(0, cut), kind = cut == name.npos ? "" : name.substr(cut + 1);
+  if (kind == "scale" || kind == "norm" || kind == "gamma") {
+    const HostTensor *codes = find(signature, tensors, of);
+    // The spread of what they multiply: int8, nibbles less their zero point, or numbers of about 1.
+    const double spread = !codes                        ? 1
+                          : codes->dtype() == DType::I8 ? 73
+                          : codes->dtype() == DType::U8 ? 6
+                                                        : 1;
+    fill.each([&](int64_t n, int64_t) {
+      return (0.5 + static_cast<double>(fill.below(n, 1 << 20)) * 0x1p-20) / spread;
+    });
+    return true;
+  }
+  const HostTensor *book = find(signature, tensors, of + "_book");
+  if (kind == "zero")
+    fill.each([&](int64_t n, int64_t) { return static_cast<double>(fill.below(n, 16)); });
+  else if (kind == "code" && book)
+    fill.each(
+        [&](int64_t n, int64_t) { return static_cast<double>(fill.below(n, book->shape()[0])); });
+  else if (kind == "sign")
+    fill.each([&](int64_t n, int64_t) { return fill.below(n, 2) ? 1.0 : -1.0; });
+  else if (isFloat(tensors[index].dtype()) && shape.size() == 2 && shape[0] == shape[1])
+    fill.each([&](int64_t n, int64_t) { // a matrix that keeps lengths, about
+      return normalAt(own, n) / std::sqrt(static_cast<double>(shape[0]));
+    });
+  else
+    return false;
+  return true;
+}
+
+bool decodes(const Signature &signature, const std::vector<HostTensor> &tensors) {
+  for (size_t n = 0; n < tensors.size(); ++n)
+    if (const std::string &name = signature.tensors[n].name;
+        name.starts_with("k_scale") || name.ends_with("_book"))
+      return true;
+  return false;
+}
+
 } // namespace
 
 Status fillRandom(const Signature &signature, std::vector<HostTensor> &tensors, size_t index,
@@ -158,6 +213,8 @@ Status fillRandom(const Signature &signature, std::vector<HostTensor> &tensors, 
       return {};
     }
   }
+  if (decodes(signature, tensors) && fillCodec(fill, signature, tensors, index, own))
+    return {};
   if (isFloat(tensor.dtype())) {
     fill.each([&](int64_t n, int64_t) { return normalAt(own, n); });
     return {};

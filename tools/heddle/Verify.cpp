@@ -18,10 +18,12 @@ void print(const Problem &problem, const nlohmann::json &json) {
                launch["instructions"].get<uint64_t>());
     printReport(launch);
   }
-  for (const nlohmann::json &result : json["check"]["results"])
-    fmt::print("  {}: max error {:.2g}, limit {:.0e}{}\n", result["name"].get<std::string>(),
-               result["max"].get<double>(), result["limit"].get<double>(),
-               result["passed"] ? "" : "  FAILED");
+  for (const nlohmann::json &result : json["check"]["results"]) {
+    const nlohmann::json &max = result["max"]; // JSON has no NaN
+    fmt::print("  {}: max error {}, limit {:.0e}{}\n", result["name"].get<std::string>(),
+               max.is_number() ? fmt::format("{:.2g}", max.get<double>()) : "not a number",
+               result["limit"].get<double>(), result["passed"] ? "" : "  FAILED");
+  }
   fmt::print("  verdict: {}, numbers {}\n", json["verdict"].get<std::string>(),
              json["check"]["passed"] ? "right" : "WRONG");
 }

@@ -9,8 +9,8 @@
 //
 // Steps: products fix the layouts of what they touch; these spread through maps, reductions and
 // loops; what no product reaches is laid out element by element; results of 16 bits are turned in
-// shared memory, so that they are stored by rows. Where two layouts of one tile meet, a load is
-// done twice and anything else moves through shared memory.
+// shared memory, so that they are stored by rows. Where two layouts of one tile meet, a load or a
+// mask is made twice and anything else moves through shared memory.
 #include "compiler/machine/Atoms.h"
 #include "compiler/passes/cuda/CudaPasses.h"
 #include "compiler/passes/cuda/Dimensions.h"
@@ -203,15 +203,23 @@ private:
       use.set(copyOf(value, layout));
   }
 
+  /// Whether making a tile twice costs less than moving it: loads, indices, masks of keys.
+  static bool isMadeAnew(Operation *op) {
+    auto map = dyn_cast<tile::MapOp>(op);
+    return isa<tile::LoadOp, tile::FillOp, tile::IndexOp>(op) ||
+           (map && map.getMask() && map.getExtents().size() == 1);
+  }
+
   Value copyOf(Value value, const Layout &layout) {
     for (Value copy : copies[value])
       if (sameDistribution(layouts.lookup(copy), layout))
         return copy;
     Value copy;
-    if (auto load = value.getDefiningOp<tile::LoadOp>()) {
-      builder.setInsertionPointAfter(load);
-      copy = builder.clone(*load)->getResult(0);
+    if (Operation *op = value.getDefiningOp(); op && isMadeAnew(op)) {
+      builder.setInsertionPointAfter(op);
+      copy = builder.clone(*op)->getResult(0);
       layouts[copy] = layout;
+      work.push_back(copy);
     } else {
       copy = through(value, layout);
     }

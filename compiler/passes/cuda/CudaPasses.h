@@ -1,8 +1,9 @@
 // Passes that make tile IR concrete for NVIDIA GPUs with mma.sync. In order:
 //
 //   PadTiles        extents rounded up to whole instructions; loads and stores clipped accordingly
-//   OrientProducts, MoveFactors, RoundOperands  where a state is carried: who is operand a, numbers
-//                   a token out of operands in shared memory, operands in 16 bits
+//   OrientProducts  where a state is carried: who is operand a
+//   MoveFactors     numbers a token leave operands in shared memory
+//   RoundOperands   operands of products in 16 bits
 //   FoldScale       (passes/) a positive factor of the scores moves past the row maximum
 //   DeferSums       row sums stay in shares, one a thread, until after the loops
 //   HoistReciprocals  (passes/) a row is divided once, not once an element
@@ -20,10 +21,12 @@
 namespace mlir {
 class Operation;
 class Pass;
+class Type;
 } // namespace mlir
 
 namespace heddle::tile {
 class KernelOp;
+class ProgramOp;
 class ReduceOp;
 } // namespace heddle::tile
 
@@ -32,6 +35,9 @@ namespace heddle::compiler::cuda {
 /// Whether the kernel is one of a scan: its loop carries a state from chunk to chunk or from token
 /// to token (`tile.state`).
 bool carriesState(tile::KernelOp kernel);
+
+/// The 16-bit type of a tensor that the program has, which operands of products get, or null.
+mlir::Type shortFloat(tile::ProgramOp program);
 
 struct LayoutOptions {
   int64_t warps = 4;              ///< of a block; they share the rows of a tile
@@ -52,7 +58,8 @@ std::unique_ptr<mlir::Pass> createPadTilesPass(const LayoutOptions &options);
 /// Operands of products in the order in which warps share them.
 std::unique_ptr<mlir::Pass> createOrientProductsPass();
 
-/// Factors of operand b, and of what a product of zeros starts, go where registers hold the tile.
+/// Factors of operand b, and of what a product of zeros starts, go where registers hold the tile; in
+/// attention scales of coded keys and values go to scores and weights.
 std::unique_ptr<mlir::Pass> createMoveFactorsPass();
 
 /// exp2(select(c, x, ..)) that only a select by c reads becomes exp2(x).

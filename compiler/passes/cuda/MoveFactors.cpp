@@ -1,16 +1,21 @@
-// MoveFactors, for kernels that carry a state: numbers a token (decays, norms, scales) leave the
-// operand that lies in shared memory, where they would cost a pass over the tile.
+// MoveFactors: numbers a token (decays, norms, scales of codes) leave the operand that lies in
+// shared memory, where they would cost a pass over the tile and be rounded with it.
 //
 //   %q = map(%Q, %f) { q * f_i } ; %O = mma %S, %q        ->   %P = mma %S, %Q ; %O = map { p * f_i
 //   } %k = map(%K, %g) { k * g_j } ; %S = mma %V, %k (j)    ->   %v = map { v * g_j } ; mma %v, %K
 //
 // A factor along a kept dimension goes to the result where that starts from 0, one along the summed
-// dimension to operand a, which lies in registers.
+// dimension to operand a, which lies in registers. So scores of coded keys are sums of products
+// with the codes, exact in 16 bits, times the token's scale; and a token's scale of values
+// multiplies its weight. What is masked keeps its mask: select(m_j, k * g_j, 0) is select(m_j, k,
+// 0) times select(m_j, g_j, 0).
 #include "compiler/passes/cuda/CudaPasses.h"
 #include "compiler/passes/cuda/Dimensions.h"
 #include "ir/tile/TilePadding.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/IR/IRMapping.h"
+#include "mlir/IR/Matchers.h"
 #include "mlir/Pass/Pass.h"
 
 using namespace mlir;
@@ -18,76 +23,123 @@ using namespace mlir;
 namespace heddle::compiler::cuda {
 namespace {
 
-/// A tile times numbers that vary along one of its dimensions at most.
+/// A map's result as a product: what has both dimensions, and numbers along one of them at most.
 struct Product {
-  Value tile;                        ///< as it was before it was widened
-  bool widened = false;              ///< tile has 16 bits
-  int64_t dim = -1;                  ///< of the tile; -1: the numbers are the same everywhere
+  tile::MapOp map;
+  Value rest;                        ///< in the map's body
+  int64_t dim = -1;                  ///< of the factors; -1: the numbers are the same everywhere
   SmallVector<Value> tiles, scalars; ///< factors: vectors along dim or tiles of rank 0; numbers
+  SmallVector<Value> masks;          ///< vectors along dim; factors count as 0 where one is false
 };
 
-void leavesOf(Value value, SmallVector<Value> &leaves) {
-  if (auto product = value.getDefiningOp<arith::MulFOp>()) {
-    leavesOf(product.getLhs(), leaves);
-    leavesOf(product.getRhs(), leaves);
-  } else {
-    leaves.push_back(value);
+/// The vector along the product's dimension, or tile of rank 0, that `value` is an element of.
+Value vectorOf(Product &product, Value value) {
+  auto argument = dyn_cast<BlockArgument>(value);
+  if (!argument)
+    return {};
+  SmallVector<int64_t> positions = product.map.getInputPositions(argument.getArgNumber());
+  if (positions.size() > 1 ||
+      (positions.size() == 1 && product.dim >= 0 && product.dim != positions[0]))
+    return {};
+  if (positions.size() == 1)
+    product.dim = positions[0];
+  return product.map.getInputs()[argument.getArgNumber()];
+}
+
+/// Takes the factors of `value` out; what is left of it, or null where all of it is one.
+Value split(Product &product, Value value) {
+  if (value.getParentRegion() != &product.map.getBody()) {
+    product.scalars.push_back(value);
+    return {};
   }
+  if (Value vector = vectorOf(product, value)) {
+    product.tiles.push_back(vector);
+    return {};
+  }
+  Operation *op = value.getDefiningOp();
+  if (auto multiply = dyn_cast_or_null<arith::MulFOp>(op)) {
+    Value x = split(product, multiply.getLhs()), y = split(product, multiply.getRhs());
+    if (!x || !y)
+      return x ? x : y;
+    OpBuilder builder(op);
+    return arith::MulFOp::create(builder, op->getLoc(), x, y);
+  }
+  auto select = dyn_cast_or_null<arith::SelectOp>(op);
+  if (!select || !matchPattern(select.getFalseValue(), m_AnyZeroFloat()))
+    return value;
+  Product inner = product;
+  Value mask = vectorOf(inner, select.getCondition());
+  Value x = mask ? split(inner, select.getTrueValue()) : Value();
+  if (!x)
+    return value;
+  product = inner;
+  product.masks.push_back(mask);
+  OpBuilder builder(op);
+  return arith::SelectOp::create(builder, op->getLoc(), select.getCondition(), x,
+                                 select.getFalseValue());
 }
 
 std::optional<Product> productOf(Value value) {
   auto map = value.getDefiningOp<tile::MapOp>();
-  if (!map || map.getNumResults() != 1 || map.getExtents().size() != 2)
+  if (!map || map.getNumResults() != 1 || map.getExtents().size() != 2 ||
+      !tileType(value).getElementType().isF32())
     return std::nullopt;
-  SmallVector<Value> leaves;
-  leavesOf(map.getYield().getValues()[0], leaves);
-  Product product;
-  for (Value leaf : leaves) {
-    Value inner = leaf;
-    if (auto wide = leaf.getDefiningOp<arith::ExtFOp>())
-      inner = wide.getOperand();
-    auto argument = dyn_cast<BlockArgument>(inner);
-    if (!argument) { // a number from outside, or something else that the map computes
-      if (leaf.getParentRegion() == &map.getBody())
-        return std::nullopt;
-      product.scalars.push_back(leaf);
-      continue;
-    }
-    Value input = map.getInputs()[argument.getArgNumber()];
-    SmallVector<int64_t> positions = map.getInputPositions(argument.getArgNumber());
-    if (positions.size() == 2) {
-      if (product.tile || positions[0] != 0)
-        return std::nullopt;
-      product.tile = input;
-      product.widened = inner != leaf;
-      continue;
-    }
-    if (inner != leaf || (positions.size() == 1 && product.dim >= 0 && product.dim != positions[0]))
-      return std::nullopt;
-    if (positions.size() == 1)
-      product.dim = positions[0];
-    product.tiles.push_back(input);
-  }
-  if (!product.tile || product.tiles.size() + product.scalars.size() == 0)
+  Product product{map, {}, -1, {}, {}, {}};
+  product.rest = split(product, map.getYield().getValues()[0]);
+  if (!product.rest || product.tiles.size() + product.scalars.size() == 0)
     return std::nullopt;
   return product;
 }
 
+/// The product of the factors, 0 where it is masked; x: elements of its tiles, then of its masks.
+Value factorOf(OpBuilder &b, Location at, const Product &product, ValueRange x) {
+  SmallVector<Value> factors(x.take_front(product.tiles.size()));
+  factors.append(product.scalars);
+  Value y = factors.front();
+  for (Value factor : llvm::drop_begin(factors))
+    y = arith::MulFOp::create(b, at, y, factor);
+  for (Value mask : x.drop_front(product.tiles.size())) {
+    Value zero = arith::ConstantOp::create(b, at, b.getF32FloatAttr(0));
+    y = arith::SelectOp::create(b, at, mask, y, zero);
+  }
+  return y;
+}
+
+/// Ops and operands that nothing in the map's body reads.
+void dropUnused(tile::MapOp map) {
+  Block &body = map.getBody().front();
+  for (Operation &op : llvm::make_early_inc_range(llvm::reverse(body)))
+    if (isOpTriviallyDead(&op))
+      op.erase();
+  SmallVector<Attribute> dims(map.getInputDims().begin(), map.getInputDims().end());
+  for (unsigned n = map.getInputs().size(); n-- > 0;) {
+    if (!body.getArgument(n).use_empty())
+      continue;
+    body.eraseArgument(n);
+    map.getInputsMutable().erase(n);
+    dims.erase(dims.begin() + n);
+  }
+  map.setInputDimsAttr(ArrayAttr::get(map.getContext(), dims));
+}
+
 class FactorMover {
 public:
-  explicit FactorMover(tile::MmaOp op) : op(op), builder(op.getContext()) {}
+  explicit FactorMover(tile::MmaOp op)
+      : op(op), state(carriesState(op->getParentOfType<tile::KernelOp>())),
+        builder(op.getContext()) {}
 
   void run() {
-    for (bool first : {true, false})
-      move(first);
+    if (state)
+      move(true);
+    move(false);
   }
 
 private:
   void move(bool isA) {
     std::optional<ProductDims> dims = dimsOf(op);
     OpOperand &operand = isA ? op.getAMutable() : op.getBMutable();
-    std::optional<Product> product = productOf(operand.get());
-    if (!dims || !product || !tileType(operand.get()).getElementType().isF32())
+    std::optional<Product> product = dims ? productOf(operand.get()) : std::nullopt;
+    if (!product)
       return;
     const int64_t sum = isA ? dims->sumA : dims->sumB;
     if (product->dim != sum) { // kept, or everywhere
@@ -98,32 +150,36 @@ private:
       builder.setInsertionPointAfter(op);
       Value moved = times(op.getResult(), *product, isA ? dims->rowsC : 1 - dims->rowsC);
       op.getResult().replaceAllUsesExcept(moved, moved.getDefiningOp());
-    } else if (!isA && paddingAllows(op.getA(), dims->sumA)) {
+    } else if (!isA && mayScaleA(*dims)) {
       operand.set(plain(*product));
       builder.setInsertionPoint(op);
       op.getAMutable().set(times(op.getA(), *product, dims->sumA));
     }
   }
 
-  /// Zeros beyond the last token stay zeros when they are multiplied; nothing else is known to.
-  static bool paddingAllows(Value tile, int64_t dim) {
-    return tile::paddingOf(tile, dim).kind == tile::Padding::Zero;
+  /// With a state: zeros beyond the last token stay zeros when they are multiplied, nothing else is
+  /// known to. Attention: weights, which this tile of keys has made; in f16 they would leave its
+  /// range where scales are small.
+  bool mayScaleA(const ProductDims &dims) {
+    if (state)
+      return tile::paddingOf(op.getA(), dims.sumA).kind == tile::Padding::Zero;
+    auto weights = op.getA().getDefiningOp<tile::MapOp>();
+    Type type = shortFloat(op->getParentOfType<tile::ProgramOp>());
+    return weights && weights->getBlock() == op->getBlock() && type && type.isBF16();
   }
 
-  /// The tile without its factors, as f32.
+  /// The tile without its factors.
   Value plain(const Product &product) {
-    if (!product.widened)
-      return product.tile;
-    builder.setInsertionPoint(op);
-    SmallVector<StringRef> names{"r", "c"};
-    auto type = tileType(product.tile).withElementType(builder.getF32Type());
-    return tile::MapOp::create(builder, op.getLoc(), TypeRange{type}, ValueRange{product.tile},
-                               ArrayRef<SmallVector<StringRef>>{names}, names,
-                               [](OpBuilder &b, Location at, ValueRange x) {
-                                 Value wide = arith::ExtFOp::create(b, at, b.getF32Type(), x[0]);
-                                 tile::YieldOp::create(b, at, wide);
-                               })
-        .getResult(0);
+    tile::MapOp map = product.map;
+    if (auto whole = dyn_cast<BlockArgument>(product.rest))
+      if (map.getInputDims()[whole.getArgNumber()] == map.getDims())
+        return map.getInputs()[whole.getArgNumber()];
+    builder.setInsertionPointAfter(map);
+    IRMapping mapping;
+    auto rest = cast<tile::MapOp>(builder.clone(*map, mapping));
+    rest.getYield()->setOperand(0, mapping.lookup(product.rest));
+    dropUnused(rest);
+    return rest.getResult(0);
   }
 
   /// `tile` times the factors along its dimension `dim`.
@@ -131,24 +187,24 @@ private:
     SmallVector<StringRef> names{"r", "c"};
     SmallVector<Value> inputs{tile};
     SmallVector<SmallVector<StringRef>> dims{names};
-    for (Value factor : product.tiles) {
-      inputs.push_back(factor);
-      dims.push_back(tileType(factor).getRank() == 0 ? SmallVector<StringRef>()
+    const auto read = [&](Value vector) {
+      inputs.push_back(vector);
+      dims.push_back(tileType(vector).getRank() == 0 ? SmallVector<StringRef>()
                                                      : SmallVector<StringRef>{names[dim]});
-    }
+    };
+    llvm::for_each(product.tiles, read);
+    llvm::for_each(product.masks, read);
     return tile::MapOp::create(builder, op.getLoc(), TypeRange{tile.getType()}, inputs, dims, names,
                                [&](OpBuilder &b, Location at, ValueRange x) {
-                                 Value y = x[0];
-                                 for (Value factor : x.drop_front())
-                                   y = arith::MulFOp::create(b, at, y, factor);
-                                 for (Value factor : product.scalars)
-                                   y = arith::MulFOp::create(b, at, y, factor);
+                                 Value factor = factorOf(b, at, product, x.drop_front());
+                                 Value y = arith::MulFOp::create(b, at, x[0], factor);
                                  tile::YieldOp::create(b, at, y);
                                })
         .getResult(0);
   }
 
   tile::MmaOp op;
+  bool state;
   OpBuilder builder;
 };
 
@@ -164,8 +220,6 @@ public:
   }
 
   void runOnOperation() override {
-    if (!carriesState(getOperation()))
-      return;
     SmallVector<tile::MmaOp> products;
     getOperation().walk([&](tile::MmaOp op) { products.push_back(op); });
     for (tile::MmaOp op : products)

@@ -12,15 +12,15 @@
 using namespace mlir;
 
 namespace heddle::compiler::cuda {
-namespace {
 
-/// The 16-bit type of a tensor that the program has, or null.
 Type shortFloat(tile::ProgramOp program) {
   for (auto tensor : program.getBody().getOps<tile::TensorOp>())
     if (Type type = tensor.getElementType(); type.isBF16() || type.isF16())
       return type;
   return {};
 }
+
+namespace {
 
 /// What `value` was before it was widened from `type`, or null.
 Value unwidened(Value value, Type type) {

@@ -124,6 +124,9 @@ const char *wideningOf(Type type) {
 
 std::optional<std::string> conversion(Operation *op, const std::string &x) {
   Type from = op->getOperand(0).getType(), to = op->getResult(0).getType();
+  if (isa<arith::SIToFPOp, arith::UIToFPOp>(op) && (to.isBF16() || to.isF16()))
+    return fmt::format("{}((float){}{})", to.isBF16() ? "to_bf16" : "to_f16",
+                       isa<arith::UIToFPOp>(op) ? "(unsigned)" : "", x);
   if (isa<arith::IndexCastOp, arith::SIToFPOp, arith::ExtSIOp, arith::TruncIOp, arith::FPToSIOp>(
           op))
     return typeText(from) == typeText(to) ? x : fmt::format("({}){}", typeText(to), x);

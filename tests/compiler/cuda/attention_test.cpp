@@ -2,6 +2,9 @@
 // sizes that are no powers of two, odd lengths, grouped heads, decode with its merge, every knob.
 #include "tests/compiler/cuda/PtxAttention.h"
 
+#include <algorithm>
+#include <cmath>
+
 using namespace heddle;
 using namespace heddle::test;
 
@@ -72,4 +75,17 @@ TEST_CASE("lengths around tiles") {
   NEEDS_NVRTC;
   for (int64_t Tk : {1, 127, 129})
     checkOnPtxMachine({"causal_softmax", sizes(1, 1, 1, 17, Tk, 32, 40)});
+}
+
+TEST_CASE(
+    "scales of codes are not rounded with the codes: scores in the hundreds keep their sums") {
+  NEEDS_NVRTC;
+  const auto code = [](double x) { return std::round(std::clamp(40 * x, -127.0, 127.0)); };
+  const auto scale = [](double x) { return 0.1 + std::fabs(x); };
+  CudaProblem problem{"kv_int8", sizes(1, 2, 1, 40, 150, 64, 64)};
+  problem.inputs = {{"k", code}, {"v", code}, {"k_scale", scale}, {"v_scale", scale}};
+  checkOnPtxMachine(problem);
+  problem.dtype = DType::F16;
+  problem.inputs["v_scale"] = [](double x) { return 1e-3 * (0.1 + std::fabs(x)); };
+  checkOnPtxMachine(problem);
 }
