@@ -4,6 +4,7 @@
 #include "compiler/Compiler.h"
 #include "compiler/Oracle.h"
 #include "compiler/PluginSignature.h"
+#include "compiler/targets/cuda/Build.h"
 #include "ir/pattern/Parse.h"
 #include "runtime/CudaFiles.h"
 #include "runtime/DeviceTensors.h"
@@ -19,7 +20,8 @@ struct Variant {
   int64_t length;
   DType dtype;
   bool oneQuery = false;
-  const char *form = ""; ///< empty: the compiler's choice
+  const char *form = "";                    ///< empty: the compiler's choice
+  std::map<std::string, int64_t> dims = {}; ///< in place of the case's
 };
 
 /// A pattern of the library, parsed.
@@ -52,10 +54,12 @@ inline Request requestOf(const File &file, const Bound &bound, DType dtype, cons
   INFO((request ? "" : request.error().toString()));
   REQUIRE(request.ok());
   request->target = target;
-  if (target == "cpu")
+  if (target == "cpu") {
     request->machine = "host";
-  else if (Result<std::string> nvrtc = findNvrtc())
+  } else if (Result<std::string> nvrtc = findNvrtc()) {
     request->nvrtc = *fileIdentity(*nvrtc);
+    request->flags = compiler::cuda::kPtxOnly; // the PTX machine needs no cubin
+  }
   request->deviceFacts = device.facts();
   return *request;
 }
@@ -101,6 +105,8 @@ inline void runVariant(const File &file, const Case &check, const Variant &varia
   bindCase(bound, check, file.def, variant.length, variant.dtype, [&](Problem &problem) {
     if (variant.oneQuery)
       problem.dims["Tq"] = 1;
+    for (const auto &[name, extent] : variant.dims)
+      problem.dims[name] = extent;
   });
   Request request = requestOf(file, bound, variant.dtype, *device, target);
   request.form = variant.form;
@@ -156,7 +162,7 @@ inline void runVariant(const File &file, const Case &check, const Variant &varia
   INFO((report ? report->toString() : report.error().toString()));
   REQUIRE(report.ok());
   CHECK(report->passed);
-  if (errors && choice && variant.dtype == DType::F32)
+  if (errors && choice)
     for (const compiler::OracleResult &result : report->results)
       errors->found(check.pattern, choice->form, result.comparison.rms, result.limit);
 }

@@ -38,7 +38,8 @@ std::optional<DType> operandType(Type type) {
   return std::nullopt;
 }
 
-/// Whether cp.async can bring the tile to shared memory: rows of whole 16-byte chunks.
+} // namespace
+
 bool isCopied(tile::LoadOp load) {
   auto view = cast<tile::ViewType>(load.getView().getType());
   auto op = load.getView().getDefiningOp<tile::ViewOp>();
@@ -53,6 +54,8 @@ bool isCopied(tile::LoadOp load) {
                                      columns.getSExtValue() % 8 == 0);
   return !ShapedType::isDynamic(column) && column % 8 == 0 && whole;
 }
+
+namespace {
 
 class LayoutAssigner {
 public:

@@ -16,6 +16,7 @@
 
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/IR/Dominance.h"
+#include "mlir/IR/Matchers.h"
 #include "mlir/Pass/Pass.h"
 
 using namespace mlir;
@@ -193,7 +194,7 @@ private:
     const bool steps = loop && loop->getParentOp() == kernel && load.getOffsets().size() == 1 &&
                        load.getOffsets()[0] == loop.getIndex() &&
                        ShapedType::isDynamic(load.getStaticOffsets()[0]);
-    if (type.getRank() == 2 && isShort(type) && type.getDim(1) % 8 == 0 && steps)
+    if (type.getRank() == 2 && isShort(type) && type.getDim(1) % 8 == 0 && steps && isCopied(load))
       load.getResult().setType(sharedType(type));
     return success();
   }
@@ -316,10 +317,21 @@ private:
     return success();
   }
 
+  /// Whether rows of the tensor are whole 16-byte chunks.
+  static bool storesChunks(tile::StoreOp op) {
+    auto view = op.getView().getDefiningOp<tile::ViewOp>();
+    APInt columns;
+    const bool whole =
+        op.getValid().size() < 2 || (matchPattern(op.getValid()[1], m_ConstantInt(&columns)) &&
+                                     columns.getSExtValue() % 8 == 0);
+    return whole && view && view.getKept().back() &&
+           cast<tile::ViewType>(view.getType()).getShape().back() % 8 == 0;
+  }
+
   /// Results of 16 bits go by whole rows.
   LogicalResult visitStore(tile::StoreOp op) {
     TileType type = tileType(op.getTile());
-    if (type.getRank() == 2 && isShort(type) && type.getDim(1) % 8 == 0)
+    if (type.getRank() == 2 && isShort(type) && type.getDim(1) % 8 == 0 && storesChunks(op))
       op.getTileMutable().set(inShared(op.getTile()));
     else if (!isPlaced(op.getTile()))
       setRegisters(op.getTile(), defaultLayout(type));
@@ -343,6 +355,8 @@ private:
   Layout carriedLayout(tile::ForOp loop, BlockArgument argument) {
     TileType type = tileType(argument);
     Value next = loop.getYield().getValues()[argument.getArgNumber() - 1];
+    if (auto inner = next.getDefiningOp<tile::ForOp>())
+      return carriedLayout(inner, inner.getIterArgs()[cast<OpResult>(next).getResultNumber()]);
     if (auto mma = next.getDefiningOp<tile::MmaOp>())
       if (std::optional<ProductDims> dims = dimsOf(mma); dims && isShort(tileType(mma.getA())))
         return accumulators(atomOf(mma), type.getDim(dims->rowsC), type.getDim(1 - dims->rowsC),

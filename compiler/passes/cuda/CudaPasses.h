@@ -26,6 +26,7 @@ class Type;
 
 namespace heddle::tile {
 class KernelOp;
+class LoadOp;
 class ProgramOp;
 class ReduceOp;
 } // namespace heddle::tile
@@ -38,6 +39,9 @@ bool carriesState(tile::KernelOp kernel);
 
 /// The 16-bit type of a tensor that the program has, which operands of products get, or null.
 mlir::Type shortFloat(tile::ProgramOp program);
+
+/// Whether cp.async can bring the tile to shared memory: rows of whole 16-byte chunks.
+bool isCopied(tile::LoadOp load);
 
 struct LayoutOptions {
   int64_t warps = 4;              ///< of a block; they share the rows of a tile

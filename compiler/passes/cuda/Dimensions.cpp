@@ -50,6 +50,12 @@ Dimensions::Dimensions(tile::KernelOp kernel) {
       for (int64_t dim = 0, out = 0; dim < tileType(reduce.getTile()).getRank(); ++dim)
         if (dim != int64_t(reduce.getDim()))
           join(reduce.getTile(), dim, reduce.getResult(), out++);
+    } else if (auto scan = dyn_cast<tile::ScanOp>(op)) {
+      joinAll(scan.getTile(), scan.getResult());
+    } else if (auto solve = dyn_cast<tile::SolveUnitLowerOp>(op)) {
+      joinAll(solve.getRhs(), solve.getResult());
+      join(solve.getLower(), 0, solve.getRhs(), 0);
+      join(solve.getLower(), 1, solve.getRhs(), 0);
     } else if (auto mma = dyn_cast<tile::MmaOp>(op)) {
       joinAll(mma.getInit(), mma.getResult());
       for (auto [dim, name] : llvm::enumerate(mma.getADims().getAsRange<StringAttr>()))

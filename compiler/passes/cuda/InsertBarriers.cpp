@@ -10,14 +10,16 @@
 //
 // Kernels that carry a state exchange many tiles: there a barrier stands only where one is needed,
 // before a read of what other threads wrote since the last one, and before a write of what they
-// read.
+// read. That holds for tensors too which a kernel writes and reads again (states in workspace).
 //
 // The barrier before a take also frees the slots that were released before it: every warp has
 // passed its last read. So a put belongs after the next take of its ring.
 #include "compiler/passes/cuda/CudaPasses.h"
 #include "compiler/passes/cuda/Dimensions.h"
 
+#include "llvm/ADT/StringSet.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/IR/Matchers.h"
 #include "mlir/Pass/Pass.h"
 
 using namespace mlir;
@@ -40,7 +42,10 @@ public:
   Hazards(tile::KernelOp kernel, int64_t warps)
       : kernel(kernel), warps(warps), builder(kernel.getContext()) {}
 
-  void run() { visit(kernel.getBody().front()); }
+  void run() {
+    kernel.walk([&](tile::StoreOp store) { stored.insert(tensorOf(store.getView())); });
+    visit(kernel.getBody().front());
+  }
 
 private:
   struct Place {
@@ -49,17 +54,44 @@ private:
     bool overlaps(const Place &other) const { return begin < other.end && other.begin < end; }
   };
 
+  /// Since the last barrier.
+  struct Accesses {
+    SmallVector<Place> written, reads;
+    llvm::StringSet<> storedTensors, loadedTensors;
+
+    void add(const Accesses &other) {
+      written.append(other.written);
+      reads.append(other.reads);
+      storedTensors.insert(other.storedTensors.keys().begin(), other.storedTensors.keys().end());
+      loadedTensors.insert(other.loadedTensors.keys().begin(), other.loadedTensors.keys().end());
+    }
+  };
+
   static Place placeOf(Operation *owner) {
     auto offset = owner->getAttrOfType<IntegerAttr>("tile.offset");
     const int64_t begin = offset ? offset.getInt() : 0;
     return {owner, begin, begin + sharedBytesOf(owner)};
   }
 
+  static StringRef tensorOf(Value view) { return view.getDefiningOp<tile::ViewOp>().getName(); }
+
+  /// A loop that may run no trip leaves what was there before it.
+  void visit(tile::ForOp loop) {
+    const Accesses before = now;
+    visit(loop.getBody().front());
+    visit(loop.getBody().front());
+    APInt begin, end;
+    const bool runs = loop.getBounds().size() == 2 &&
+                      matchPattern(loop.getBounds()[0], m_ConstantInt(&begin)) &&
+                      matchPattern(loop.getBounds()[1], m_ConstantInt(&end)) && begin.slt(end);
+    if (!runs)
+      now.add(before);
+  }
+
   void visit(Block &block) {
     for (Operation &op : llvm::make_early_inc_range(block)) {
       if (auto loop = dyn_cast<tile::ForOp>(op)) {
-        visit(loop.getBody().front());
-        visit(loop.getBody().front());
+        visit(loop);
       } else if (auto branch = dyn_cast<scf::IfOp>(op)) {
         branch.walk(
             [&](tile::PutOp put) { write(placeOf(put.getRing().getDefiningOp()), branch); });
@@ -74,6 +106,7 @@ private:
       return clear();
     if (isa<tile::WaitCopiesOp, tile::ReleaseOp, tile::TakeOp>(op))
       return; // its barrier is there
+    visitTensors(op);
     for (Value operand : op->getOperands())
       read(operand, op);
     if (auto reduce = dyn_cast<tile::ReduceOp>(op)) // terms are computed where they are added
@@ -87,7 +120,30 @@ private:
     if (isa<tile::ReduceOp, tile::SolveUnitLowerOp>(op) && sharedBytesOf(op) > 0) {
       // A barrier lies between its halves.
       clear();
-      reads.push_back(placeOf(op));
+      now.reads.push_back(placeOf(op));
+    }
+  }
+
+  /// Loads and stores of tensors that the kernel writes. Which thread has which element is not
+  /// asked: the layouts of the two may differ.
+  void visitTensors(Operation *op) {
+    const auto read = [&](Value view) {
+      const StringRef tensor = tensorOf(view);
+      if (!stored.contains(tensor))
+        return;
+      if (now.storedTensors.contains(tensor))
+        barrierBefore(op);
+      now.loadedTensors.insert(tensor);
+    };
+    if (auto load = dyn_cast<tile::LoadOp>(op))
+      return read(load.getView());
+    if (auto put = dyn_cast<tile::PutOp>(op))
+      return read(put.getSource());
+    if (auto store = dyn_cast<tile::StoreOp>(op)) {
+      const StringRef tensor = tensorOf(store.getView());
+      if (now.loadedTensors.contains(tensor))
+        barrierBefore(op);
+      now.storedTensors.insert(tensor);
     }
   }
 
@@ -96,16 +152,16 @@ private:
       return;
     const Place place = placeOf(ownerOf(tile));
     // Slots of rings are handed over by their takes.
-    if (!isa<tile::RingOp>(place.owner) && meets(written, place))
+    if (!isa<tile::RingOp>(place.owner) && meets(now.written, place))
       barrierBefore(op);
-    reads.push_back(place);
+    now.reads.push_back(place);
   }
 
   void write(const Place &place, Operation *op) {
-    if (meets(written, place) || meets(reads, place))
+    if (meets(now.written, place) || meets(now.reads, place))
       barrierBefore(op);
     if (!isa<tile::RingOp>(place.owner))
-      written.push_back(place);
+      now.written.push_back(place);
   }
 
   static bool meets(ArrayRef<Place> places, const Place &place) {
@@ -121,15 +177,13 @@ private:
     clear();
   }
 
-  void clear() {
-    written.clear();
-    reads.clear();
-  }
+  void clear() { now = {}; }
 
   tile::KernelOp kernel;
   int64_t warps;
   OpBuilder builder;
-  SmallVector<Place> written, reads;
+  Accesses now;
+  llvm::StringSet<> stored; ///< tensors that the kernel writes
 };
 
 class InsertBarriersPass : public PassWrapper<InsertBarriersPass, OperationPass<tile::KernelOp>> {

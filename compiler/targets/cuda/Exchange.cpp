@@ -68,8 +68,8 @@ std::string KernelEmitter::loadElement(Value tile, ArrayRef<std::string> at) {
 Status KernelEmitter::toShared(tile::ConvertOp op) {
   Fragment fragment(typeOf(op.getTile()));
   const bool packed = isPacked(op.getTile());
-  if (packed && fragment.isAccumulator() && fragment.columnDim == 1 &&
-      warpOffset(fragment, 1).empty() && replicaCondition(fragment).empty())
+  if (packed && fragment.isAccumulator() && fragment.columnDim == 1 && fragment.value(0, 8) &&
+      fragment.value(1, 8) && warpOffset(fragment, 1).empty() && replicaCondition(fragment).empty())
     return turn(op);
   if (int64_t width = fragment.type.getElementType().getIntOrFloatBitWidth();
       width != 16 && width != 32)

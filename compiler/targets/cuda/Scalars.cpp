@@ -32,6 +32,8 @@ constexpr Spelling kSpellings[] = {
     {"arith.minsi", "min({0}, {1})"},
     {"arith.maxsi", "max({0}, {1})"},
     {"arith.xori", "{0} ^ {1}"},
+    {"arith.shli", "{0} << {1}"},
+    {"arith.shrui", "{0} >> {1}"}, // of numbers >= 0
     {"arith.addf", "{0} + {1}"},
     {"arith.subf", "{0} - {1}"},
     {"arith.mulf", "{0} * {1}"},

@@ -5,6 +5,7 @@
 #include "compiler/Compiler.h"
 #include "compiler/Interpreter.h"
 #include "compiler/Tolerance.h"
+#include "compiler/targets/cuda/Build.h"
 #include "ir/pattern/Parse.h"
 #include "ir/pattern/PatternDialect.h"
 #include "runtime/Artifact.h"
@@ -115,16 +116,51 @@ public:
   /// Compiles, runs and compares; a mistake fails the running test with its message.
   void check() {
     INFO(problem.toString());
-    Result<Artifact> compiled = compiler::compile(requestOf(problem));
+    prepare();
+    launch();
+    compare(interpret());
+  }
+
+  // The same in steps, so that a test may change tensors in between.
+
+  void prepare() {
+    Request request = requestOf(problem);
+    request.flags = compiler::cuda::kPtxOnly; // the machine needs no cubin
+    Result<Artifact> compiled = compiler::compile(request);
     INFO((compiled ? "" : compiled.error().toString()));
     REQUIRE(compiled.ok());
     artifact = *compiled;
     makeTensors();
+  }
+  void launch() {
     Status ran = run();
     INFO((ran ? "" : ran.error().toString()));
     REQUIRE(ran.ok());
-    compare();
   }
+  /// What the interpreter makes of the inputs.
+  compiler::Outputs interpret() {
+    auto context = pattern::makePatternContext();
+    pattern::Parsed parsed = pattern::parsePatterns(*context, requestOf(problem).patternText, "");
+    std::string why;
+    pattern::DefOp def = pattern::findPattern(*parsed.module, "", why);
+    compiler::Bindings bindings;
+    for (CudaTensor &tensor : tensors)
+      if (!tensor.info.isResult)
+        bindings.tensors[tensor.info.name] = tensor.view();
+    bindings.params = problem.params;
+    Result<compiler::Outputs> expected = compiler::interpret(def, bindings);
+    INFO((expected ? "" : expected.error().toString()));
+    REQUIRE(expected.ok());
+    return *expected;
+  }
+  CudaTensor &tensor(const std::string &name) {
+    for (CudaTensor &tensor : tensors)
+      if (tensor.info.name == name)
+        return tensor;
+    FAIL("found no tensor " << name);
+    return tensors.front();
+  }
+  std::vector<CudaTensor> tensors;
 
 private:
   double scalarValue(const ScalarInfo &info) {
@@ -216,24 +252,12 @@ private:
     return {};
   }
 
-  void compare() {
-    auto context = pattern::makePatternContext();
-    pattern::Parsed parsed = pattern::parsePatterns(*context, requestOf(problem).patternText, "");
-    std::string why;
-    pattern::DefOp def = pattern::findPattern(*parsed.module, "", why);
-    compiler::Bindings bindings;
-    for (CudaTensor &tensor : tensors)
-      if (!tensor.info.isResult)
-        bindings.tensors[tensor.info.name] = tensor.view();
-    bindings.params = problem.params;
-    Result<compiler::Outputs> expected = compiler::interpret(def, bindings);
-    INFO((expected ? "" : expected.error().toString()));
-    REQUIRE(expected.ok());
+  void compare(const compiler::Outputs &expected) {
     compiler::Arithmetic arithmetic = compiler::arithmeticOf(problem.dtype);
     for (CudaTensor &tensor : tensors) {
       if (!tensor.info.isResult)
         continue;
-      const compiler::Output *output = expected->find(tensor.info.name);
+      const compiler::Output *output = expected.find(tensor.info.name);
       std::vector<double> found(output->values.size());
       for (size_t e = 0; e < found.size(); ++e)
         found[e] = loadElement(tensor.info.dtype, tensor.bytes.data(), int64_t(e));
@@ -251,7 +275,6 @@ private:
 
   const CudaProblem &problem;
   Artifact artifact;
-  std::vector<CudaTensor> tensors;
 };
 
 inline void checkOnPtxMachine(const CudaProblem &problem) { PtxRun(problem).check(); }

@@ -28,7 +28,73 @@ CudaProblem problemOf(const ScanClass &c, const char *form, const Sizes &sizes, 
   return problem;
 }
 
+/// What `tensor` has of tokens first, first + 1, ..: B = 1, so that they lie side by side.
+std::vector<unsigned char> tokensOf(const CudaTensor &whole, size_t first, size_t bytes) {
+  REQUIRE(first + bytes <= whole.bytes.size());
+  return {whole.bytes.begin() + first, whole.bytes.begin() + first + bytes};
+}
+
+/// Runs tokens [0, cut) in one form and the rest in another, whose state on entry is what the first
+/// left.
+void checkContinued(const ScanClass &c, const char *before, const char *after) {
+  const Sizes whole{45, 48, 40};
+  const int64_t cut = 28;
+  const auto part = [&](const char *form, int64_t tokens) {
+    return problemOf(c, form, {tokens, whole.K, whole.V}, DType::BF16, "sm_80");
+  };
+  const CudaProblem all = part(after, whole.T), head = part(before, cut),
+                    tail = part(after, whole.T - cut);
+  PtxRun one(all), first(head), second(tail);
+  for (PtxRun *run : {&one, &first, &second})
+    run->prepare();
+  for (const CudaTensor &tensor : one.tensors) {
+    const std::string &name = tensor.info.name;
+    CudaTensor &early = first.tensor(name), &late = second.tensor(name);
+    if (tensor.info.isResult)
+      continue;
+    early.bytes = tokensOf(tensor, 0, early.bytes.size());
+    late.bytes = tokensOf(tensor, tensor.bytes.size() - late.bytes.size(), late.bytes.size());
+  }
+  first.launch();
+  for (const char *state : {"s", "z"})
+    if (std::string(c.results).find(std::string("%") + state) != std::string::npos)
+      second.tensor(state + std::string("0")).bytes = first.tensor(state).bytes;
+  second.launch();
+  const compiler::Outputs expected = one.interpret();
+  for (CudaTensor &tensor : second.tensors) {
+    if (!tensor.info.isResult)
+      continue;
+    const std::vector<double> &values = expected.find(tensor.info.name)->values;
+    const size_t count = size_t(tensor.elements());
+    std::vector<double> found(count);
+    for (size_t n = 0; n < count; ++n)
+      found[n] = loadElement(tensor.info.dtype, tensor.bytes.data(), int64_t(n));
+    compiler::Comparison result =
+        compiler::compareValues(found.data(), values.data() + values.size() - count, int64_t(count),
+                                compiler::rmsLimit(compiler::arithmeticOf(DType::BF16)));
+    INFO("result " << tensor.info.name << " rms " << result.rms);
+    CHECK(result.pass);
+  }
+}
+
 } // namespace
+
+TEST_CASE("a state that one form leaves goes on in another") {
+  if (!findNvrtc())
+    HEDDLE_SKIP("NVRTC is not installed");
+  size_t turn = 0;
+  for (const ScanClass &c : kScanClasses) {
+    if (std::string(c.arguments).find("%s0") == std::string::npos)
+      continue;
+    const bool chunksFirst = ++turn % 2 == 0;
+    DYNAMIC_SECTION(c.what) {
+      if (chunksFirst || wholeTier())
+        checkContinued(c, "chunked", "recurrent");
+      if (!chunksFirst || wholeTier())
+        checkContinued(c, "recurrent", "chunked");
+    }
+  }
+}
 
 TEST_CASE("emitted scans equal the interpreter") {
   if (!findNvrtc())
