@@ -10,6 +10,7 @@ inline constexpr int64_t kAvx2 = 2, kAvx512 = 5;
 
 int64_t widestIsa(const Machine &machine);
 int64_t defaultMq(const Machine &machine, const Problem &problem);
+int64_t defaultMk(const Machine &machine, const Problem &problem);
 int64_t defaultBm(const Machine &machine, const Problem &problem);
 int64_t defaultBn(const Machine &machine, const Problem &problem);
 int64_t defaultSplit(const Problem &problem);

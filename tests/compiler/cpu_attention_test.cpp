@@ -132,7 +132,7 @@ TEST_CASE("f32 attention of irregular shapes", "[cpu]") {
   };
   for (const Isa &isa : hostIsas())
     for (const One &one : cases) {
-      Blocking blocking = isa.level == Isa::Avx512 ? Blocking{4, 4} : Blocking{2, 4};
+      Blocking blocking = isa.level == Isa::Avx512 ? Blocking{4, 6} : Blocking{2, 6};
       auto [o, lse] = errors(one.text, one.shape, isa, blocking);
       INFO(isa.name() << " D=" << one.text.d << " Dv=" << one.text.dv << " Tq=" << one.shape.tq
                       << " Tk=" << one.shape.tk);
@@ -178,7 +178,7 @@ TEST_CASE("one query row: keys in ranges, then merged", "[cpu]") {
         AttentionText same;
         same.d = text.d, same.dv = text.dv, same.group = text.group, same.element = element;
         INFO(isa.name() << " G=" << text.group << " " << element);
-        Blocking blocking = isa.level == Isa::Avx512 ? Blocking{4, 4} : Blocking{2, 4};
+        Blocking blocking = isa.level == Isa::Avx512 ? Blocking{4, 6} : Blocking{2, 6};
         auto [o, lse] = errors(same, one.shape, isa, blocking, decodeProgram(text));
         CHECK(o < (text.element == "f32" ? 4e-6 : 2e-2));
         CHECK(lse < (text.element == "f32" ? 4e-6 : 2e-5));

@@ -406,20 +406,31 @@ Values NestEmitter::Nest::overOthers(ArrayRef<Coord> laneCoords, Values values) 
     };
   };
   if (!clip && !loopsOverRanges()) {
-    int64_t full = others / blockOthers * blockOthers;
+    int64_t full = others / blockOthers * blockOthers, rest = others - full;
+    // A narrow rest waits for its sums: it shares the last whole block, in two halves.
+    int64_t half = (blockOthers + rest) / 2;
+    bool halves = rest > 0 && 3 * rest <= blockOthers && full > 0 && (blockOthers + rest) % 8 == 0;
+    if (halves)
+      full -= blockOthers;
     if (full > 0)
       values = e.loop(e.integer(0), e.integer(full), blockOthers, values, block(blockOthers));
-    if (full < others)
-      values = body(laneCoords, e.integer(full), others - full, -1, values);
+    if (halves)
+      values = e.loop(e.integer(full), e.integer(others), half, values, block(half));
+    else if (rest > 0)
+      values = body(laneCoords, e.integer(full), rest, -1, values);
     return values;
   }
   Value begin = e.integer(0), end = e.integer(others);
   if (clip)
     end = e.maxIndex(e.minIndex(clip, end), e.integer(0));
   if (loopsOverRanges()) {
+    // What lies behind a range is masked, so it ends with a whole block where there is room.
     auto [lo, hi] = ranges.at(e, laneCoords[0].number, laneCoords[0].index);
     begin = e.minIndex(lo, end); // even, or the odd end of an empty loop
-    end = e.minIndex(hi, end);
+    Value wanted = arith::SubIOp::create(e.builder, e.loc, e.maxIndex(hi, begin), begin);
+    Value blocks = arith::DivUIOp::create(e.builder, e.loc, e.plus(wanted, blockOthers - 1),
+                                          e.integer(blockOthers));
+    end = e.minIndex(e.plus(begin, e.times(blocks, blockOthers)), end);
   }
   Value length = arith::SubIOp::create(e.builder, e.loc, end, begin);
   Value rest = arith::RemUIOp::create(e.builder, e.loc, length, e.integer(blockOthers));
