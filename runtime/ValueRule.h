@@ -2,7 +2,8 @@
 // kernel reads memory at page numbers and offsets, so wrong ones must never reach it: a launch
 // checks them first wherever they lie in host memory (checkValues), and a device's memory is
 // trusted. The check reads each such tensor once: a few hundred nanoseconds for the lengths and
-// offsets of a batch, about a nanosecond for each page number or list entry.
+// offsets of a batch, about a nanosecond for each page number or list entry, and the time to read
+// dense log-decays from memory.
 #pragma once
 
 #include "runtime/Result.h"
@@ -52,7 +53,6 @@ int64_t limitOf(const ValueRule &rule, std::span<const TensorView> tensors);
 
 /// InvalidArgument, naming tensor and element, for the first number that breaks a rule. Tensors
 /// must be readable and of the ranks that the rules were made for; `nameOf` gives names for errors.
-/// Log-decays are checked where there is one number a token and head (rank 3 or less).
 Status checkValues(std::span<const ValueRule> rules, std::span<const TensorView> tensors,
                    const std::function<std::string_view(int32_t)> &nameOf);
 

@@ -150,7 +150,7 @@ TEST_CASE("calls that cannot be right have no key") {
   const auto hasKey = [&](const std::function<void(std::vector<TensorView> &)> &change) {
     std::vector<TensorView> tensors = tensorsOf(sizes);
     change(tensors);
-    return keys.of(tensors, false, {}).has_value();
+    return keys.of(tensors, {}).has_value();
   };
   CHECK(hasKey([](auto &) {}));
   CHECK(!hasKey([](auto &t) { t.pop_back(), t.pop_back(); }));

@@ -3,6 +3,7 @@
 #include "runtime/ValueRule.h"
 #include "tests/support/Test.h"
 
+#include <cmath>
 #include <initializer_list>
 #include <vector>
 
@@ -123,4 +124,36 @@ TEST_CASE("lists, parents, lengths, promises and log-decays") {
   CHECK(contains(check(ruleOf(ValueRule::LogDecay), {g}), "x[0, 2, 0] = 0.25, expected 0 or less"));
   g.shape[1] = 2;
   CHECK(check(ruleOf(ValueRule::LogDecay), {g}) == "");
+}
+
+TEST_CASE("log-decays of every 16-bit pattern, and of strided and 32-bit tensors") {
+  for (DType dtype : {DType::BF16, DType::F16})
+    for (uint32_t bits = 0; bits < 65536; ++bits) {
+      uint16_t decay[] = {0x8000, static_cast<uint16_t>(bits)}; // -0, and the pattern
+      TensorView g;
+      g.data = decay;
+      g.dtype = dtype;
+      g.rank = 4; // a number for each channel
+      g.shape = {1, 1, 1, 2};
+      g.strides = {2, 2, 2, 1};
+      const bool right = loadElement(dtype, decay, 1) <= 0;
+      REQUIRE((check(ruleOf(ValueRule::LogDecay), {g}) == "") == right);
+    }
+  std::vector<float> decays(2 * 7 * 3 * 80, -0.25f);
+  TensorView g;
+  g.data = decays.data();
+  g.rank = 4;
+  g.shape = {2, 7, 3, 40};
+  g.strides = {7 * 3 * 80, 3 * 80, 80, 1};
+  CHECK(check(ruleOf(ValueRule::LogDecay), {g}) == "");
+  decays[50] = 1; // between two rows
+  CHECK(check(ruleOf(ValueRule::LogDecay), {g}) == "");
+  for (float wrong : {1e-30f, std::nanf(""), -std::nanf(""), HUGE_VALF}) {
+    decays[((1 * 7 + 5) * 3 + 2) * 80 + 39] = wrong;
+    CHECK(contains(check(ruleOf(ValueRule::LogDecay), {g}), "x[1, 5, 2, 39]"));
+    g.shape[3] = 80, g.strides[3] = 1; // dense
+    decays[50] = -1;
+    CHECK(contains(check(ruleOf(ValueRule::LogDecay), {g}), "x[1, 5, 2, 39]"));
+    g.shape[3] = 40;
+  }
 }
