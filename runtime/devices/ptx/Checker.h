@@ -46,6 +46,7 @@ public:
   void clusterRelease() override;
   void clusterWait(Warp &, uint32_t mask) override;
   void proxyFence(Warp &, uint32_t mask) override;
+  void mbarrierFence(Warp &, uint32_t mask) override;
   void bulkIssued(const BulkCopy &) override;
   void bulkDone(const BulkCopy &, const BulkCopy::Signal &, uint64_t phase) override;
   void bulkWaited(Warp &, uint32_t mask, uint32_t keep) override;
@@ -90,6 +91,7 @@ private:
     Pair arrived, complete; // what arrivals of this phase, and of all complete ones, knew
     size_t component = 0;
     Write init;            // who initialised it
+    bool fenced = false;   // by fence.mbarrier_init: the asynchronous engines know it
     uint32_t observed = 0; // phases that somebody waited for
     uint32_t loads = 0;    // the last phase that brought bytes
     const Inst *load = nullptr;
@@ -123,6 +125,7 @@ private:
   void readShared(Warp &, const Inst &, int lane, uint64_t offset, int bytes, bool atomic);
   void writeShared(Warp &, const Inst &, int lane, uint64_t offset, int bytes, Write::Kind kind);
   void checkFenced(Warp &, const Inst &, int lane, uint64_t offset, uint64_t bytes);
+  void checkSignal(const BulkCopy &, const BulkCopy::Signal &);
   void checkAccumulators(Warp &, const Inst &, uint32_t mask);
   void checkBulkGlobal(const BulkCopy &, const BulkCopy::Piece &);
   uint32_t valueDefined(Warp &, const Inst &, uint32_t mask) const;

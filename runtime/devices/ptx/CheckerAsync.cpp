@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 
 namespace heddle::ptx {
 
@@ -97,6 +98,30 @@ void Checker::proxyFence(Warp &warp, uint32_t mask) {
   advance(slot);
 }
 
+void Checker::mbarrierFence(Warp &warp, uint32_t mask) {
+  const size_t slot = slotOf(warp);
+  for (auto &[offset, barrier] : mbarriers)
+    for (uint32_t rest = mask; rest && !barrier.fenced; rest &= rest - 1)
+      barrier.fenced = ordered(slot, std::countr_zero(rest), barrier.init);
+}
+
+/// An engine completes the phase of an mbarrier: whoever initialised it has to have said so to the
+/// asynchronous proxy.
+void Checker::checkSignal(const BulkCopy &copy, const BulkCopy::Signal &signal) {
+  const Barrier &barrier = barrierOf(*signal.block, signal.offset);
+  const Clocks &fenced = pairs[slotOf(*copy.warp)].fenced;
+  const size_t by = barrier.init.thread / kLanes;
+  if (barrier.fenced || barrier.init.kind == Write::None ||
+      (by < fenced.size() && fenced[by].covers(barrier.init.epoch, barrier.init.thread % kLanes)))
+    return;
+  find(*copy.warp, *copy.inst, uint32_t{1} << copy.lane, "missing proxy fence",
+       fmt::format(
+           "it completes a phase of the mbarrier at {} through the asynchronous proxy, which "
+           "{} initialised with no fence.mbarrier_init or fence.proxy.async between",
+           sharedPlace(static_cast<uint64_t>(signal.block->rank) * stride + signal.offset),
+           whoWrote(barrier.init)));
+}
+
 /// What an engine reads has to be there for it: in order before the issue, and behind a fence.
 void Checker::checkFenced(Warp &warp, const Inst &inst, int lane, uint64_t offset, uint64_t bytes) {
   const Clocks &fenced = pairs[slotOf(warp)].fenced;
@@ -171,6 +196,9 @@ void Checker::bulkIssued(const BulkCopy &copy) {
   if (!check)
     return;
   const size_t slot = slotOf(*copy.warp);
+  for (const BulkCopy::Signal &signal : copy.signals)
+    if (copy.kind == BulkCopy::Kind::Load)
+      checkSignal(copy, signal);
   uint64_t low = ~uint64_t{0}, high = 0;
   for (const BulkCopy::Piece &piece : copy.pieces) {
     checkBulkGlobal(copy, piece);

@@ -35,6 +35,7 @@ public:
   virtual void clusterWait(Warp &, uint32_t mask) {}
   // The asynchronous engines.
   virtual void proxyFence(Warp &, uint32_t mask) {}
+  virtual void mbarrierFence(Warp &, uint32_t mask) {} ///< of mbarriers that were initialised
   virtual void bulkIssued(const BulkCopy &) {}
   /// The bytes of a load are there; the mbarrier of this signal hears of it in this phase.
   virtual void bulkDone(const BulkCopy &, const BulkCopy::Signal &, uint64_t phase) {}

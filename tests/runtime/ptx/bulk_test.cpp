@@ -169,6 +169,27 @@ TEST_CASE("tensor loads bring each element of the box to its swizzled place", "[
   }
 }
 
+TEST_CASE("an mbarrier that a tensor load completes is fenced after its init", "[ptx]") {
+  const Box &b = kBoxes[1];
+  const std::string with = loadKernel(b), fence = "@%z fence.proxy.async;";
+  const auto kindOf = [&](const std::string &instead) {
+    std::string text = with;
+    text.replace(text.find(fence), fence.size(), instead);
+    std::vector<float> tensor = numbered(tensorElements(b, 4));
+    std::vector<float> got(static_cast<size_t>(b.elements()));
+    ptx::LaunchOptions options;
+    options.check = true;
+    const auto report = runWithMap(text, b, tensor, got, options, 4);
+    if (!report.ok())
+      FAIL(report.error().toString());
+    return report->findings.empty() ? std::string("clean") : report->findings[0].kind;
+  };
+  CHECK(kindOf("@%z fence.mbarrier_init.release.cluster;") == "clean");
+  CHECK(kindOf("bar.sync 0; fence.proxy.async.shared::cta;") == "clean"); // as Triton does
+  CHECK(kindOf("") == "missing proxy fence");
+  CHECK(kindOf("@!%z fence.mbarrier_init.release.cluster;") == "missing proxy fence");
+}
+
 TEST_CASE("tensor stores and reductions leave what is outside alone", "[ptx]") {
   for (const Box &b : kBoxes)
     for (const bool adds : {false, true}) {

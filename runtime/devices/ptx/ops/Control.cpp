@@ -121,8 +121,14 @@ void fenceProxy(Warp &w, const Inst &, uint32_t mask) {
     w.observer->proxyFence(w, mask);
 }
 
+void fenceMbarriers(Warp &w, const Inst &, uint32_t mask) {
+  if (w.observer)
+    w.observer->mbarrierFence(w, mask);
+}
+
 /// Fences: the accesses of a block take effect in order here, so nothing is left to do but to tell
-/// the checker of those between the generic and the asynchronous proxy. Inst::variant: one of them.
+/// the checker of those between the generic and the asynchronous proxy. Inst::variant: one of them,
+/// or fence.mbarrier_init.
 bool decodeFence(Decoder &d) {
   const bool proxy = d.take("proxy"), init = d.take("mbarrier_init");
   if (proxy && d.takeOneOf({"alias", "async", "async.global"}) < 0 &&
@@ -135,7 +141,7 @@ bool decodeFence(Decoder &d) {
          !d.takePrefix("shared::").empty())
     ;
   d.inst.variant = proxy || init;
-  d.inst.run = d.inst.variant ? &fenceProxy : &doNothing;
+  d.inst.run = proxy ? &fenceProxy : init ? &fenceMbarriers : &doNothing;
   d.inst.kind = Class::Barrier;
   return true;
 }
