@@ -14,6 +14,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 
 namespace heddle::ptx {
 
@@ -75,6 +76,49 @@ template <class V> struct Tiles {
   alignas(64) V a[2][kMaxK / 4][kLanes]; // [row half][j / 4][4 g + q]
   alignas(64) V b[kMaxK][8];             // [j][n]
 };
+
+using U8 = uint32_t __attribute__((vector_size(32)));
+using F8 = float __attribute__((vector_size(32)));
+
+/// The same of 16-bit floats, eight at once.
+template <Type type> [[gnu::always_inline]] inline F8 widened(U8 pairs, int e) {
+  if constexpr (type == Type::BF16) {
+    return std::bit_cast<F8>(e ? pairs & 0xffff0000 : pairs << 16);
+  } else {
+    using S8 = uint16_t __attribute__((vector_size(16)));
+    using H8 = _Float16 __attribute__((vector_size(16)));
+    return __builtin_convertvector(
+        std::bit_cast<H8>(__builtin_convertvector(pairs >> (16 * e), S8)), F8);
+  }
+}
+
+/// Element q of every four: {v[0][q], v[0][4 + q], v[1][q], ..}.
+template <int q> [[gnu::always_inline]] inline U8 column(const U8 *v) {
+  const auto low = __builtin_shufflevector(v[0], v[1], q, 4 + q, 8 + q, 12 + q);
+  const auto high = __builtin_shufflevector(v[2], v[3], q, 4 + q, 8 + q, 12 + q);
+  return __builtin_shufflevector(low, high, 0, 1, 2, 3, 4, 5, 6, 7);
+}
+
+/// unpack for pairs of 16-bit floats: B's registers are turned before they are widened.
+template <Type type>
+[[gnu::always_inline]] inline void unpackPairs(Warp &w, const Operand *a, const Operand *b, int k,
+                                               Tiles<float> &tiles) {
+  for (int half = 0; half < k / 8; ++half) {
+    for (int rows = 0; rows < 2; ++rows) {
+      const U8 *from = reinterpret_cast<const U8 *>(w.src<uint32_t>(a[2 * half + rows]));
+      for (int e = 0; e < 2; ++e) {
+        F8 *to = reinterpret_cast<F8 *>(tiles.a[rows][2 * half + e]);
+        for (int n = 0; n < 4; ++n)
+          to[n] = widened<type>(from[n], e);
+      }
+    }
+    const U8 *from = reinterpret_cast<const U8 *>(w.src<uint32_t>(b[half]));
+    const U8 turned[4] = {column<0>(from), column<1>(from), column<2>(from), column<3>(from)};
+    for (int e = 0; e < 2; ++e)
+      for (int q = 0; q < 4; ++q)
+        *reinterpret_cast<F8 *>(tiles.b[4 * (2 * half + e) + q]) = widened<type>(turned[q], e);
+  }
+}
 
 template <class V>
 [[gnu::always_inline]] inline void unpack(Warp &w, const Inst &i, const Operand *a,
@@ -188,7 +232,10 @@ template <class V, Type fixed> void runMma(Warp &w, const Inst &i, uint32_t mask
   const int k = i.count, halves = k / (4 * perRegister(aType));
   const Operand *a = i.ops + i.results, *b = a + 2 * halves, *c = b + halves;
   Tiles<V> tiles;
-  unpack(w, i, a, b, aType, bType, k, tiles);
+  if constexpr (fixed == Type::BF16 || fixed == Type::F16)
+    unpackPairs<fixed>(w, a, b, k, tiles);
+  else
+    unpack(w, i, a, b, aType, bType, k, tiles);
   alignas(64) V acc[16][8];
   const bool halfD = i.imm & 1, halfC = i.imm & 2;
   loadAccumulator(w, c, halfC, acc);

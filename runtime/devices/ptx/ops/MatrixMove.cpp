@@ -3,6 +3,7 @@
 // Row r of matrix j (16 bytes) is at the address that lane 8j + r gives.
 #include "runtime/devices/ptx/ops/Lanes.h"
 
+#include <bit>
 #include <cstring>
 
 namespace heddle::ptx {
@@ -30,20 +31,46 @@ uint32_t addressLanes(int matrices) {
   return matrices == 4 ? kAllLanes : (uint32_t{1} << (8 * matrices)) - 1;
 }
 
+using S8 = uint16_t __attribute__((vector_size(16), aligned(2)));
+using U8 = uint32_t __attribute__((vector_size(32)));
+
+/// Columns 2i and 2i + 1 of four rows of pairs: {z[0][2i], .., z[3][2i], z[0][2i + 1], ..}.
+template <int i> U8 twoColumns(const U8 *z) {
+  const U8 front =
+      __builtin_shufflevector(z[0], z[1], 2 * i, 8 + 2 * i, -1, -1, 2 * i + 1, 9 + 2 * i, -1, -1);
+  const U8 back =
+      __builtin_shufflevector(z[2], z[3], 2 * i, 8 + 2 * i, -1, -1, 2 * i + 1, 9 + 2 * i, -1, -1);
+  return __builtin_shufflevector(front, back, 0, 1, 8, 9, 4, 5, 12, 13);
+}
+
+/// Fragments of the transpose of the matrix whose rows are at `rows`.
+void loadTransposed(std::byte *const *rows, uint32_t *fragments) {
+  U8 pairs[4]; // [q][g]: elements g of rows 2q and 2q + 1
+  for (int q = 0; q < 4; ++q) {
+    S8 even, odd;
+    std::memcpy(&even, rows[2 * q], 16);
+    std::memcpy(&odd, rows[2 * q + 1], 16);
+    pairs[q] = std::bit_cast<U8>(
+        __builtin_shufflevector(even, odd, 0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15));
+  }
+  U8 *to = reinterpret_cast<U8 *>(fragments);
+  to[0] = twoColumns<0>(pairs);
+  to[1] = twoColumns<1>(pairs);
+  to[2] = twoColumns<2>(pairs);
+  to[3] = twoColumns<3>(pairs);
+}
+
 void loadMatrices(Warp &w, const Inst &i, uint32_t mask) {
   Warp::Addresses at;
   if (!w.needAllLanes(i, mask) || !w.resolve(i, addressLanes(i.count), 16, Warp::Access::Read, at))
     return;
   for (int j = 0; j < i.count; ++j) {
-    Matrix m;
-    for (int r = 0; r < 8; ++r)
-      std::memcpy(m.at[r], at.host[8 * j + r], 16);
     uint32_t *d = w.dst<uint32_t>(i.ops[j]);
     if (i.variant)
-      for (int l = 0; l < kLanes; ++l)
-        d[l] = fragment(m, l, true);
-    else
-      std::memcpy(d, m.at, sizeof(m)); // lane t's two elements are the t-th pair of the matrix
+      loadTransposed(at.host + 8 * j, d);
+    else // lane t's two elements are the t-th pair of the matrix
+      for (int r = 0; r < 8; ++r)
+        std::memcpy(d + 4 * r, at.host[8 * j + r], 16);
   }
 }
 
