@@ -73,6 +73,7 @@ Status addCudaLayoutPasses(mlir::OpPassManager &passes, const TargetJob &job) {
   kernels.addPass(cuda::createDeferSumsPass());       // row sums in shares, one a thread
   kernels.addPass(createHoistReciprocalsPass());      // a row is divided once
   kernels.addPass(mlir::createCSEPass());
+  kernels.addPass(cuda::createCutEdgesPass(options));      // parts of masked tiles
   kernels.addPass(cuda::createAssignLayoutsPass(options)); // layout and space of every tile
   kernels.addPass(cuda::createAssignStateLayoutsPass(options));
   if (schedule.at("RESCALE") == 1)

@@ -155,6 +155,10 @@ def the_library_is_listed_with_what_each_pattern_runs_as():
     runs = {p["name"] for p in patterns if p["runs_as"] == ["attention"]}
     assert {"causal_softmax", "alibi", "sliding_window", "strided"} <= runs, runs
     assert "gated_deltanet" not in runs
+    for_gpu = {p["name"]: p for p in json.loads(heddle("patterns", "--target", "sm_80", "--json")[0])}
+    assert for_gpu["kv_int8"]["runs_as"] == ["attention"], for_gpu["kv_int8"]
+    lost = {p["name"] for p in patterns if set(p["runs_as"]) - set(for_gpu[p["name"]]["runs_as"])}
+    assert all(for_gpu[name]["refused"] for name in lost), lost
 
 
 @case

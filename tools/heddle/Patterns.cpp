@@ -16,7 +16,40 @@ struct Listed {
   std::string mistake; ///< why the file is no pattern
 };
 
-Listed judge(PatternFile file, Context &context) {
+/// Sizes of a small layer, by the letter that names of dims begin with; widths of packed codes and
+/// numbers of their groups agree with features.
+int64_t usualExtent(const std::string &dim) {
+  constexpr std::pair<char, int64_t> kSizes[] = {{'B', 1}, {'T', 256}, {'H', 2},
+                                                 {'N', 1}, {'P', 32},  {'C', 16}};
+  for (const auto &[letter, size] : kSizes)
+    if (dim.starts_with(letter))
+      return size;
+  return 64;
+}
+
+/// Of the forms that run, those that become code of `target` (bf16, usual sizes); the others are
+/// refused with the reason.
+void judgeFor(const std::string &target, const Signature &signature, Context &context,
+              Listed &listed) {
+  Extents extents;
+  for (const std::string &dim : signature.dims())
+    extents[dim] = usualExtent(dim);
+  const auto lowered = [&](const std::string &form) -> Status {
+    HEDDLE_TRY(request, signature.request(listed.file.text, extents, DType::BF16));
+    request.form = form;
+    request.target = target;
+    HEDDLE_TRY(complete, context.complete(std::move(request)));
+    HEDDLE_TRY(tiles, context.compiler().show(complete, "layouts"));
+    (void)tiles;
+    return {};
+  };
+  for (const std::string &form : listed.runsAs)
+    if (Status done = lowered(form); !done.ok())
+      listed.refused[form] = done.error().message;
+  std::erase_if(listed.runsAs, [&](const auto &form) { return listed.refused.contains(form); });
+}
+
+Listed judge(PatternFile file, Context &context, const std::string &target) {
   Listed listed{std::move(file), {}, {}, {}};
   Result<Signature> signature = context.compiler().describe(listed.file.text);
   if (!signature.ok()) {
@@ -29,6 +62,8 @@ Listed judge(PatternFile file, Context &context) {
     else
       listed.refused[form] = verdict;
   }
+  if (target.starts_with("sm_"))
+    judgeFor(target, *signature, context, listed);
   return listed;
 }
 
@@ -42,10 +77,10 @@ nlohmann::json toJson(const Listed &listed) {
   return json;
 }
 
-Result<int> showOne(const std::string &name, bool json, Context &context) {
+Result<int> showOne(const std::string &name, const ProblemOptions &options, Context &context) {
   HEDDLE_TRY(file, findPattern(name));
-  Listed listed = judge(std::move(file), context);
-  if (json) {
+  Listed listed = judge(std::move(file), context, options.target);
+  if (options.json) {
     fmt::print("{}\n", toJson(listed).dump(1));
     return 0;
   }
@@ -60,19 +95,19 @@ Result<int> showOne(const std::string &name, bool json, Context &context) {
   return 0;
 }
 
-Result<int> listAll(bool json, Context &context) {
+Result<int> listAll(const ProblemOptions &options, Context &context) {
   HEDDLE_TRY(files, listPatterns());
   nlohmann::json all = nlohmann::json::array();
   Table table({"pattern", "what it is", "legal forms", "runs as"});
   for (PatternFile &file : files) {
-    Listed listed = judge(std::move(file), context);
+    Listed listed = judge(std::move(file), context, options.target);
     all.push_back(toJson(listed));
     table.add({listed.file.name, listed.file.title, listed.file.forms,
                !listed.mistake.empty() ? "faulty: heddle patterns " + listed.file.name
                : listed.runsAs.empty() ? "interpreter only"
                                        : fmt::format("{}", fmt::join(listed.runsAs, " "))});
   }
-  if (json)
+  if (options.json)
     fmt::print("{}\n", all.dump(1));
   else
     fmt::print("{}\n`heddle patterns NAME` prints a pattern and why a form is refused.\n",
@@ -87,12 +122,13 @@ void addPatternsCommand(CLI::App &app, Action &action) {
   auto name = std::make_shared<std::string>();
   auto options = std::make_shared<ProblemOptions>();
   command->add_option("name", *name, "library name or path: print this pattern and its forms");
+  command->add_option("--target", options->target,
+                      "cpu, or a GPU's architecture, e.g. sm_80: which forms become its code");
   addJsonOption(*command, options->json);
   command->callback([=, &action] {
     action = [=]() -> Result<int> {
       HEDDLE_TRY(context, openContext(*options));
-      return name->empty() ? listAll(options->json, *context)
-                           : showOne(*name, options->json, *context);
+      return name->empty() ? listAll(*options, *context) : showOne(*name, *options, *context);
     };
   });
 }

@@ -24,21 +24,6 @@
 using namespace mlir;
 
 namespace heddle::compiler::cuda {
-namespace {
-
-using layout::Layout;
-using tile::Space;
-using tile::TileType;
-
-std::optional<DType> operandType(Type type) {
-  if (type.isBF16())
-    return DType::BF16;
-  if (type.isF16())
-    return DType::F16;
-  return std::nullopt;
-}
-
-} // namespace
 
 bool isCopied(tile::LoadOp load) {
   auto view = cast<tile::ViewType>(load.getView().getType());
@@ -56,6 +41,18 @@ bool isCopied(tile::LoadOp load) {
 }
 
 namespace {
+
+using layout::Layout;
+using tile::Space;
+using tile::TileType;
+
+std::optional<DType> operandType(Type type) {
+  if (type.isBF16())
+    return DType::BF16;
+  if (type.isF16())
+    return DType::F16;
+  return std::nullopt;
+}
 
 class LayoutAssigner {
 public:
@@ -165,6 +162,11 @@ private:
   /// Operand b is read with ldmatrix; what is computed, or loaded by elements, is written there.
   void placeOperandB(OpOperand &use) {
     Value tile = use.get();
+    if (auto slice = tile.getDefiningOp<tile::SliceOp>()) { // of a tile that only products read
+      shared.insert(slice.getTile());
+      shared.insert(tile);
+      return;
+    }
     if (auto load = tile.getDefiningOp<tile::LoadOp>(); load && isCopied(load)) {
       shared.insert(ownLoad(use).getResult());
       return;

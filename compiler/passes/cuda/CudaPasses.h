@@ -7,6 +7,7 @@
 //   FoldScale       (passes/) a positive factor of the scores moves past the row maximum
 //   DeferSums       row sums stay in shares, one a thread, until after the loops
 //   HoistReciprocals  (passes/) a row is divided once, not once an element
+//   CutEdges        tiles at the support's edge in parts
 //   AssignLayouts   layout and space of every tile; AssignStateLayouts where a state is carried
 //   LazyRescale     (knob RESCALE) the running base moves only when the maximum grew by much
 //   StageLoads      tiles read from shared memory come through rings of the schedule's depth
@@ -80,6 +81,9 @@ std::unique_ptr<mlir::Pass> createDeferSumsPass();
 /// log2); otherwise the accumulators need no scaling. Exact: all of a row share one base. Of
 /// concrete kernels, since a warp decides for its rows.
 std::unique_ptr<mlir::Pass> createLazyRescalePass();
+
+/// Tiles at the support's edge are visited in parts of 32 keys, where full tiles follow.
+std::unique_ptr<mlir::Pass> createCutEdgesPass(const LayoutOptions &options);
 
 /// Abstract kernels become concrete: operands of products that views hold go to shared memory
 /// (swizzled or padded), all else to registers in the layouts of mma.sync.

@@ -17,6 +17,7 @@ void registerPasses() {
       [] { return createDropInnerMasksPass(); },
       [] { return createDeferSumsPass(); },
       [] { return createLazyRescalePass(); },
+      [] { return createCutEdgesPass(kOptions); },
       [] { return createAssignLayoutsPass(kOptions); },
       [] { return createAssignStateLayoutsPass(kOptions); },
       [] { return createStageLoadsPass(kOptions); },

@@ -7,8 +7,10 @@
 //   in the loops     K = take k ; if n + stages - 1 < total: put k j(n + stages - 1) ; S = Q K
 //                    V = take v ; if ..                    : put v ..              ; O += P V
 //
-// One slot a ring (stages = 1): v is put while S is computed and k while P V is, each for the next
-// use. Each take carries `tile.pending`: the groups of copies that may still be in flight then.
+// A loop brings tiles of its own intervals and of later ones only; tiles of full loops are not
+// clipped. One slot a ring (stages = 1): v is put while S is computed and k while P V is, each for
+// the next use. Each take carries `tile.pending`: the groups of copies that may still be in flight
+// then.
 //
 // What does not fit the picture (loads in nested loops or branches, loops that read other tiles
 // than the first one does) is put where it is read and waited for at once.
@@ -221,6 +223,8 @@ private:
   /// base + n * step and end at `end`.
   struct Interval {
     Value base, end, count;
+    size_t loop; ///< that visits it
+    bool full;   ///< tiles are whole: no row lies beyond `end`
   };
 
   static bool isEmpty(Value begin, Value end) {
@@ -232,7 +236,7 @@ private:
   void numberTiles() {
     step = loops.front().getStep(); // the loops are rewritten one by one
     total = constant(0);
-    for (tile::ForOp loop : loops) {
+    for (auto [which, loop] : llvm::enumerate(loops)) {
       OperandRange bounds = loop.getBounds();
       for (size_t n = 0; n < bounds.size(); n += 2) {
         Value begin = bounds[n], end = bounds[n + 1];
@@ -243,21 +247,25 @@ private:
             make<arith::MaxSIOp>(make<arith::DivSIOp>(length, constant(step)), constant(0));
         Value base = make<arith::SubIOp>(begin, make<arith::MulIOp>(total, constant(step)));
         total = make<arith::AddIOp>(total, tiles);
-        intervals.push_back({base, end, total});
+        intervals.push_back({base, end, total, which, loop.getKind() == tile::LoopKind::Full});
       }
     }
   }
 
-  /// Puts tile `n` into the ring of a stream.
-  void put(const Stream &stream, Value n) {
-    Value base = intervals.back().base, end = intervals.back().end;
-    for (const Interval &interval : llvm::drop_begin(llvm::reverse(intervals))) {
+  /// Puts tile `n`, which loop `from` or a later one visits, into the ring of a stream.
+  void put(const Stream &stream, Value n, size_t from) {
+    ArrayRef<Interval> coming = intervals;
+    while (coming.size() > 1 && coming.front().loop < from)
+      coming = coming.drop_front();
+    Value base = coming.back().base, end = coming.back().end;
+    for (const Interval &interval : llvm::drop_begin(llvm::reverse(coming))) {
       Value here = less(n, interval.count);
       base = choose(here, interval.base, base);
       end = choose(here, interval.end, end);
     }
     Value j = make<arith::AddIOp>(make<arith::MulIOp>(n, constant(step)), base);
-    SmallVector<Value> valid{make<arith::SubIOp>(end, j)};
+    const bool whole = llvm::all_of(coming, [](const Interval &interval) { return interval.full; });
+    SmallVector<Value> valid{whole ? constant(step) : make<arith::SubIOp>(end, j)};
     if (stream.base)
       j = make<arith::AddIOp>(j, stream.base);
     for (int64_t count : stream.counts)
@@ -266,11 +274,11 @@ private:
                         builder.getF64FloatAttr(0.0), stream.ring);
   }
 
-  void putIfThere(const Stream &stream, Value n) {
+  void putIfThere(const Stream &stream, Value n, size_t from) {
     auto branch = scf::IfOp::create(builder, kernel.getLoc(), less(n, total), false);
     OpBuilder::InsertionGuard guard(builder);
     builder.setInsertionPointToStart(&branch.getThenRegion().front());
-    put(stream, n);
+    put(stream, n, from);
   }
 
   // ---- writing ----
@@ -333,10 +341,10 @@ private:
     for (Stream &stream : streams)
       stream.ring = ringFor(stream, stages);
     if (stages == 1)
-      putIfThere(streams[0], constant(0));
+      putIfThere(streams[0], constant(0), 0);
     for (int64_t n = 0; n + 1 < stages; ++n)
       for (Stream &stream : streams)
-        putIfThere(stream, constant(n));
+        putIfThere(stream, constant(n), 0);
   }
 
   /// The loop with the tile's number carried besides, takes in place of loads, and puts.
@@ -361,7 +369,7 @@ private:
     Value ahead = stages == 1 ? next : make<arith::AddIOp>(n, constant(stages - 1));
     SmallVector<tile::LoadOp> loads = loadsOf(staged);
     for (auto [at, load] : llvm::enumerate(loads))
-      stage(load, at, n, ahead);
+      stage(load, at, n, ahead, which);
     auto yield = cast<tile::YieldOp>(body.back());
     yield.getValuesMutable().append(next);
     for (auto [from, to] : llvm::zip(loop.getResults(), staged.getResults()))
@@ -370,7 +378,7 @@ private:
     loop.erase();
   }
 
-  void stage(tile::LoadOp load, size_t at, Value n, Value ahead) {
+  void stage(tile::LoadOp load, size_t at, Value n, Value ahead, size_t loop) {
     Operation *reader = nullptr;
     for (Operation *user : load->getUsers()) {
       Operation *here = load->getBlock()->findAncestorOpInBlock(*user);
@@ -382,11 +390,11 @@ private:
     tile::TakeOp taken = take(load, stream.ring);
     setPending(taken, stages == 1 ? 0 : (stages - 1) * int64_t(streams.size()) - 1);
     if (stages > 1)
-      putIfThere(stream, ahead);
+      putIfThere(stream, ahead, loop);
     else if (at + 1 < streams.size())
-      put(streams[at + 1], n);
+      put(streams[at + 1], n, loop);
     else
-      putIfThere(streams[0], ahead);
+      putIfThere(streams[0], ahead, loop);
     load.replaceAllUsesWith(taken.getResult());
     releaseAtEnd(taken, stream.ring);
     load.erase();

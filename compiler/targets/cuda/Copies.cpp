@@ -123,8 +123,11 @@ Status KernelEmitter::put(tile::PutOp op) {
   // Rows of this thread that are there: all, or none where its chunk is beyond the columns.
   std::string left;
   int64_t columnsLeft = walk.rows.chunks;
+  APInt whole;
+  const bool clipped =
+      !op.getValid().empty() && !(matchPattern(op.getValid()[0], m_ConstantInt(&whole)) &&
+                                  whole.getSExtValue() >= type.getDim(0));
   if (!op.getValid().empty()) {
-    left = fresh("rows_left");
     std::string count = fmt::format("{} - {}", scalar(op.getValid()[0]), walk.row);
     APInt columns;
     if (op.getValid().size() > 1) {
@@ -134,7 +137,10 @@ Status KernelEmitter::put(tile::PutOp op) {
       if (columns.getSExtValue() < type.getDim(1))
         columnsLeft = columns.getSExtValue() / 8;
     }
-    out.line("const int {} = {};", left, count);
+    if (clipped) {
+      left = fresh("rows_left");
+      out.line("const int {} = {};", left, count);
+    }
   }
   const auto copy = [&](const std::string &shared, const std::string &global,
                         const std::string &valid) {

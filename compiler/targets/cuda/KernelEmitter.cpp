@@ -118,9 +118,7 @@ std::string KernelEmitter::offset(OpFoldResult value) {
 
 void KernelEmitter::declare(Value value, const std::string &expression) {
   std::string prefix = value.getType().isInteger(1) ? "is" : value.getType().isF32() ? "x" : "at";
-  std::string name = isa<NameLoc>(value.getLoc())
-                         ? nameFor(value, prefix)
-                         : fresh(fmt::format("{}{}", prefix, taken.size()));
+  std::string name = nameFor(value, prefix);
   out.line("const {} {} = {};", typeText(value.getType()), name, expression);
   names[value] = name;
 }
@@ -351,6 +349,8 @@ Status KernelEmitter::emit(Operation *op) {
     return put(putOp);
   if (auto takeOp = dyn_cast<tile::TakeOp>(op))
     return take(takeOp), Status();
+  if (auto sliceOp = dyn_cast<tile::SliceOp>(op))
+    return slice(sliceOp), Status();
   if (auto voteOp = dyn_cast<tile::VoteOp>(op))
     return vote(voteOp), Status();
   if (isa<tile::CommitOp>(op))
@@ -399,6 +399,21 @@ static bool isEmpty(Value begin, Value end) {
                           matchPattern(end, m_ConstantInt(&b)) && a.sge(b));
 }
 
+/// What a loop carries, by what makes its next value.
+static const char *runningName(Value next) {
+  for (tile::ForOp inner; (inner = next.getDefiningOp<tile::ForOp>());)
+    next = inner.getYield().getValues()[cast<OpResult>(next).getResultNumber()];
+  if (next.getDefiningOp<tile::MmaOp>())
+    return "running_out";
+  auto reduce = next.getDefiningOp<tile::ReduceOp>();
+  if (reduce && reduce.getKind() == tile::Reduction::Sum)
+    return "running_sum";
+  auto map = next.getDefiningOp<tile::MapOp>();
+  const bool larger =
+      reduce || (map && map.getYield().getValues()[0].getDefiningOp<arith::MaximumFOp>());
+  return larger ? "running_max" : "carried";
+}
+
 Status KernelEmitter::emitFor(tile::ForOp loop) {
   for (auto [n, init] : llvm::enumerate(loop.getInits())) {
     BlockArgument argument = loop.getIterArgs()[n];
@@ -416,7 +431,7 @@ Status KernelEmitter::emitFor(tile::ForOp loop) {
       std::string wish =
           isa<NameLoc>(loop.getYield().getValues()[n].getLoc())
               ? cast<NameLoc>(loop.getYield().getValues()[n].getLoc()).getName().str()
-              : "carried";
+              : runningName(loop.getYield().getValues()[n]);
       Fragment fragment(cast<tile::TileType>(init.getType()));
       declareTile(argument, fresh(wish));
       copyTile(init, names[argument], fragment, isPacked(argument));
@@ -429,7 +444,9 @@ Status KernelEmitter::emitFor(tile::ForOp loop) {
   if (bounds.size() == 4 && isEmpty(bounds[0], bounds[1]))
     bounds = bounds.drop_front(2);
   std::string index = fresh("j"), kind = tile::stringifyLoopKind(loop.getKind()).str();
-  out.comment(loop.getKind() == tile::LoopKind::Full   ? "Tiles wholly inside the support."
+  const bool inEdge = isa<tile::ForOp>(loop->getParentOp());
+  out.comment(inEdge && loop.getKind() == tile::LoopKind::Edge ? "The tile in parts."
+              : loop.getKind() == tile::LoopKind::Full         ? "Tiles wholly inside the support."
               : loop.getKind() == tile::LoopKind::Edge ? "Tiles at the support's edge: masked."
                                                        : "All tiles.");
   if (bounds.size() == 2) {

@@ -126,6 +126,7 @@ private:
     std::string name, slot, base; ///< slot: offset in its ring, empty for none
   };
   Matrix matrix(mlir::Value value);
+  void slice(tile::SliceOp op);
   struct OperandReader;
   OperandReader readerOf(mlir::Value value, int64_t sumDim, bool isA, const std::string &first,
                          int64_t steps);

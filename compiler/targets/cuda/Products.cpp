@@ -27,6 +27,12 @@ int64_t positionOf(ArrayAttr names, Attribute name) {
 /// Name, offset in shared memory and slot of a tile there.
 KernelEmitter::Matrix KernelEmitter::matrix(Value value) {
   Operation *op = value.getDefiningOp();
+  if (auto slice = dyn_cast<tile::SliceOp>(op)) {
+    Matrix part = matrix(slice.getTile());
+    part.rows = SharedRows(typeOf(value));
+    part.slot = slots[value];
+    return part;
+  }
   Matrix matrix{SharedRows(typeOf(value)), "", "", ""};
   if (auto take = dyn_cast<tile::TakeOp>(op)) {
     op = take.getRing().getDefiningOp();
@@ -38,6 +44,16 @@ KernelEmitter::Matrix KernelEmitter::matrix(Value value) {
   auto offset = op->getAttrOfType<IntegerAttr>("tile.offset");
   matrix.base = fmt::format("smem + {}", offset ? offset.getInt() : 0);
   return matrix;
+}
+
+/// Rows of a tile in shared memory, from a run-time row that begins a period of the swizzle.
+void KernelEmitter::slice(tile::SliceOp op) {
+  Matrix whole = matrix(op.getTile());
+  const std::string rows = offset(op.getMixedOffsets()[0]);
+  std::string name = fresh(whole.name + "_part");
+  out.line("const u32 {} = {}{} * {};", name, whole.slot.empty() ? "" : whole.slot + " + ", rows,
+           whole.rows.pitch);
+  slots[op.getResult()] = name;
 }
 
 std::string KernelEmitter::laneAddress(const std::string &suffix, const Matrix &matrix,

@@ -1,0 +1,767 @@
+// gqa: form attention, sm_89
+// problem   D=128 Dv=128 G=4
+//           in  q: bf16[B, Tq, Hq, 128]
+//           in  k: bf16[B, Tk, Hk, 128]
+//           in  v: bf16[B, Tk, Hk, 128]
+//           out o: bf16[B, Tq, Hq, 128]
+//           out lse: f32[B, Tq, Hq]
+// schedule  BM=16 BN=64 CHUNK=32 QREG=1 RESCALE=0 SPLIT=512 STAGES=2 WARPS=1
+// launch    split: grid (ceildiv(Tk, 512), Hk, B), block 32, dynamic shared memory 69632 bytes
+// launch    merge: grid (Hk, B, 1), block 32, dynamic shared memory 0 bytes
+// workspace part_m: 4 * B * ceildiv(Tk, 512) * Hq bytes
+// workspace part_l: 4 * B * ceildiv(Tk, 512) * Hq bytes
+// workspace part_o: 4 * B * ceildiv(Tk, 512) * Hq * 128 bytes
+// argument  one struct of 216 bytes by value, see Parameters; strides count elements, the last dimension is contiguous
+// assumes   pointers and strides of 16-bit tensors are multiples of 16 bytes
+
+typedef unsigned short u16;
+typedef unsigned int u32;
+typedef long long i64;
+__device__ __forceinline__ float infinity() { return __int_as_float(0x7f800000); }
+__device__ __forceinline__ float exp2_approx(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+__device__ __forceinline__ float log2_approx(float x) {
+  float y;
+  asm("lg2.approx.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+__device__ __forceinline__ float divide(float x, float y) {
+  float z;
+  asm("div.full.f32 %0, %1, %2;" : "=f"(z) : "f"(x), "f"(y));
+  return z;
+}
+__device__ __forceinline__ float max_nan(float x, float y) {
+  float z;
+  asm("max.NaN.f32 %0, %1, %2;" : "=f"(z) : "f"(x), "f"(y));
+  return z;
+}
+__device__ __forceinline__ u16 to_bf16(float x) {
+  u16 y;
+  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(y) : "f"(x));
+  return y;
+}
+// Two numbers in a register, the first in the low half.
+__device__ __forceinline__ u32 pack_bf16(float low, float high) {
+  u32 pair;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+  return pair;
+}
+// 16 bytes from global to shared memory in the background; zeros where not `valid`.
+__device__ __forceinline__ void copy_16(u32 to, const void *from, bool valid) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
+               : : "r"(to), "l"(from), "r"(valid ? 16 : 0) : "memory");
+}
+// `rows` rows further down, in one instruction.
+template <typename T> __device__ __forceinline__ T *row_at(T *from, int rows, int stride) {
+  T *row;
+  asm("mad.wide.s32 %0, %1, %2, %3;"
+      : "=l"(row) : "r"(stride), "r"(rows * (int)sizeof(T)), "l"(from));
+  return row;
+}
+// `from` + `bytes`, always as one addition: the compiler would multiply for each sum.
+template <typename T> __device__ __forceinline__ T *advance(T *from, i64 bytes) {
+  T *to;
+  asm("add.s64 %0, %1, %2;" : "=l"(to) : "l"(from), "l"(bytes));
+  return to;
+}
+__device__ __forceinline__ void commit_copies() { asm volatile("cp.async.commit_group;" : : : "memory"); }
+// Until all groups of copies but the newest N have landed.
+template <int N> __device__ __forceinline__ void wait_copies() {
+  asm volatile("cp.async.wait_group %0;" : : "n"(N) : "memory");
+}
+// Four 8x8 matrices; lane 8 i + r gives the address of row r of matrix i.
+__device__ __forceinline__ void load_matrix_x4(u32 (&x)[4], u32 from) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(x[0]), "=r"(x[1]), "=r"(x[2]), "=r"(x[3]) : "r"(from) : "memory");
+}
+// As load_matrix_x4, each matrix transposed.
+__device__ __forceinline__ void load_matrix_x4_trans(u32 (&x)[4], u32 from) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(x[0]), "=r"(x[1]), "=r"(x[2]), "=r"(x[3]) : "r"(from) : "memory");
+}
+// d += a b for 16x16 and 16x8 fragments of a warp: mma.m16n8k16.
+__device__ __forceinline__ void mma_bf16(float (&d)[2][2], u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1) {
+  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
+               "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+               : "+f"(d[0][0]), "+f"(d[0][1]), "+f"(d[1][0]), "+f"(d[1][1])
+               : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+}
+
+struct Parameters {
+  long long B;                   // 0
+  long long Tq;                  // 8
+  long long Hq;                  // 16
+  long long Tk;                  // 24
+  long long Hk;                  // 32
+  const u16 *q;                  // 40
+  long long q_stride0;           // 48
+  long long q_stride1;           // 56
+  long long q_stride2;           // 64
+  const u16 *k;                  // 72
+  long long k_stride0;           // 80
+  long long k_stride1;           // 88
+  long long k_stride2;           // 96
+  const u16 *v;                  // 104
+  long long v_stride0;           // 112
+  long long v_stride1;           // 120
+  long long v_stride2;           // 128
+  u16 *o;                        // 136
+  long long o_stride0;           // 144
+  long long o_stride1;           // 152
+  long long o_stride2;           // 160
+  float *lse;                    // 168
+  long long lse_stride0;         // 176
+  long long lse_stride1;         // 184
+  float *part_m;                 // 192
+  float *part_l;                 // 200
+  float *part_o;                 // 208
+};
+
+extern "C" __global__ void __launch_bounds__(32) split(const __grid_constant__ Parameters p) {
+  extern __shared__ __align__(1024) unsigned char shared_memory[];
+  const u32 smem = (u32)__cvta_generic_to_shared(shared_memory);
+  const int lane = threadIdx.x % 32;
+  const int group = lane / 4; // of four threads that share rows of fragments
+  const int quad = lane % 4;
+  const int block = blockIdx.x;
+  const int hk = blockIdx.y;
+  const int b = blockIdx.z;
+  const int Tq = (int)p.Tq;
+  const int Tk = (int)p.Tk;
+  const int q_stride0 = (int)p.q_stride0;
+  const int q_stride2 = (int)p.q_stride2;
+  const int copy_row = threadIdx.x / 8;
+  const int copy_chunk = threadIdx.x % 8;
+  const i64 q_stride2_bytes = (i64)q_stride2 * 8;
+  const int k_stride0 = (int)p.k_stride0;
+  const int k_stride1 = (int)p.k_stride1;
+  const int k_stride2 = (int)p.k_stride2;
+  const int v_stride0 = (int)p.v_stride0;
+  const int v_stride1 = (int)p.v_stride1;
+  const int v_stride2 = (int)p.v_stride2;
+  const i64 k_stride1_bytes = (i64)k_stride1 * 8;
+  const i64 v_stride1_bytes = (i64)v_stride1 * 8;
+  const u32 q_lane = smem + 0 + (lane % 16) * 256 + (lane / 16 ^ (lane % 16) % 8) * 16;
+  const u32 k_lane = smem + 4096 + (lane % 8 + lane / 16 * 8) * 256 + (lane / 8 % 2 ^ (lane % 8 + lane / 16 * 8) % 8) * 16;
+  const int column = 2 * quad;
+  const u32 v_lane = smem + 36864 + (lane % 16) * 256 + (lane / 16 ^ (lane % 16) % 8) * 16;
+  const int part_m_stride0 = (((int)p.Tk + 512 - 1) / 512) * (int)p.Hq;
+  const int part_m_stride1 = (int)p.Hq;
+  const int row = group;
+  const int part_o_stride0 = (((int)p.Tk + 512 - 1) / 512) * (int)p.Hq * 128;
+  const int part_o_stride1 = (int)p.Hq * 128;
+  const int part_o_stride2 = 128;
+  const int at = hk * 4;
+  const int at2 = Tk - Tq;
+  auto *const q = p.q + (i64)b * q_stride0;
+  // q: 1 slot of 16 x 128, rows of 256 bytes, chunks swizzled.
+  auto *const q_from = q + (i64)copy_row * q_stride2 + copy_chunk * 8;
+  const u32 q_to = smem + 0 + (copy_row) * 256 + (copy_chunk ^ (copy_row) % 8) * 16;
+  // Copy the next tile of q.
+  auto *const from = row_at(q_from, at, q_stride2);
+  const int rows_left = 4 - copy_row;
+  auto *rows_from = from;
+  #pragma unroll
+  for (int pass = 0; pass < 4; ++pass) {
+    const bool valid = (pass * 4) < rows_left;
+    #pragma unroll
+    for (int piece = 0; piece < 2; ++piece) {
+      copy_16((q_to ^ (pass * 4) / 1 % 8 * 16) + (pass * 4) * 256 + piece * 128, rows_from + piece * 64, valid);
+    }
+    rows_from = advance(rows_from, q_stride2_bytes);
+  }
+  commit_copies();
+  auto *const k = p.k + (i64)b * k_stride0 + (i64)hk * k_stride2;
+  auto *const v = p.v + (i64)b * v_stride0 + (i64)hk * v_stride2;
+  const int at3 = block * 512;
+  const int at4 = max(min(at2, 536870911), -536870911);
+  const int at5 = min(at3 + 512, Tk) - 1;
+  const int at6 = min(at5, at2) + 1;
+  const bool is = at3 <= at6;
+  const bool is2 = ((max(at2, at3) <= at2) && (at3 <= at5)) && is;
+  const int at7 = is2 ? at3 : 0;
+  const int at8 = is2 ? at6 : 0;
+  const int at9 = max(is ? at3 : 0, at7);
+  const int at10 = max(min(is ? at6 : 0, at8) - at9, 0);
+  const int at11 = ((at10 - ((at10 < 0) ? 63 : 0)) / 64) * 64;
+  const int at12 = (at11 <= 0) ? at7 : at9;
+  const int at13 = max(at11, 0);
+  const int at14 = at12 + at13;
+  const int at15 = max(((at12 - at7) + 63) / 64, 0);
+  const int at16 = at14 - (at15 * 64);
+  const int at17 = at15 + max(((at8 - at14) + 63) / 64, 0);
+  const int at18 = at12 - (at17 * 64);
+  const int at19 = at17 + max((at13 + 63) / 64, 0);
+  // k: 2 slots of 64 x 128, rows of 256 bytes, chunks swizzled.
+  auto *const k_from = k + (i64)copy_row * k_stride1 + copy_chunk * 8;
+  const u32 k_to = smem + 4096 + (copy_row) * 256 + (copy_chunk ^ (copy_row) % 8) * 16;
+  u32 k_fill = 0, k_next = 0; // slots to fill and to take next
+  // v: 2 slots of 64 x 128, rows of 256 bytes, chunks swizzled.
+  auto *const v_from = v + (i64)copy_row * v_stride1 + copy_chunk * 8;
+  const u32 v_to = smem + 36864 + (copy_row) * 256 + (copy_chunk ^ (copy_row) % 8) * 16;
+  u32 v_fill = 0, v_next = 0; // slots to fill and to take next
+  const bool is3 = at19 > 0;
+  if (is3) {
+    const bool is4 = at17 > 0;
+    const bool is5 = at15 > 0;
+    const int at20 = is5 ? at7 : (is4 ? at16 : at18);
+    // Copy the next tile of k.
+    auto *const from2 = row_at(k_from, at20, k_stride1);
+    const u32 to = k_to + k_fill;
+    const int rows_left2 = ((is5 ? at12 : (is4 ? at8 : at14)) - at20) - copy_row;
+    auto *rows_from2 = from2;
+    #pragma unroll
+    for (int pass = 0; pass < 16; ++pass) {
+      const bool valid2 = (pass * 4) < rows_left2;
+      #pragma unroll
+      for (int piece = 0; piece < 2; ++piece) {
+        copy_16((to ^ (pass * 4) / 1 % 8 * 16) + (pass * 4) * 256 + piece * 128, rows_from2 + piece * 64, valid2);
+      }
+      rows_from2 = advance(rows_from2, k_stride1_bytes);
+    }
+    k_fill = 16384 - k_fill;
+  }
+  commit_copies();
+  if (is3) {
+    const bool is6 = at17 > 0;
+    const bool is7 = at15 > 0;
+    const int at21 = is7 ? at7 : (is6 ? at16 : at18);
+    // Copy the next tile of v.
+    auto *const from3 = row_at(v_from, at21, v_stride1);
+    const u32 to2 = v_to + v_fill;
+    const int rows_left3 = ((is7 ? at12 : (is6 ? at8 : at14)) - at21) - copy_row;
+    auto *rows_from3 = from3;
+    #pragma unroll
+    for (int pass = 0; pass < 16; ++pass) {
+      const bool valid3 = (pass * 4) < rows_left3;
+      #pragma unroll
+      for (int piece = 0; piece < 2; ++piece) {
+        copy_16((to2 ^ (pass * 4) / 1 % 8 * 16) + (pass * 4) * 256 + piece * 128, rows_from3 + piece * 64, valid3);
+      }
+      rows_from3 = advance(rows_from3, v_stride1_bytes);
+    }
+    v_fill = 16384 - v_fill;
+  }
+  commit_copies();
+  wait_copies<2>();
+  __syncthreads();
+  u32 q_fragments[16][2];
+  #pragma unroll
+  for (int k = 0; k < 8; ++k) {
+    u32 a[4];
+    load_matrix_x4(a, (q_lane ^ k % 4 * 32) + k / 4 * 128);
+    q_fragments[2 * k][0] = a[0];
+    q_fragments[2 * k][1] = a[1];
+    q_fragments[2 * k + 1][0] = a[2];
+    q_fragments[2 * k + 1][1] = a[3];
+  }
+  float running_max[2];
+  #pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    running_max[half] = -infinity();
+  }
+  float running_sum[2];
+  #pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    running_sum[half] = 0.0f;
+  }
+  float running_out[16][2][2];
+  #pragma unroll
+  for (int n = 0; n < 16; ++n) {
+    #pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      #pragma unroll
+      for (int c = 0; c < 2; ++c) {
+        running_out[n][half][c] = 0.0f;
+      }
+    }
+  }
+  int tile = 0;
+  // Tiles at the support's edge: masked.
+  const int left = max((at12 - at7 + 63) / 64, 0);
+  const int trips = left + max((at8 - at14 + 63) / 64, 0);
+  for (int trip = 0; trip < trips; ++trip) {
+    const int j = trip < left ? at7 + trip * 64 : at14 + (trip - left) * 64;
+    const int at22 = tile + 1;
+    const int at23 = (j < at12) ? at12 : at8;
+    const int at24 = at23;
+    wait_copies<1>();
+    __syncthreads();
+    const u32 k_slot = k_next;
+    k_next = 16384 - k_next;
+    const bool is8 = at22 < at19;
+    if (is8) {
+      const bool is9 = at22 < at17;
+      const bool is10 = at22 < at15;
+      const int at25 = (at22 * 64) + (is10 ? at7 : (is9 ? at16 : at18));
+      // Copy the next tile of k.
+      auto *const from4 = row_at(k_from, at25, k_stride1);
+      const u32 to3 = k_to + k_fill;
+      const int rows_left4 = ((is10 ? at12 : (is9 ? at8 : at14)) - at25) - copy_row;
+      auto *rows_from4 = from4;
+      #pragma unroll
+      for (int pass = 0; pass < 16; ++pass) {
+        const bool valid4 = (pass * 4) < rows_left4;
+        #pragma unroll
+        for (int piece = 0; piece < 2; ++piece) {
+          copy_16((to3 ^ (pass * 4) / 1 % 8 * 16) + (pass * 4) * 256 + piece * 128, rows_from4 + piece * 64, valid4);
+        }
+        rows_from4 = advance(rows_from4, k_stride1_bytes);
+      }
+      k_fill = 16384 - k_fill;
+    }
+    commit_copies();
+    wait_copies<1>();
+    __syncthreads();
+    const u32 v_slot = v_next;
+    v_next = 16384 - v_next;
+    if (is8) {
+      const bool is11 = at22 < at17;
+      const bool is12 = at22 < at15;
+      const int at26 = (at22 * 64) + (is12 ? at7 : (is11 ? at16 : at18));
+      // Copy the next tile of v.
+      auto *const from5 = row_at(v_from, at26, v_stride1);
+      const u32 to4 = v_to + v_fill;
+      const int rows_left5 = ((is12 ? at12 : (is11 ? at8 : at14)) - at26) - copy_row;
+      auto *rows_from5 = from5;
+      #pragma unroll
+      for (int pass = 0; pass < 16; ++pass) {
+        const bool valid5 = (pass * 4) < rows_left5;
+        #pragma unroll
+        for (int piece = 0; piece < 2; ++piece) {
+          copy_16((to4 ^ (pass * 4) / 1 % 8 * 16) + (pass * 4) * 256 + piece * 128, rows_from5 + piece * 64, valid5);
+        }
+        rows_from5 = advance(rows_from5, v_stride1_bytes);
+      }
+      v_fill = 16384 - v_fill;
+    }
+    commit_copies();
+    // The tile in parts.
+    for (int j2 = 0; j2 < min(at23 - j, 64); j2 += 32) {
+      const u32 k_part = k_slot + j2 * 256;
+      const u32 v_part = v_slot + j2 * 256;
+      float acc[4][2][2];
+      #pragma unroll
+      for (int n = 0; n < 4; ++n) {
+        #pragma unroll
+        for (int half = 0; half < 2; ++half) {
+          #pragma unroll
+          for (int c = 0; c < 2; ++c) {
+            acc[n][half][c] = 0.0f;
+          }
+        }
+      }
+      const u32 k_at = k_lane + k_part;
+      #pragma unroll
+      for (int k = 0; k < 8; ++k) {
+        #pragma unroll
+        for (int n = 0; n < 4; n += 2) {
+          u32 b2[4];
+          load_matrix_x4(b2, (k_at ^ k % 4 * 32) + k / 4 * 128 + n * 2048);
+          mma_bf16(acc[n], q_fragments[2 * k][0], q_fragments[2 * k][1], q_fragments[2 * k + 1][0], q_fragments[2 * k + 1][1], b2[0], b2[1]);
+          mma_bf16(acc[n + 1], q_fragments[2 * k][0], q_fragments[2 * k][1], q_fragments[2 * k + 1][0], q_fragments[2 * k + 1][1], b2[2], b2[3]);
+        }
+      }
+      #pragma unroll
+      for (int n = 0; n < 4; ++n) {
+        #pragma unroll
+        for (int half = 0; half < 2; ++half) {
+          #pragma unroll
+          for (int c = 0; c < 2; ++c) {
+            acc[n][half][c] = ((((j + j2) + column + 8 * n + c) <= at4) && (((j + j2) + column + 8 * n + c) < at24)) ? acc[n][half][c] : (-infinity());
+          }
+        }
+      }
+      float row_max[2];
+      #pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        float largest = -infinity();
+        #pragma unroll
+        for (int n = 0; n < 4; ++n) {
+          largest = fmaxf(largest, (fmaxf(acc[n][half][0], acc[n][half][1])));
+        }
+        largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, 1));
+        largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, 2));
+        row_max[half] = largest;
+      }
+      #pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        row_max[half] = max_nan(row_max[half] * 0.127517432f, running_max[half]);
+      }
+      float r[2];
+      #pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        r[half] = (row_max[half] == (-infinity())) ? 0.0f : row_max[half];
+      }
+      #pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        running_max[half] = exp2_approx(running_max[half] - r[half]);
+      }
+      #pragma unroll
+      for (int n = 0; n < 4; ++n) {
+        #pragma unroll
+        for (int half = 0; half < 2; ++half) {
+          #pragma unroll
+          for (int c = 0; c < 2; ++c) {
+            acc[n][half][c] = exp2_approx((acc[n][half][c] * 0.127517432f) - r[half]);
+          }
+        }
+      }
+      #pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        running_sum[half] = running_sum[half] * running_max[half];
+      }
+      #pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        float sum = running_sum[half];
+        #pragma unroll
+        for (int n = 0; n < 4; ++n) {
+          sum = sum + (acc[n][half][0] + acc[n][half][1]);
+        }
+        running_sum[half] = sum;
+      }
+      u32 t[4][2];
+      #pragma unroll
+      for (int n = 0; n < 4; ++n) {
+        #pragma unroll
+        for (int half = 0; half < 2; ++half) {
+          t[n][half] = pack_bf16(acc[n][half][0], acc[n][half][1]);
+        }
+      }
+      #pragma unroll
+      for (int n = 0; n < 16; ++n) {
+        #pragma unroll
+        for (int half = 0; half < 2; ++half) {
+          #pragma unroll
+          for (int c = 0; c < 2; ++c) {
+            running_out[n][half][c] = running_out[n][half][c] * running_max[half];
+          }
+        }
+      }
+      const u32 v_at = v_lane + v_part;
+      #pragma unroll
+      for (int k = 0; k < 2; ++k) {
+        #pragma unroll
+        for (int n = 0; n < 16; n += 2) {
+          u32 b3[4];
+          load_matrix_x4_trans(b3, (v_at ^ n % 8 * 16) + n / 8 * 128 + k * 4096);
+          mma_bf16(running_out[n], t[2 * k][0], t[2 * k][1], t[2 * k + 1][0], t[2 * k + 1][1], b3[0], b3[1]);
+          mma_bf16(running_out[n + 1], t[2 * k][0], t[2 * k][1], t[2 * k + 1][0], t[2 * k + 1][1], b3[2], b3[3]);
+        }
+      }
+      #pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        running_max[half] = row_max[half];
+      }
+    }
+    tile = at22;
+  }
+  // Tiles wholly inside the support.
+  for (int j3 = at12; j3 < at14; j3 += 64) {
+    const int at27 = tile + 1;
+    wait_copies<1>();
+    __syncthreads();
+    const u32 k_slot2 = k_next;
+    k_next = 16384 - k_next;
+    const bool is13 = at27 < at19;
+    if (is13) {
+      // Copy the next tile of k.
+      auto *const from6 = row_at(k_from, ((at27 * 64) + at18), k_stride1);
+      const u32 to5 = k_to + k_fill;
+      auto *rows_from6 = from6;
+      #pragma unroll
+      for (int pass = 0; pass < 16; ++pass) {
+        #pragma unroll
+        for (int piece = 0; piece < 2; ++piece) {
+          copy_16((to5 ^ (pass * 4) / 1 % 8 * 16) + (pass * 4) * 256 + piece * 128, rows_from6 + piece * 64, true);
+        }
+        rows_from6 = advance(rows_from6, k_stride1_bytes);
+      }
+      k_fill = 16384 - k_fill;
+    }
+    commit_copies();
+    float acc2[8][2][2];
+    #pragma unroll
+    for (int n = 0; n < 8; ++n) {
+      #pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        #pragma unroll
+        for (int c = 0; c < 2; ++c) {
+          acc2[n][half][c] = 0.0f;
+        }
+      }
+    }
+    const u32 k_at2 = k_lane + k_slot2;
+    #pragma unroll
+    for (int k = 0; k < 8; ++k) {
+      #pragma unroll
+      for (int n = 0; n < 8; n += 2) {
+        u32 b4[4];
+        load_matrix_x4(b4, (k_at2 ^ k % 4 * 32) + k / 4 * 128 + n * 2048);
+        mma_bf16(acc2[n], q_fragments[2 * k][0], q_fragments[2 * k][1], q_fragments[2 * k + 1][0], q_fragments[2 * k + 1][1], b4[0], b4[1]);
+        mma_bf16(acc2[n + 1], q_fragments[2 * k][0], q_fragments[2 * k][1], q_fragments[2 * k + 1][0], q_fragments[2 * k + 1][1], b4[2], b4[3]);
+      }
+    }
+    float row_max2[2];
+    #pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      float largest2 = -infinity();
+      #pragma unroll
+      for (int n = 0; n < 8; ++n) {
+        largest2 = fmaxf(largest2, (fmaxf(acc2[n][half][0], acc2[n][half][1])));
+      }
+      largest2 = fmaxf(largest2, __shfl_xor_sync(0xffffffffu, largest2, 1));
+      largest2 = fmaxf(largest2, __shfl_xor_sync(0xffffffffu, largest2, 2));
+      row_max2[half] = largest2;
+    }
+    #pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      row_max2[half] = max_nan(row_max2[half] * 0.127517432f, running_max[half]);
+    }
+    float r2[2];
+    #pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      r2[half] = (row_max2[half] == (-infinity())) ? 0.0f : row_max2[half];
+    }
+    #pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      running_max[half] = exp2_approx(running_max[half] - r2[half]);
+    }
+    #pragma unroll
+    for (int n = 0; n < 8; ++n) {
+      #pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        #pragma unroll
+        for (int c = 0; c < 2; ++c) {
+          acc2[n][half][c] = exp2_approx((acc2[n][half][c] * 0.127517432f) - r2[half]);
+        }
+      }
+    }
+    #pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      running_sum[half] = running_sum[half] * running_max[half];
+    }
+    #pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      float sum2 = running_sum[half];
+      #pragma unroll
+      for (int n = 0; n < 8; ++n) {
+        sum2 = sum2 + (acc2[n][half][0] + acc2[n][half][1]);
+      }
+      running_sum[half] = sum2;
+    }
+    u32 t2[8][2];
+    #pragma unroll
+    for (int n = 0; n < 8; ++n) {
+      #pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        t2[n][half] = pack_bf16(acc2[n][half][0], acc2[n][half][1]);
+      }
+    }
+    #pragma unroll
+    for (int n = 0; n < 16; ++n) {
+      #pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        #pragma unroll
+        for (int c = 0; c < 2; ++c) {
+          running_out[n][half][c] = running_out[n][half][c] * running_max[half];
+        }
+      }
+    }
+    wait_copies<1>();
+    __syncthreads();
+    const u32 v_slot2 = v_next;
+    v_next = 16384 - v_next;
+    if (is13) {
+      // Copy the next tile of v.
+      auto *const from7 = row_at(v_from, ((at27 * 64) + at18), v_stride1);
+      const u32 to6 = v_to + v_fill;
+      auto *rows_from7 = from7;
+      #pragma unroll
+      for (int pass = 0; pass < 16; ++pass) {
+        #pragma unroll
+        for (int piece = 0; piece < 2; ++piece) {
+          copy_16((to6 ^ (pass * 4) / 1 % 8 * 16) + (pass * 4) * 256 + piece * 128, rows_from7 + piece * 64, true);
+        }
+        rows_from7 = advance(rows_from7, v_stride1_bytes);
+      }
+      v_fill = 16384 - v_fill;
+    }
+    commit_copies();
+    const u32 v_at2 = v_lane + v_slot2;
+    #pragma unroll
+    for (int k = 0; k < 4; ++k) {
+      #pragma unroll
+      for (int n = 0; n < 16; n += 2) {
+        u32 b5[4];
+        load_matrix_x4_trans(b5, (v_at2 ^ n % 8 * 16) + n / 8 * 128 + k * 4096);
+        mma_bf16(running_out[n], t2[2 * k][0], t2[2 * k][1], t2[2 * k + 1][0], t2[2 * k + 1][1], b5[0], b5[1]);
+        mma_bf16(running_out[n + 1], t2[2 * k][0], t2[2 * k][1], t2[2 * k + 1][0], t2[2 * k + 1][1], b5[2], b5[3]);
+      }
+    }
+    #pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      running_max[half] = row_max2[half];
+    }
+    tile = at27;
+  }
+  float row_sum[2];
+  #pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    float sum3 = 0.0f;
+    sum3 = sum3 + running_sum[half];
+    sum3 = sum3 + __shfl_xor_sync(0xffffffffu, sum3, 1);
+    sum3 = sum3 + __shfl_xor_sync(0xffffffffu, sum3, 2);
+    row_sum[half] = sum3;
+  }
+  auto *const part_m = p.part_m + (i64)b * part_m_stride0 + (i64)block * part_m_stride1;
+  #pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    if (quad == 0 && row + 8 * half < 4)
+      part_m[(at + row + 8 * half)] = running_max[half];
+  }
+  auto *const part_l = p.part_l + (i64)b * part_m_stride0 + (i64)block * part_m_stride1;
+  #pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    if (quad == 0 && row + 8 * half < 4)
+      part_l[(at + row + 8 * half)] = row_sum[half];
+  }
+  auto *const part_o = p.part_o + (i64)b * part_o_stride0 + (i64)block * part_o_stride1;
+  #pragma unroll
+  for (int n = 0; n < 16; ++n) {
+    #pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      #pragma unroll
+      for (int c = 0; c < 2; ++c) {
+        if (row + 8 * half < 4)
+          part_o[(i64)(at + row + 8 * half) * part_o_stride2 + (column + 8 * n + c)] = running_out[n][half][c];
+      }
+    }
+  }
+}
+
+extern "C" __global__ void __launch_bounds__(32) merge(const __grid_constant__ Parameters p) {
+  const int lane = threadIdx.x % 32;
+  const int hk = blockIdx.x;
+  const int b = blockIdx.y;
+  const int Tk = (int)p.Tk;
+  const int part_m_stride0 = (((int)p.Tk + 512 - 1) / 512) * (int)p.Hq;
+  const int part_m_stride1 = (int)p.Hq;
+  const int part_o_stride0 = (((int)p.Tk + 512 - 1) / 512) * (int)p.Hq * 128;
+  const int part_o_stride1 = (int)p.Hq * 128;
+  const int part_o_stride2 = 128;
+  const int column = lane;
+  const int o_stride0 = (int)p.o_stride0;
+  const int o_stride2 = (int)p.o_stride2;
+  const int lse_stride0 = (int)p.lse_stride0;
+  const int at = hk * 4;
+  float running_max[4];
+  #pragma unroll
+  for (int e1 = 0; e1 < 4; ++e1) {
+    running_max[e1] = -infinity();
+  }
+  float carried[4];
+  #pragma unroll
+  for (int e1 = 0; e1 < 4; ++e1) {
+    carried[e1] = 0.0f;
+  }
+  float carried2[4][4];
+  #pragma unroll
+  for (int r1 = 0; r1 < 4; ++r1) {
+    #pragma unroll
+    for (int e32 = 0; e32 < 4; ++e32) {
+      carried2[r1][e32] = 0.0f;
+    }
+  }
+  // All tiles.
+  for (int j = 0; j < ((Tk + 511) / 512); j += 1) {
+    auto *const part_m = p.part_m + (i64)b * part_m_stride0 + (i64)j * part_m_stride1;
+    float part_m_part[4];
+    #pragma unroll
+    for (int e1 = 0; e1 < 4; ++e1) {
+      part_m_part[e1] = part_m[(at + e1)];
+    }
+    auto *const part_l = p.part_l + (i64)b * part_m_stride0 + (i64)j * part_m_stride1;
+    float part_l_part[4];
+    #pragma unroll
+    for (int e1 = 0; e1 < 4; ++e1) {
+      part_l_part[e1] = part_l[(at + e1)];
+    }
+    auto *const part_o = p.part_o + (i64)b * part_o_stride0 + (i64)j * part_o_stride1;
+    float part_o_part[4][4];
+    #pragma unroll
+    for (int r1 = 0; r1 < 4; ++r1) {
+      #pragma unroll
+      for (int e32 = 0; e32 < 4; ++e32) {
+        part_o_part[r1][e32] = part_o[(i64)(at + r1) * part_o_stride2 + (column + 32 * e32)];
+      }
+    }
+    float r[4];
+    #pragma unroll
+    for (int e1 = 0; e1 < 4; ++e1) {
+      r[e1] = max_nan(running_max[e1], part_m_part[e1]);
+    }
+    float r2[4];
+    #pragma unroll
+    for (int e1 = 0; e1 < 4; ++e1) {
+      r2[e1] = (r[e1] == (-infinity())) ? 0.0f : r[e1];
+    }
+    #pragma unroll
+    for (int e1 = 0; e1 < 4; ++e1) {
+      running_max[e1] = exp2_approx(running_max[e1] - r2[e1]);
+    }
+    #pragma unroll
+    for (int e1 = 0; e1 < 4; ++e1) {
+      part_m_part[e1] = exp2_approx(part_m_part[e1] - r2[e1]);
+    }
+    #pragma unroll
+    for (int e1 = 0; e1 < 4; ++e1) {
+      carried[e1] = (carried[e1] * running_max[e1]) + (part_l_part[e1] * part_m_part[e1]);
+    }
+    #pragma unroll
+    for (int r1 = 0; r1 < 4; ++r1) {
+      #pragma unroll
+      for (int e32 = 0; e32 < 4; ++e32) {
+        carried2[r1][e32] = (carried2[r1][e32] * running_max[r1]) + (part_o_part[r1][e32] * part_m_part[r1]);
+      }
+    }
+    #pragma unroll
+    for (int e1 = 0; e1 < 4; ++e1) {
+      running_max[e1] = r[e1];
+    }
+  }
+  float r3[4];
+  #pragma unroll
+  for (int e1 = 0; e1 < 4; ++e1) {
+    r3[e1] = divide(1.0f, carried[e1]);
+  }
+  u16 t[4][4];
+  #pragma unroll
+  for (int r1 = 0; r1 < 4; ++r1) {
+    #pragma unroll
+    for (int e32 = 0; e32 < 4; ++e32) {
+      t[r1][e32] = to_bf16(((carried[r1] != 0.0f) ? (carried2[r1][e32] * r3[r1]) : 0.0f));
+    }
+  }
+  auto *const o = p.o + (i64)b * o_stride0;
+  #pragma unroll
+  for (int r1 = 0; r1 < 4; ++r1) {
+    #pragma unroll
+    for (int e32 = 0; e32 < 4; ++e32) {
+      o[(i64)(at + r1) * o_stride2 + (column + 32 * e32)] = t[r1][e32];
+    }
+  }
+  #pragma unroll
+  for (int e1 = 0; e1 < 4; ++e1) {
+    running_max[e1] = (carried[e1] > 0.0f) ? ((running_max[e1] + log2_approx(carried[e1])) * 0.693147182f) : (-infinity());
+  }
+  auto *const lse = p.lse + (i64)b * lse_stride0;
+  #pragma unroll
+  for (int e1 = 0; e1 < 4; ++e1) {
+    if (lane == 0)
+      lse[(at + e1)] = running_max[e1];
+  }
+}
