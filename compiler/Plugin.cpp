@@ -163,12 +163,12 @@ int tuneEntry(heddle_bytes text, const heddle_compiler_call *call,
   });
 }
 
-int inspectEntry(heddle_bytes text, heddle_bytes bytes, int32_t sass, heddle_sink sink,
-                 void *user) {
+int inspectEntry(heddle_bytes text, heddle_bytes bytes, int32_t sass, heddle_bytes counts,
+                 heddle_sink sink, void *user) {
   return answer(sink, user, [&]() -> Result<std::string> {
     HEDDLE_TRY(request, readRequest(text));
     HEDDLE_TRY(artifact, Artifact::parse(view(bytes)));
-    return inspectReport(request, artifact, sass != 0);
+    return inspectReport(request, artifact, sass != 0, view(counts));
   });
 }
 

@@ -16,7 +16,7 @@ extern "C" {
 #endif
 
 /* Raised when a function changes its meaning; functions are only ever added at the end. */
-#define HEDDLE_COMPILER_API_VERSION 2
+#define HEDDLE_COMPILER_API_VERSION 3
 #define HEDDLE_COMPILER_MAX_RANK 8
 
 typedef struct heddle_bytes {
@@ -107,9 +107,11 @@ typedef struct heddle_compiler_api {
   int (*tune)(heddle_bytes request, const heddle_compiler_call *call,
               const heddle_compiler_sweep *options, heddle_sink sink, void *user);
   /* facts of an artifact made for a GPU -> JSON array, one object a launch: registers, spills,
-   * shared memory, occupancy; loops of the machine code where sass is not 0 */
-  int (*inspect)(heddle_bytes request, heddle_bytes artifact, int32_t sass, heddle_sink sink,
-                 void *user);
+   * shared memory, occupancy; loops of the machine code where sass is not 0; an estimate of its
+   * time from dynamic counts, if these are not empty: {"bytes": compulsory traffic, "launches":
+   * reports of the PTX machine} */
+  int (*inspect)(heddle_bytes request, heddle_bytes artifact, int32_t sass, heddle_bytes counts,
+                 heddle_sink sink, void *user);
   /* compiles candidate schedules for a GPU and ranks them by an estimate; call needs no tensors but
    * extents and parameters, options no check -> JSON report */
   int (*estimate)(heddle_bytes request, const heddle_compiler_call *call,

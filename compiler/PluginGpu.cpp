@@ -8,10 +8,13 @@
 #include "compiler/KernelFacts.h"
 #include "compiler/PluginCall.h"
 #include "compiler/PluginReports.h"
+#include "compiler/machine/GpuEstimate.h"
 #include "runtime/Key.h"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
+
+#include <algorithm>
 
 namespace heddle::compiler {
 namespace {
@@ -69,6 +72,45 @@ nlohmann::json candidateJson(const autotune::Estimated &candidate) {
   return json;
 }
 
+/// Instructions of machine code for one of PTX that moves no data between registers: as the loop
+/// with most of the tensor-core work has them. 1 where the machine code is not known.
+double codeShare(const KernelFacts &kernel, const nlohmann::json &loops) {
+  if (!kernel.mainLoop())
+    return 1;
+  const auto flops = [](const nlohmann::json &loop) { return loop.value("tensor_flops", 0.0); };
+  const auto most = std::max_element(loops.begin(), loops.end(), [&](const auto &a, const auto &b) {
+    return flops(a) < flops(b);
+  });
+  if (most == loops.end() || flops(*most) == 0)
+    return 1;
+  const double products = (*most)["classes"].value("tensor", 0.0);
+  const double others = most->value("instructions", 0.0) - (*most)["classes"].value("move", 0.0);
+  return std::min(1.0, (1 + kernel.mainLoop()->otherPerMma) * products / others);
+}
+
+/// The work of a launch as the PTX machine counted it. Memory that is read several times comes from
+/// the second-level cache but once: `bytes`, or what was asked for if that is less, by the share of
+/// sectors wasted.
+GpuWork workOf(const KernelFacts &kernel, const nlohmann::json &counts, double bytes) {
+  const nlohmann::json &classes = counts["classes"], &traffic = counts["traffic"];
+  const auto of = [](const nlohmann::json &json, const char *key) { return json.value(key, 0.0); };
+  GpuWork work;
+  work.warpsOfBlock = (kernel.threads + 31) / 32;
+  work.blocks = std::max(1.0, of(counts, "blocks"));
+  work.iterations = work.blocks * static_cast<double>(work.warpsOfBlock); // a warp's whole life
+  work.iteration.slots =
+      (of(counts, "instructions") - of(classes, "move") - of(classes, "param load")) /
+      work.iterations * codeShare(kernel, counts["loops"]);
+  work.iteration.mmaFlops = of(traffic, "tensor_flops") / work.iterations;
+  work.iteration.special = of(classes, "special") / work.iterations;
+  work.iteration.wavefronts = of(traffic, "shared_wavefronts") / work.iterations;
+  work.blocksAtOnce = kernel.occupancy.blocks;
+  const double asked = of(traffic, "global_bytes"), moved = 32 * of(traffic, "global_sectors");
+  work.bytes = asked > 0 ? std::min(moved, bytes * moved / asked) : 0;
+  work.stagedBytes = static_cast<double>(kernel.sharedBytes);
+  return work;
+}
+
 /// What, with a schedule, decides an estimate.
 std::string problemText(const autotune::GpuProblem &problem) {
   std::string text = fmt::format("request {}\n", winnerKey(problem.request));
@@ -81,11 +123,25 @@ std::string problemText(const autotune::GpuProblem &problem) {
 
 } // namespace
 
-Result<std::string> inspectReport(const Request &request, const Artifact &artifact, bool sass) {
-  HEDDLE_TRY(kernels, inspect(request, artifact, sass));
+Result<std::string> inspectReport(const Request &request, const Artifact &artifact, bool sass,
+                                  std::string_view counts) {
+  HEDDLE_TRY(kernels, inspect(request, artifact, sass || !counts.empty()));
   nlohmann::json list = nlohmann::json::array();
   for (const KernelFacts &kernel : kernels)
     list.push_back(kernelJson(kernel));
+  if (counts.empty())
+    return list.dump();
+  HEDDLE_TRY(machine, machineOf(request));
+  const nlohmann::json given = nlohmann::json::parse(counts, nullptr, /*allow_exceptions=*/false);
+  if (!given.is_object() || given["launches"].size() != kernels.size())
+    return Error{
+        ErrorCode::InvalidArgument,
+        fmt::format("found counts that are not of this artifact's {} launches", kernels.size())};
+  for (size_t n = 0; n < kernels.size(); ++n) {
+    const GpuEstimate estimate =
+        estimateTime(machine, workOf(kernels[n], given["launches"][n], given.value("bytes", 0.0)));
+    list[n]["estimate"] = {{"ms", estimate.milliseconds}, {"bound", estimate.bound}};
+  }
   return list.dump();
 }
 

@@ -8,12 +8,14 @@
 #include "runtime/Result.h"
 
 #include <string>
+#include <string_view>
 
 namespace heddle::compiler {
 
 /// A JSON array with one object a launch: entry, threads, registers, spills,
-/// stack, shared memory, occupancy, loops.
-Result<std::string> inspectReport(const Request &request, const Artifact &artifact, bool sass);
+/// stack, shared memory, occupancy, loops; estimate, if `counts` (see Plugin.h) is not empty.
+Result<std::string> inspectReport(const Request &request, const Artifact &artifact, bool sass,
+                                  std::string_view counts);
 
 /// A JSON object: winner, candidates (each with its estimate or refusal),
 /// compiled, reused, machine.

@@ -266,10 +266,11 @@ Result<std::string> CompilerPlugin::tune(const Request &request,
 }
 
 Result<std::string> CompilerPlugin::inspect(const Request &request, const Artifact &artifact,
-                                            bool sass) {
+                                            bool sass, const std::string &counts) {
   HEDDLE_TRY(boundary, api());
   const std::string text = request.serialize(), code = artifact.serialize();
-  return call(boundary->inspect, bytes(text), bytes(code), static_cast<int32_t>(sass));
+  return call(boundary->inspect, bytes(text), bytes(code), static_cast<int32_t>(sass),
+              bytes(counts));
 }
 
 Result<std::string> CompilerPlugin::estimate(const Request &request, const Extents &extents,

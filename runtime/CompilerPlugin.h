@@ -96,8 +96,9 @@ public:
                            const TuneSettings &settings);
 
   /// Facts of a GPU artifact made for the request: a JSON array, one object a launch; with `sass`
-  /// the loops of the machine code too.
-  Result<std::string> inspect(const Request &request, const Artifact &artifact, bool sass);
+  /// the loops of the machine code too; with `counts` (compiler/Plugin.h) an estimate from these.
+  Result<std::string> inspect(const Request &request, const Artifact &artifact, bool sass,
+                              const std::string &counts = "");
   /// Ranks candidate schedules for a GPU by an estimate, without one. `settings.check` is not used.
   /// A JSON object: winner, candidates, compiled, reused, machine.
   Result<std::string> estimate(const Request &request, const Extents &extents,

@@ -20,8 +20,11 @@ Named greatest(std::initializer_list<Named> list) {
                            [](const Named &a, const Named &b) { return a.value < b.value; });
 }
 
-double norm4(double a, double b, double c) {
-  return std::pow(a * a * a * a + b * b * b * b + c * c * c * c, 0.25);
+double norm4(std::initializer_list<double> list) {
+  double sum = 0;
+  for (const double value : list)
+    sum += value * value * value * value;
+  return std::pow(sum, 0.25);
 }
 
 /// Seconds of arithmetic, and what they go to.
@@ -33,6 +36,7 @@ Named arithmetic(const Machine &machine, const GpuWork &work) {
   const double tensor = work.iteration.mmaFlops / std::max(1.0, tensorRate / kPartitions);
   const double special =
       work.iteration.special * kWarp / (static_cast<double>(gpu.specialPerCycle) / kPartitions);
+  const double shared = work.iteration.wavefronts * kPartitions; // one a cycle for all partitions
 
   const double multiprocessors = static_cast<double>(gpu.multiprocessors);
   const double atOnce = static_cast<double>(std::max<int64_t>(work.blocksAtOnce, 1));
@@ -42,12 +46,13 @@ Named arithmetic(const Machine &machine, const GpuWork &work) {
   const Named most = greatest({{"issue slots", warps * slots},
                                {"tensor cores", warps * tensor},
                                {"exponentials", warps * special},
-                               {"latency", slots + tensor + special}});
+                               {"shared memory", warps * shared},
+                               {"latency", slots + tensor + special + work.iteration.wavefronts}});
   const double waves = std::ceil(work.blocks / (multiprocessors * busy));
   const double iterationsOfBlock = work.iterations / std::max(1.0, work.blocks);
   const double iterationsOfWarp =
       iterationsOfBlock / static_cast<double>(std::max<int64_t>(work.warpsOfBlock, 1));
-  const double cycles = std::max(most.value, warps * norm4(slots, tensor, special));
+  const double cycles = std::max(most.value, warps * norm4({slots, tensor, special, shared}));
   return {most.name, waves * iterationsOfWarp * cycles / (machine.clockGHz * 1e9)};
 }
 

@@ -12,9 +12,10 @@ namespace heddle::compiler {
 
 /// One loop iteration of one warp.
 struct WarpIteration {
-  double slots = 0;    ///< instructions a scheduler issues, tensor-core ones included
-  double mmaFlops = 0; ///< a multiply-add as 2
-  double special = 0;  ///< exponentials and their like, instructions of a warp
+  double slots = 0;      ///< instructions a scheduler issues, tensor-core ones included
+  double mmaFlops = 0;   ///< a multiply-add as 2
+  double special = 0;    ///< exponentials and their like, instructions of a warp
+  double wavefronts = 0; ///< cycles of shared memory's banks; 0: not known
 };
 
 struct GpuWork {
@@ -31,8 +32,8 @@ struct GpuWork {
 
 struct GpuEstimate {
   double milliseconds = 0;
-  std::string bound; ///< tensor cores, issue slots, exponentials, latency,
-                     ///< memory, launch
+  std::string bound; ///< tensor cores, issue slots, exponentials, shared memory,
+                     ///< latency, memory, launch
 };
 
 /// The greater of arithmetic and memory time, plus 3 us a launch.
@@ -40,7 +41,8 @@ struct GpuEstimate {
 /// Arithmetic. A multiprocessor has four partitions; each issues one instruction of a warp a cycle,
 /// does a quarter of tensor_f16 and a quarter of `special` (Machine.h). With w warps on a partition
 /// an iteration of each takes
-///   max(w * |slots, tensor, special|, slots + tensor + special)   cycles:
+///   max(w * |slots, tensor, special, shared|, slots + tensor + special + wavefronts)   cycles,
+/// where shared memory serves one wavefront a cycle to all four partitions (shared = 4 wavefronts):
 /// warps overlap with each other, a single warp overlaps nothing with itself. |..| is the 4-norm:
 /// little more than the greatest, but what is not the bottleneck costs something too, as overlap is
 /// never whole; it tells schedules with one bottleneck apart. Blocks run in whole waves of

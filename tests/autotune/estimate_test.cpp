@@ -164,6 +164,9 @@ TEST_CASE("the estimate is bound by what is scarce, and says so") {
   work.iteration.special *= 16;
   CHECK(estimateTime(a100, work).bound == "exponentials");
   work = sampleWork();
+  work.iteration.wavefronts = work.iteration.slots; // one a cycle for four partitions
+  CHECK(estimateTime(a100, work).bound == "shared memory");
+  work = sampleWork();
   work.warpsOfBlock = 4; // one warp a partition overlaps nothing with itself
   CHECK(estimateTime(a100, work).bound == "latency");
   work = sampleWork();

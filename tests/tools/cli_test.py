@@ -89,6 +89,25 @@ def explain_tells_registers_and_occupancy_of_a_gpu_that_is_not_here():
 
 
 @case
+def explain_counts_what_a_gpu_kernel_executes():
+    words = ["causal_softmax", "--shape", "B=2,Hq=4,Hk=2,T=100,D=64", "--dtype", "bf16", "--target", "sm_80", "--quiet"]
+    gpu_facts()
+    assert "counts" not in json.loads(heddle("explain", *words, "--json")[0])  # nobody counted yet
+    one = json.loads(heddle("explain", *words, "--counts", "--json")[0])
+    assert one["counts"]["from"] == "the PTX machine" and one["estimate"]["ms"] > 0 and one["estimate"]["bound"], one
+    heddle("verify", *words)
+    two = json.loads(heddle("explain", *words, "--json")[0])
+    assert two["counts"]["from"] == "the certificate of this shape", two["counts"]
+    for a, b in zip(one["counts"]["launches"], two["counts"]["launches"], strict=True):
+        assert a["instructions"] == b["instructions"] and a["classes"] == b["classes"], (a, b)
+        assert a["traffic"] == b["traffic"] and a["traffic"]["tensor_flops"] > 0, (a, b)
+    other = [w.replace("T=100", "T=101") for w in words]
+    assert "counts" not in json.loads(heddle("explain", *other, "--json")[0])  # of another shape
+    text, _ = heddle("explain", *words)
+    assert "bank conflicts" in text and "sectors of 32 bytes" in text and "from these counts, bound by" in text, text
+
+
+@case
 def compile_for_a_gpu_writes_code_text_resources_and_a_launcher():
     gpu_facts()
     folder = SCRATCH / "gpu"
@@ -118,6 +137,9 @@ def tune_for_a_gpu_that_is_not_here_ranks_by_estimate_and_goes_on():
         assert ("refusal" in candidate) != (candidate.get("estimated_ms", 0) > 0), candidate
     out, _ = heddle("tune", *GPU, "--budget", "3", cache=cache)
     assert "nothing was run" in out and "1 compiled, 2 from the store" in out, out
+    out, _ = heddle("tune", *GPU, "--budget", "3", "--counts", "1", "--json", cache=cache)
+    counted = [c for c in json.loads(out)["candidates"] if "static_ms" in c]
+    assert len(counted) == 1 and counted[0]["schedule"] == json.loads(out)["winner"], counted
     refused("run", *GPU, says=["sm_90", "cpu"])
 
 

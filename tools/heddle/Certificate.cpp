@@ -70,6 +70,30 @@ Result<nlohmann::json> verifyKernel(const Problem &problem, const VerifySettings
   return json;
 }
 
+Result<nlohmann::json> countLaunches(const Problem &problem) {
+  HEDDLE_TRY(runnable, prepare(problem, {}, 0));
+  ptx::LaunchOptions launch;
+  launch.counts = launch.firstSlice = true;
+  launch.threads = problem.threads();
+  ptx::setDriverOptions(launch);
+  HEDDLE_TRY(milliseconds, runnable.launch());
+  nlohmann::json launches = nlohmann::json::array();
+  for (const ptx::LaunchRecord &record : ptx::takeLaunches())
+    launches.push_back(toJson(record.kernel, record.report, false));
+  return nlohmann::json{{"from", "the PTX machine"}, {"ms", milliseconds}, {"launches", launches}};
+}
+
+nlohmann::json certifiedCounts(const Problem &problem) {
+  const std::string key = std::string(kCertificateKey) + requestKey(problem.request);
+  const auto text = problem.context->cache().get(EntryKind::Measurement, key);
+  const nlohmann::json certificate =
+      text ? nlohmann::json::parse(*text, nullptr, /*allow_exceptions=*/false) : nullptr;
+  if (!certificate.is_object() || certificate.value("shape", "") != problem.shapeText() ||
+      certificate["launches"].empty() || !certificate["launches"][0].contains("loops"))
+    return nullptr; // none, of another shape, or made before certificates had counts by loop
+  return {{"from", "the certificate of this shape"}, {"launches", certificate["launches"]}};
+}
+
 bool isProved(const nlohmann::json &report) {
   return report["check"]["passed"] && report["verdict"] == "clean";
 }
@@ -89,8 +113,10 @@ Result<nlohmann::json> storeCertificate(const Problem &problem, const nlohmann::
                                 {"launches", nlohmann::json::array()}};
   for (const nlohmann::json &launch : report["launches"])
     certificate["launches"].push_back({{"kernel", launch["kernel"]},
+                                       {"blocks", launch["blocks"]},
                                        {"instructions", launch["instructions"]},
                                        {"classes", launch["classes"]},
+                                       {"loops", launch["loops"]},
                                        {"traffic", launch["traffic"]}});
   const Cache &cache = problem.context->cache();
   const std::string key = std::string(kCertificateKey) + requestKey(problem.request);

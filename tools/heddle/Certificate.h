@@ -27,6 +27,15 @@ bool isProved(const nlohmann::json &report);
 /// Returns it. A kernel that is not right keeps none.
 Result<nlohmann::json> storeCertificate(const Problem &problem, const nlohmann::json &report);
 
+// Dynamic counts of a problem's kernel, for a problem whose device is the PTX machine: from,
+// launches (as PtxReport.h has them).
+
+/// Runs the kernel unchecked, blocks (x, 0, 0) of each grid alone, and counts for all: heads and
+/// sequences are much alike.
+Result<nlohmann::json> countLaunches(const Problem &problem);
+/// What the kernel's certificate has of this very shape, or null.
+nlohmann::json certifiedCounts(const Problem &problem);
+
 /// Keys of certificates in the store begin so.
 inline constexpr std::string_view kCertificateKey = "certificate-";
 /// "B=1 T=200 .., bf16: clean, error of o 0.0012; 51234 instructions, 0 bank conflicts"

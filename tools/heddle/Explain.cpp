@@ -146,7 +146,7 @@ Status addRoofline(nlohmann::json &json, const Problem &problem) {
   return {};
 }
 
-Result<int> run(const ProblemOptions &options, bool sass, const std::string &plot) {
+Result<int> run(const ProblemOptions &options, bool sass, bool count, const std::string &plot) {
   HEDDLE_TRY(problem, resolveProblem(options));
   HEDDLE_TRY(text, problem.context->compiler().explain(problem.request, problem.extents,
                                                        problem.parameters));
@@ -154,7 +154,7 @@ Result<int> run(const ProblemOptions &options, bool sass, const std::string &plo
   if (problem.request.target == "cpu")
     HEDDLE_CHECK(addRoofline(json, problem));
   else if (json.value("form", "interpreter") != "interpreter")
-    HEDDLE_CHECK(addGpuFacts(json, problem, sass));
+    HEDDLE_CHECK(addGpuFacts(json, options, problem, sass, count));
   if (!plot.empty())
     HEDDLE_CHECK(writePlot(plot, problem, json));
   if (options.json)
@@ -175,10 +175,15 @@ void addExplainCommand(CLI::App &app, Action &action) {
   command->add_flag("--sass", *sass,
                     "for a GPU target: what the loops of its machine code are made of; needs "
                     "nvdisasm (PyPI: nvidia-cuda-nvdisasm), no GPU");
+  auto count = std::make_shared<bool>(false);
+  command->add_flag(
+      "--counts", *count,
+      "for a GPU target: count what it executes, on the PTX machine (one slice of the "
+      "grid), if no certificate of `heddle verify` has it; estimate its time from that");
   auto plot = std::make_shared<std::string>();
   command->add_option("--svg", *plot,
                       "write a plot of where one form takes over from another to this file");
-  command->callback([=, &action] { action = [=] { return run(*options, *sass, *plot); }; });
+  command->callback([=, &action] { action = [=] { return run(*options, *sass, *count, *plot); }; });
 }
 
 } // namespace heddle::tool

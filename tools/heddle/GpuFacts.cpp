@@ -4,6 +4,8 @@
 //   main loop  1188 instructions, 256 mma: 2.61 other slots per m16n8k16; 12 moves, no local memory
 #include "tools/heddle/GpuFacts.h"
 
+#include "tools/heddle/Certificate.h"
+#include "tools/heddle/PtxReport.h"
 #include "tools/heddle/Terminal.h"
 
 #include <fmt/format.h>
@@ -51,7 +53,42 @@ void printLoop(const nlohmann::json &loop) {
 
 } // namespace
 
-Status addGpuFacts(nlohmann::json &json, const Problem &problem, bool sass) {
+Result<nlohmann::json> countedEstimate(const Problem &onMachine, const Request &request,
+                                       double bytes, bool count) {
+  nlohmann::json counts = certifiedCounts(onMachine);
+  if (counts.is_null() && !count)
+    return counts;
+  if (counts.is_null()) {
+    HEDDLE_TRY(counted, countLaunches(onMachine));
+    counts = std::move(counted);
+  }
+  counts["bytes"] = bytes;
+  CompilerPlugin &compiler = onMachine.context->compiler();
+  HEDDLE_TRY(artifact, compiler.compile(request));
+  HEDDLE_TRY(facts, compiler.inspect(request, artifact, false, counts.dump()));
+  double sum = 0, longest = 0;
+  std::string bound;
+  for (const nlohmann::json &kernel : nlohmann::json::parse(facts)) {
+    const double ms = kernel["estimate"]["ms"];
+    sum += ms;
+    if (ms > longest) {
+      longest = ms;
+      bound = kernel["estimate"]["bound"];
+    }
+  }
+  return nlohmann::json{{"ms", sum}, {"bound", bound}, {"counts", std::move(counts)}};
+}
+
+Result<Problem> problemOnMachine(ProblemOptions options, const Request &request) {
+  options.target = request.target;
+  HEDDLE_TRY(given, onPtxMachine(std::move(options)));
+  HEDDLE_TRY(problem, resolveProblem(given));
+  problem.request.schedule = request.schedule;
+  return problem;
+}
+
+Status addGpuFacts(nlohmann::json &json, const ProblemOptions &options, const Problem &problem,
+                   bool sass, bool count) {
   Result<Artifact> artifact = problem.context->compiler().compile(problem.request);
   if (!artifact.ok()) {
     json["notes"].push_back("not compiled: " + artifact.error().message);
@@ -60,6 +97,18 @@ Status addGpuFacts(nlohmann::json &json, const Problem &problem, bool sass) {
   HEDDLE_TRY(facts, problem.context->compiler().inspect(problem.request, *artifact, sass));
   json["kernels"] = nlohmann::json::parse(facts);
   json["nvrtc"] = artifact->provenance["nvrtc"];
+  Result<Problem> onMachine = problemOnMachine(options, problem.request);
+  if (!onMachine.ok() && !count) // nothing is counted, so nothing is lost
+    return {};
+  if (!onMachine.ok())
+    return onMachine.error();
+  HEDDLE_TRY(estimate,
+             countedEstimate(*onMachine, problem.request, json.value("bytes", 0.0), count));
+  if (!estimate.is_null()) {
+    json["counts"] = estimate["counts"];
+    estimate.erase("counts");
+    json["estimate"] = std::move(estimate);
+  }
   return {};
 }
 
@@ -79,6 +128,16 @@ void printGpuFacts(const nlohmann::json &json) {
     if (!reason.empty() && reason != "not asked for")
       fmt::print("           loops not told: {}\n", reason);
   }
+  if (!json.contains("counts"))
+    return;
+  fmt::print("counts     by {}\n", json["counts"].value("from", ""));
+  for (const nlohmann::json &launch : json["counts"]["launches"]) {
+    fmt::print("  {}: {} warp instructions\n", launch.value("kernel", ""),
+               launch["instructions"].get<uint64_t>());
+    printReport(launch);
+  }
+  fmt::print("estimate   {} from these counts, bound by {}\n",
+             timeText(json["estimate"].value("ms", 0.0)), json["estimate"].value("bound", ""));
 }
 
 } // namespace heddle::tool

@@ -40,8 +40,10 @@ std::string classText(const nlohmann::json &classes) {
 } // namespace
 
 nlohmann::json toJson(const std::string &kernel, const ptx::Report &report, bool checked) {
-  nlohmann::json json = {
-      {"kernel", kernel}, {"instructions", report.warpInstructions}, {"printed", report.printed}};
+  nlohmann::json json = {{"kernel", kernel},
+                         {"blocks", report.blocks},
+                         {"instructions", report.warpInstructions},
+                         {"printed", report.printed}};
   if (!report.counts.empty()) {
     json["classes"] = report.classes;
     json["loops"] = nlohmann::json::array();

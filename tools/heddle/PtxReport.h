@@ -7,7 +7,7 @@
 
 namespace heddle::tool {
 
-/// kernel, instructions, printed; if counted: classes, loops, traffic; if checked: verdict,
+/// kernel, blocks, instructions, printed; if counted: classes, loops, traffic; if checked: verdict,
 /// findings, unmodelled.
 nlohmann::json toJson(const std::string &kernel, const ptx::Report &report, bool checked);
 

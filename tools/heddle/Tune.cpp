@@ -1,9 +1,11 @@
 // heddle tune: measures candidate schedules, checks each, and keeps the winner for later runs.
+#include "tools/heddle/GpuFacts.h"
 #include "tools/heddle/Kernels.h"
 #include "tools/heddle/Terminal.h"
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <atomic>
 #include <csignal>
 
@@ -13,6 +15,7 @@ namespace {
 struct TuneCommandOptions {
   ProblemOptions problem;
   int64_t budget = 48;
+  int64_t counts = 0;
   uint64_t seed = 0;
 };
 
@@ -79,7 +82,10 @@ void printEstimates(const Problem &problem, const nlohmann::json &sweep) {
          known ? bytesText(candidate["shared_bytes"].get<double>()) : "", text(candidate, "blocks"),
          known ? fmt::format("{:.0f} %", candidate["occupancy"].get<double>() * 100) : "",
          other > 0 ? fmt::format("{:.2f}", other) : "",
-         refused                   ? "refused: " + candidate["refusal"].get<std::string>()
+         refused ? "refused: " + candidate["refusal"].get<std::string>()
+         : candidate.contains("static_ms")
+             ? fmt::format("counted; static estimate {}",
+                           timeText(candidate["static_ms"].get<double>()))
          : candidate["from_store"] ? "estimated before"
                                    : ""});
   }
@@ -106,6 +112,42 @@ TuneSettings settingsOf(const TuneCommandOptions &options, const Problem &proble
   return settings;
 }
 
+/// Estimates from dynamic counts take the place of static ones: where a certificate has counts, and
+/// for the best options.counts candidates, which are run on the PTX machine. Of candidates that are
+/// counted so one wins.
+Status useCounts(const TuneCommandOptions &options, const Problem &problem, nlohmann::json &sweep) {
+  Result<Problem> onMachine = problemOnMachine(options.problem, problem.request);
+  if (!onMachine.ok())
+    return options.counts > 0 ? Status(onMachine.error()) : Status();
+  HEDDLE_TRY(explained, problem.context->compiler().explain(problem.request, problem.extents,
+                                                            problem.parameters));
+  const double bytes = workOf(nlohmann::json::parse(explained)).bytes;
+  std::vector<nlohmann::json *> ranked;
+  for (nlohmann::json &candidate : sweep["candidates"])
+    if (candidate.contains("estimated_ms"))
+      ranked.push_back(&candidate);
+  const auto better = [](const nlohmann::json *a, const nlohmann::json *b) {
+    return std::pair((*a)["estimated_ms"].get<double>(), a) <
+           std::pair((*b)["estimated_ms"].get<double>(), b); // ties to the first of the sweep
+  };
+  std::sort(ranked.begin(), ranked.end(), better);
+  const size_t counted = std::min(ranked.size(), static_cast<size_t>(options.counts));
+  for (size_t n = 0; n < ranked.size(); ++n) {
+    Request request = problem.request;
+    request.schedule = (*ranked[n])["schedule"].get<std::map<std::string, int64_t>>();
+    onMachine->request.schedule = request.schedule;
+    HEDDLE_TRY(estimate, countedEstimate(*onMachine, request, bytes, n < counted));
+    if (estimate.is_null())
+      continue;
+    ranked[n]->update({{"static_ms", (*ranked[n])["estimated_ms"]},
+                       {"estimated_ms", estimate["ms"]},
+                       {"bound", estimate["bound"]}});
+  }
+  ranked.resize(counted > 0 ? counted : ranked.size());
+  sweep["winner"] = (**std::min_element(ranked.begin(), ranked.end(), better))["schedule"];
+  return {};
+}
+
 /// For a GPU that is not here: schedules ranked by an estimate. The best one is kept as the winner
 /// of requests for this target, until a measurement replaces it.
 Result<int> runEstimate(const TuneCommandOptions &options, Problem &problem) {
@@ -118,6 +160,7 @@ Result<int> runEstimate(const TuneCommandOptions &options, Problem &problem) {
   if (!swept.ok())
     return swept.error();
   nlohmann::json sweep = nlohmann::json::parse(*swept);
+  HEDDLE_CHECK(useCounts(options, problem, sweep));
   if (problem.context->cache().enabled())
     HEDDLE_CHECK(problem.context->setWinner(problem.request, sweep["winner"]));
   if (options.problem.json)
@@ -182,6 +225,12 @@ void addTuneCommand(CLI::App &app, Action &action) {
       ->add_option("--budget", options->budget,
                    "most candidates to try, nearest to the default first; 0: all legal ones")
       ->capture_default_str()
+      ->check(CLI::NonNegativeNumber);
+  command
+      ->add_option(
+          "--counts", options->counts,
+          "for a GPU target: run the best N candidates on the PTX machine and rank them by "
+          "what they execute")
       ->check(CLI::NonNegativeNumber);
   command->add_option("--seed", options->seed, "of the random inputs and sampled rows")
       ->capture_default_str();

@@ -18,6 +18,7 @@ struct Launch {
   Memory *memory = nullptr;
   LaunchConfig config;
   LaunchOptions options;
+  int64_t blocks = 0; // that run
   std::atomic<int64_t> nextCluster = 0;
   std::atomic<bool> stopped = false;
   std::mutex mutex; // of what follows

@@ -224,9 +224,7 @@ Status checkLaunch(const Program &program, const LaunchConfig &config,
 
 void runClusters(Launch &launch) {
   Cluster cluster(launch);
-  const int64_t *grid = launch.config.grid;
-  const int64_t clusters =
-      grid[0] * grid[1] * grid[2] / static_cast<int64_t>(cluster.blocks.size());
+  const int64_t clusters = launch.blocks / static_cast<int64_t>(cluster.blocks.size());
   uint64_t steps = 0;
   while (!launch.stopped) {
     const int64_t next = launch.nextCluster++;
@@ -246,6 +244,14 @@ void runClusters(Launch &launch) {
     for (size_t i = 0; i < block->counts.size(); ++i)
       launch.report.counts[i] += block->counts[i];
   }
+}
+
+/// Counts of the first slice become those of the whole grid.
+void scale(Report &report, uint64_t slices) {
+  report.warpInstructions *= slices;
+  for (uint64_t &count : report.counts)
+    count *= slices;
+  report.traffic.scale(slices);
 }
 
 /// An error of a launch as a finding: its place is in the error.
@@ -287,12 +293,17 @@ Result<Report> Machine::launch(const Program &program, const LaunchConfig &confi
   launch.memory = &memory;
   launch.config = config;
   launch.options = options;
+  // Clusters of one row of blocks stay whole in a slice.
+  const bool slice = options.firstSlice && config.cluster[1] * config.cluster[2] <= 1 &&
+                     program.cluster[1] * program.cluster[2] <= 1;
+  const int64_t slices = slice ? config.grid[1] * config.grid[2] : 1;
   const int64_t blocks = config.grid[0] * config.grid[1] * config.grid[2];
+  launch.blocks = blocks / slices;
   const int64_t wanted = options.threads > 0
                              ? options.threads
                              : std::max<int64_t>(1, std::thread::hardware_concurrency());
   std::vector<std::thread> helpers;
-  for (int64_t i = 1; i < std::min(wanted, blocks); ++i)
+  for (int64_t i = 1; i < std::min(wanted, launch.blocks); ++i)
     helpers.emplace_back(runClusters, std::ref(launch));
   runClusters(launch);
   for (std::thread &helper : helpers)
@@ -301,6 +312,8 @@ Result<Report> Machine::launch(const Program &program, const LaunchConfig &confi
     return *launch.error;
   if (launch.error)
     launch.report.findings.push_back(findingOf(*launch.error));
+  scale(launch.report, static_cast<uint64_t>(slices));
+  launch.report.blocks = blocks;
   launch.report.classes = countByClass(*program.functions[0], launch.report.counts);
   launch.report.loops = countByLoop(*program.functions[0], launch.report.counts);
   launch.report.unmodelled = program.unmodelled;

@@ -43,6 +43,7 @@ struct LaunchOptions {
   uint64_t seed = 1;                    // of what is random
   bool check = false;                   // look for what Finding names
   bool counts = false;                  // Report::counts and Report::traffic
+  bool firstSlice = false;              // run blocks (x, 0, 0) alone, count for all
   int threads = 1;                      // of the host, at least 1; 0: all
   int64_t stepLimit = int64_t{1} << 28; // warp instructions of one warp; more is an endless loop
   int64_t sharedLimit = 232448;         // bytes of shared memory a block may have
@@ -65,6 +66,7 @@ struct Finding {
 };
 
 struct Report {
+  int64_t blocks = 0; // of the grid
   uint64_t warpInstructions = 0;
   std::vector<uint64_t> counts; // by instruction of the kernel, if asked for
   ClassCounts classes;          // and by class and loop

@@ -17,6 +17,12 @@ void Traffic::add(const Traffic &other) {
   tensorFlops += other.tensorFlops;
 }
 
+void Traffic::scale(uint64_t factor) {
+  for (uint64_t *count : {&sharedRequests, &sharedWavefronts, &sharedIdeal, &globalRequests,
+                          &globalSectors, &globalBytes, &tensorFlops})
+    *count *= factor;
+}
+
 Wavefronts sharedWavefronts(const uint64_t *addresses, uint32_t mask, int bytes) {
   const int words = std::max(1, bytes / 4), lanes = 32 / words;
   Wavefronts result{0, 0};

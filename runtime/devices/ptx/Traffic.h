@@ -17,6 +17,7 @@ struct Traffic {
   uint64_t tensorFlops = 0;
 
   void add(const Traffic &other);
+  void scale(uint64_t factor);
 };
 
 /// Wavefronts of one access of shared memory: lanes go in phases (32 lanes of

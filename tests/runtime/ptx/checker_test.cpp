@@ -227,3 +227,27 @@ TEST_CASE("tensor-core operations are counted", "[ptx]") {
   CHECK(std::string(r.verdict()) == "clean");
   CHECK(r.traffic.tensorFlops == 7 * 4096);
 }
+
+TEST_CASE("counts of the first slice of a grid stand for all of it", "[ptx]") {
+  // Blocks differ along x only.
+  const std::string body =
+      ".shared .align 16 .b8 s[256]; .reg .b32 %t, %a, %v, %x, %i; .reg .pred %p;\n"
+      "mov.u32 %t, %tid.x; mov.u32 %x, %ctaid.x; mov.u32 %a, s; mad.lo.u32 %a, %t, 8, %a;\n"
+      "mov.u32 %i, 0; L: st.shared.u32 [%a], %t; add.u32 %i, %i, 1; setp.le.u32 %p, %i, %x;\n"
+      "@%p bra L;";
+  PtxLaunch launch;
+  launch.grid[0] = 3, launch.grid[1] = 4, launch.grid[2] = 5;
+  launch.options.counts = true;
+  std::vector<Bytes> none;
+  const auto whole = runPtx(ptxModule("", body), none, launch);
+  launch.options.firstSlice = true;
+  const auto slice = runPtx(ptxModule("", body), none, launch);
+  REQUIRE((whole.ok() && slice.ok()));
+  CHECK(whole->blocks == 60);
+  CHECK(slice->blocks == 60);
+  CHECK(slice->warpInstructions == whole->warpInstructions);
+  CHECK(slice->counts == whole->counts);
+  CHECK(slice->classes == whole->classes);
+  CHECK(slice->traffic.sharedWavefronts == 2 * 20 * (1 + 2 + 3));
+  CHECK(slice->traffic.sharedWavefronts == whole->traffic.sharedWavefronts);
+}
