@@ -33,6 +33,7 @@ struct BulkCopy {
     int64_t bytes;
   };
   Kind kind = Kind::Load;
+  bool generic = false; // st.async: it is not of the asynchronous proxy
   Warp *warp = nullptr; // who issued it
   int lane = 0;
   const Inst *inst = nullptr;
@@ -48,6 +49,10 @@ struct BulkCopy {
 
 /// Makes it take effect: the bytes move, the mbarriers hear of it, the observer too.
 void perform(Cluster &cluster, const BulkCopy &copy);
+
+class Decoder;
+/// st.async (ops/StoreAsync.cpp).
+bool decodeStoreAsync(Decoder &d);
 
 /// One element of a reduction: memory at `to` is combined with that at `from` (ops/Atomic.cpp).
 void reduceAt(std::byte *to, uint8_t operation, uint8_t type, const std::byte *from);

@@ -185,7 +185,8 @@ void Checker::checkBulkGlobal(const BulkCopy &copy, const BulkCopy::Piece &piece
 
 void Checker::bulkIssued(const BulkCopy &copy) {
   if (counts && copy.kind != BulkCopy::Kind::Arrive) {
-    ++traffic.globalRequests;
+    traffic.globalRequests += std::any_of(copy.pieces.begin(), copy.pieces.end(),
+                                          [](const auto &piece) { return piece.address != 0; });
     for (const BulkCopy::Piece &piece : copy.pieces)
       if (piece.address) {
         traffic.globalSectors +=
@@ -197,7 +198,7 @@ void Checker::bulkIssued(const BulkCopy &copy) {
     return;
   const size_t slot = slotOf(*copy.warp);
   for (const BulkCopy::Signal &signal : copy.signals)
-    if (copy.kind == BulkCopy::Kind::Load)
+    if (copy.kind == BulkCopy::Kind::Load && !copy.generic)
       checkSignal(copy, signal);
   uint64_t low = ~uint64_t{0}, high = 0;
   for (const BulkCopy::Piece &piece : copy.pieces) {

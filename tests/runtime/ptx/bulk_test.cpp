@@ -316,3 +316,49 @@ st.global.u32 [%o], %v;)";
   stuck.insert(stuck.find("st.shared::cluster"), "setp.eq.u32 %p, %r, 2; @%p exit;\n");
   CHECK(run(stuck, buffers).ok());
 }
+
+TEST_CASE("st.async writes to a block of the cluster, and its mbarrier hears of it", "[ptx]") {
+  // Each block sends two words a lane to the other one, which sums them.
+  const std::string body = R"(
+.shared .align 16 .b32 s[64]; .shared .align 8 .b64 b; .reg .b32 %t, %r, %g, %a, %m, %v, %u;
+.reg .b64 %o; .reg .pred %p, %z;
+mov.u32 %t, %tid.x; mov.u32 %r, %cluster_ctarank; xor.b32 %g, %r, 1; setp.eq.u32 %z, %t, 0;
+@%z mbarrier.init.shared.b64 [b], 1; @%z mbarrier.arrive.expect_tx.shared.b64 _, [b], 256;
+fence.mbarrier_init.release.cluster; barrier.cluster.arrive.aligned; barrier.cluster.wait.aligned;
+mov.u32 %a, s; mapa.shared::cluster.u32 %a, %a, %g; mad.lo.u32 %a, %t, 8, %a;
+mov.u32 %m, b; mapa.shared::cluster.u32 %m, %m, %g;
+mad.lo.u32 %v, %r, 100, %t; add.u32 %u, %v, 1000;
+st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v2.b32 [%a], {%v, %u}, [%m];
+W: mbarrier.try_wait.parity.shared.b64 %p, [b], 0; @!%p bra W;
+mov.u32 %a, s; mad.lo.u32 %a, %t, 8, %a; ld.shared.v2.u32 {%v, %u}, [%a]; add.u32 %v, %v, %u;
+ld.param.u64 %o, [p0]; mov.u32 %g, %ctaid.x; mad.lo.u32 %g, %g, 32, %t; mad.wide.u32 %o, %g, 4, %o;
+st.global.u32 [%o], %v; barrier.cluster.arrive.aligned; barrier.cluster.wait.aligned;)";
+  const auto run = [&](const std::string &text, ptx::CopyTime copies, std::vector<Bytes> &buffers) {
+    std::string module = ptxModule(".param .u64 p0", text);
+    module.replace(module.find(")\n{"), 3, ") .reqnctapercluster 2, 1, 1\n{");
+    PtxLaunch launch;
+    launch.grid[0] = 4;
+    launch.options.check = true;
+    launch.options.copies = copies;
+    const auto report = runPtx(module, buffers, launch);
+    if (!report.ok())
+      FAIL(report.error().toString());
+    return report->findings.empty() ? std::string("clean") : report->findings[0].toString();
+  };
+  const auto changed = [&](const std::string &what, const std::string &instead) {
+    std::string text = body;
+    return text.replace(text.find(what), what.size(), instead);
+  };
+  using Catch::Matchers::Contains;
+  for (const ptx::CopyTime copies : {ptx::CopyTime::Early, ptx::CopyTime::Late}) {
+    std::vector<Bytes> buffers = {Bytes(512)};
+    CHECK(run(body, copies, buffers) == "clean");
+    const auto got = valuesOf<uint32_t>(buffers[0]);
+    for (uint32_t i = 0; i < 128; ++i)
+      CHECK(got[i] == 2 * (100 * (i / 32 % 2 ^ 1) + i % 32) + 1000);
+    CHECK(run(changed("@!%p bra W;", ""), copies, buffers) != "clean");
+    CHECK_THAT(run(changed("mapa.shared::cluster.u32 %m, %m, %g;", ""), copies, buffers),
+               Contains("another block"));
+    CHECK_THAT(run(changed("b], 256", "b], 264"), copies, buffers), Contains("deadlock"));
+  }
+}

@@ -1,5 +1,6 @@
 // ld and st of every space, with vectors; prefetches, which do nothing.
 #include "runtime/devices/ptx/Block.h"
+#include "runtime/devices/ptx/Bulk.h"
 #include "runtime/devices/ptx/ops/Lanes.h"
 
 #include <cstring>
@@ -194,6 +195,8 @@ int takeVector(Decoder &d) {
 }
 
 template <bool loads> bool decodeAccess(Decoder &d) {
+  if (!loads && d.take("async"))
+    return decodeStoreAsync(d);
   d.inst.variant = d.has("volatile") || d.has("relaxed") || d.has("acquire") || d.has("mmio");
   takeHints(d);
   const Space space = d.takeSpace();
