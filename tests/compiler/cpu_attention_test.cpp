@@ -3,7 +3,9 @@
 #include "tests/support/Test.h"
 
 #include <sys/mman.h>
+#include <xmmintrin.h>
 
+#include <algorithm>
 #include <cmath>
 #include <random>
 
@@ -110,6 +112,23 @@ TEST_CASE("f32 attention in full tiles", "[cpu]") {
     CHECK(o < 2e-6);
     CHECK(lse < 2e-6);
   }
+}
+
+TEST_CASE("denormal numbers count as zero, and the caller keeps its modes", "[cpu]") {
+  AttentionText text;
+  text.bm = 32, text.bn = 16, text.d = 16, text.dv = 16;
+  CpuKernel kernel(attentionProgram(text), hostIsas()[0], {});
+  std::vector<float> q(32 * 16, 0.0f), k = q, v(32 * 16, 1e-39f), o(32 * 16, NAN), lse(32);
+  const unsigned modes = _mm_getcsr();
+  std::vector<int64_t> strides = {32 * 16, 16, 16, 1};
+  kernel.run({{"B", 1}, {"Tq", 32}, {"Tk", 32}, {"Hq", 1}, {"Hk", 1}},
+             {{"q", {q.data(), strides}},
+              {"k", {k.data(), strides}},
+              {"v", {v.data(), strides}},
+              {"o", {o.data(), strides}},
+              {"lse", {lse.data(), {32, 1, 1}}}});
+  CHECK(_mm_getcsr() == modes);
+  CHECK(std::count(o.begin(), o.end(), 0.0f) == 32 * 16);
 }
 
 TEST_CASE("f32 attention of irregular shapes", "[cpu]") {

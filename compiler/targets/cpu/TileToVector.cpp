@@ -1,6 +1,7 @@
 // Makes two functions of each kernel (TileToVector.h). The exported one reads the grid and turns a
-// flat number into coordinates, x fastest; a descending dimension counts down. The private one gets
-// the tensors' pointers as arguments marked noalias: without that LLVM reloads around every store.
+// flat number into coordinates, x fastest; a descending dimension counts down. It runs with
+// denormal numbers as zero and gives the caller's modes back. The private one gets the tensors'
+// pointers as arguments marked noalias: without that LLVM reloads around every store.
 #include "compiler/targets/cpu/TileToVector.h"
 
 #include "compiler/targets/cpu/KernelLowering.h"
@@ -18,6 +19,10 @@ using namespace mlir;
 
 namespace heddle::compiler::cpu {
 namespace {
+
+/// Bits of MXCSR: denormal operands and results are zero. Decays of far pairs underflow, and an
+/// operation on a denormal number takes some hundred cycles.
+constexpr int32_t kDenormalsAreZero = 0x8040;
 
 /// Names of the tensors and buffers a kernel views, each once.
 SmallVector<StringRef> viewedNames(tile::KernelOp kernel) {
@@ -89,6 +94,16 @@ private:
     auto toIndex = [&](Value value) {
       return Value(arith::IndexCastOp::create(builder, loc, builder.getIndexType(), value));
     };
+    Value modes = e.stackArray(builder.getI32Type(), 1);
+    e.instruction("llvm.x86.sse.stmxcsr", {modes});
+    Value callers = e.load(builder.getI32Type(), modes);
+    auto setModes = [&](Value word) {
+      e.store(word, modes);
+      e.instruction("llvm.x86.sse.ldmxcsr", {modes});
+    };
+    setModes(arith::OrIOp::create(
+        builder, loc, callers,
+        arith::ConstantOp::create(builder, loc, builder.getI32IntegerAttr(kDenormalsAreZero))));
     e.loop(toIndex(body->getArgument(1)), toIndex(body->getArgument(2)), 1, {},
            [&](Value flat, ValueRange) -> Values {
              Values call = operands;
@@ -105,6 +120,7 @@ private:
              func::CallOp::create(builder, loc, point, call);
              return {};
            });
+    setModes(callers);
     func::ReturnOp::create(builder, loc);
     return success();
   }

@@ -168,6 +168,10 @@ Value VectorBuilder::intrinsic(const char *name, Type result, ValueRange operand
       .getResult(0);
 }
 
+void VectorBuilder::instruction(const char *name, ValueRange operands) {
+  LLVM::CallIntrinsicOp::create(builder, loc, builder.getStringAttr(name), operands);
+}
+
 Values VectorBuilder::loop(Value lo, Value hi, int64_t step, ValueRange init,
                            function_ref<Values(Value, ValueRange)> body) {
   scf::ForOp loop = scf::ForOp::create(builder, loc, lo, hi, integer(step), init);

@@ -79,7 +79,8 @@ public:
   /// Asks for the cache line of an address; no memory need be there.
   void prefetch(Value address);
 
-  /// The LLVM intrinsic of that name.
+  /// The LLVM intrinsic of that name; `instruction` has no result.
+  void instruction(const char *name, ValueRange operands);
   Value intrinsic(const char *name, mlir::Type result, ValueRange operands);
 
   /// for (i = lo; i < hi; i += step) values = body(i, values). Built in place; unrolled never.
