@@ -33,7 +33,7 @@ Status addCpuLayoutPasses(mlir::OpPassManager &passes, const TargetJob &job) {
   auto knob = job.schedule.find("ISA");
   HEDDLE_TRY(
       isa, cpu::chooseIsa(job.request.deviceFacts, knob == job.schedule.end() ? 0 : knob->second));
-  CpuLayoutOptions options{isa.lanes(), isa.dotPays, job.machine.l2Bytes};
+  CpuLayoutOptions options{isa.lanes(), isa.dotPays, job.machine.l2Bytes, isa.amx};
   mlir::OpPassManager &kernels = passes.nest<tile::ProgramOp>().nest<tile::KernelOp>();
   kernels.addPass(createFoldScalePass());            // one multiply-add a score
   kernels.addPass(createHoistReciprocalsPass());     // a row is divided once

@@ -49,7 +49,9 @@ std::string tuneFor(const std::set<std::string> &present, const Isa &isa) {
 std::string Isa::llvmCpu() const { return level == Avx512 ? "x86-64-v4" : "x86-64-v3"; }
 
 std::string Isa::llvmFeatures() const {
-  return level == Avx512 && bf16Dot ? "+avx512bf16,-prefer-256-bit" : "";
+  if (level != Avx512 || !bf16Dot)
+    return "";
+  return std::string("+avx512bf16,-prefer-256-bit") + (amx ? ",+amx-tile,+amx-bf16" : "");
 }
 
 std::vector<std::string> Isa::requiredFeatures() const {
@@ -58,12 +60,14 @@ std::vector<std::string> Isa::requiredFeatures() const {
     result.insert(result.end(), std::begin(kAvx512Features), std::end(kAvx512Features));
   if (bf16Dot)
     result.push_back("avx512_bf16");
+  if (amx)
+    result.insert(result.end(), {"amx_bf16", "amx_tile"});
   return result;
 }
 
 const char *Isa::name() const {
   if (level == Avx512)
-    return bf16Dot ? "avx512+bf16" : "avx512";
+    return amx ? "avx512+bf16+amx" : bf16Dot ? "avx512+bf16" : "avx512";
   return "avx2";
 }
 
@@ -89,6 +93,7 @@ Result<Isa> chooseIsa(const std::string &deviceFacts, int64_t isaKnob) {
   // Cores with tiles start one such dot product in two cycles, but two f32 multiply-adds a cycle
   // (measured on Emerald Rapids): half of the FLOP. Zen 4 and 5 do both at one rate.
   isa.dotPays = isa.bf16Dot && !present.count("amx_tile");
+  isa.amx = isa.bf16Dot && present.count("amx_tile") && present.count("amx_bf16");
   isa.tuneCpu = tuneFor(present, isa);
   return isa;
 }

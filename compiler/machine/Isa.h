@@ -17,6 +17,7 @@ struct Isa {
   Level level = Avx2;
   bool bf16Dot = false; ///< vdpbf16ps on vectors of this width
   bool dotPays = false; ///< .. at the rate of f32 multiply-adds, so that products gain by it
+  bool amx = false;     ///< tdpbf16ps on tiles of 16 x 16 sums, 32 deep
   std::string tuneCpu;  ///< LLVM's name of the processor whose latencies are assumed
 
   int64_t lanes() const { return level == Avx512 ? 16 : 8; } ///< f32 in a vector

@@ -10,6 +10,7 @@
 // then write the types.
 #include "compiler/passes/CpuPasses.h"
 #include "ir/tile/TileDialect.h"
+#include "ir/tile/TileLayouts.h"
 
 #include "llvm/ADT/EquivalenceClasses.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -40,6 +41,7 @@ struct Product {
   int64_t lanes = 0;                     ///< dimension of the result along the lanes
   bool lanesFromA = true;                ///< which operand has it
   bool pairs = false;                    ///< dot products of bf16 pairs
+  bool amx = false;                      ///< .. of whole tiles, by a matrix unit
   int64_t sumA = 0, sumB = 0, freeA = 0, freeB = 0; ///< dimensions of the operands
 
   Value lanesOperand() { return lanesFromA ? op.getA() : op.getB(); }
@@ -67,6 +69,8 @@ private:
   // Step 1.
   LogicalResult orientProducts();
   LogicalResult orient(Product &product);
+  bool fitsAmx(Product &product);
+  void chooseAtoms();
   // Step 2: operands that are not f32 become f32, but for dot products of pairs.
   void widenOperands();
   void widen(Product &product, OpOperand &operand);
@@ -173,7 +177,24 @@ LogicalResult LayoutAssigner::orient(Product &product) {
       op.getA().getDefiningOp<tile::LoadOp>() && op.getB().getDefiningOp<tile::LoadOp>();
   product.pairs = options.bf16Dot && bf16 && even &&
                   (product.kind == Product::Dot ? inMemory : product.lanesFromA);
+  product.amx = options.amx && bf16 && fitsAmx(product);
   return success();
+}
+
+/// Sums of 16 x 16 over 32: pairs of the operand along the lanes, and a copy of the other with the
+/// sum contiguous. Both must be there for products of this kind alone.
+bool LayoutAssigner::fitsAmx(Product &product) {
+  auto extent = [](Value operand, int64_t dim) { return tileType(operand).getDim(dim); };
+  tile::MmaOp op = product.op;
+  bool multipliedAlike = llvm::all_of(op.getA().getUsers(), [&](Operation *user) {
+    auto mma = dyn_cast<tile::MmaOp>(user);
+    return mma && mma.getA() == op.getA() && mma.getB() != op.getA() &&
+           mma.getInit() != op.getA() && mma.getADims() == op.getADims();
+  });
+  return product.kind == Product::Outer && product.lanesFromA && options.lanes == 16 &&
+         extent(op.getA(), product.freeA) % 16 == 0 && extent(op.getB(), product.freeB) % 16 == 0 &&
+         extent(op.getA(), product.sumA) % 32 == 0 && multipliedAlike &&
+         op.getB().getDefiningOp<tile::LoadOp>() && op.getB().hasOneUse();
 }
 
 LogicalResult LayoutAssigner::orientProducts() {
@@ -185,7 +206,30 @@ LogicalResult LayoutAssigner::orientProducts() {
     products.push_back(product);
     return WalkResult::advance();
   });
+  chooseAtoms();
   return failure(result.wasInterrupted());
+}
+
+/// Products that share an operand are all of the matrix unit or none: its pairs suit no others.
+void LayoutAssigner::chooseAtoms() {
+  auto sharesWithOthers = [&](Product &product) {
+    return llvm::any_of(products, [&](Product &other) {
+      return !other.amx && other.op.getA() == product.op.getA();
+    });
+  };
+  for (bool changed = true; changed;) {
+    changed = false;
+    for (Product &product : products)
+      if (product.amx && sharesWithOthers(product)) {
+        product.amx = false;
+        changed = true;
+      }
+  }
+  for (Product &product : products)
+    if (product.amx) {
+      product.pairs = true;
+      product.op->setAttr(tile::kAtomAttr, builder.getStringAttr(tile::kAmxAtom));
+    }
 }
 
 //===------------------------------------------------------------------------------------------===//
@@ -394,6 +438,8 @@ std::optional<std::pair<int64_t, int64_t>> LayoutAssigner::pairsFor(Value value)
       continue;
     int64_t sum = isA ? product.sumA : product.sumB, free = 1 - sum;
     bool readByLanes = value == product.lanesOperand();
+    if (product.amx && !readByLanes)
+      continue;
     if (readByLanes || sum == 0 || !value.getDefiningOp<tile::LoadOp>())
       return std::make_pair(free, sum);
   }
@@ -444,6 +490,9 @@ void LayoutAssigner::placeLoad(tile::LoadOp load) {
   }
   if (auto pairs = pairsFor(value))
     return placePairs(value, pairs->first, pairs->second);
+  for (Product &product : products)
+    if (product.amx && value == product.scalarOperand())
+      return placeLanes(value, product.sumB, Space::Local);
   // What a product starts from lies as its result does. What the kernel also writes is read at
   // once: later it may be another value.
   if (isWritten(load))
@@ -580,7 +629,8 @@ void LayoutAssigner::chooseSpaces() {
         placeInOrder(result, Space::Local);
     } else if (auto mma = dyn_cast<tile::MmaOp>(op)) {
       placeLanes(mma.getResult(), lanesOf(mma.getResult()),
-                 needsMemory(mma.getResult()) ? Space::Local : Space::Reg);
+                 needsMemory(mma.getResult()) || mma->hasAttr(tile::kAtomAttr) ? Space::Local
+                                                                               : Space::Reg);
     }
   });
 }

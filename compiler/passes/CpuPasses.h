@@ -19,6 +19,7 @@ struct CpuLayoutOptions {
   int64_t lanes = 16;        ///< f32 elements of a vector
   bool bf16Dot = false;      ///< products of bf16 are dot products of pairs; else in f32
   int64_t l2Bytes = 1 << 20; ///< scratch may take no more
+  bool amx = false;          ///< products of bf16 in whole tiles take tdpbf16ps
 };
 
 /// Abstract kernels become concrete: spaces `global` (stays where the view has it), `local`

@@ -54,7 +54,12 @@ int64_t defaultBm(const Machine &machine, const Problem &problem) {
 int64_t defaultBn(const Machine &machine, const Problem &problem) {
   // The widest of the good sizes whose working set leaves half of L2 to K and V.
   Schedule schedule = {{"BM", defaultBm(machine, problem)}};
-  for (int64_t keys : {128, 64}) {
+  // A matrix unit fetches and stores its sums once a tile: longer tiles do that less often.
+  const bool tiles = machine.has("amx_bf16") && problem.dtype == DType::BF16 &&
+                     problem.rows.bound == ExtentClass::Any;
+  for (int64_t keys : {256, 128, 64}) {
+    if (keys == 256 && !tiles)
+      continue;
     schedule["BN"] = keys;
     if (workingSet(schedule, problem) <= machine.l2Bytes / 2)
       return keys;

@@ -42,7 +42,7 @@ public:
     if (!module)
       throw std::runtime_error("parse: " + message);
     PassManager passes(&context);
-    CpuLayoutOptions options{isa.lanes(), isa.bf16Dot};
+    CpuLayoutOptions options{isa.lanes(), isa.bf16Dot, 1 << 20, isa.amx};
     OpPassManager &kernels = passes.nest<tile::ProgramOp>().nest<tile::KernelOp>();
     kernels.addPass(createAssignLayoutsPass(options));
     kernels.addPass(createPlaceMemoryPass());

@@ -4,6 +4,7 @@
 
 #include "compiler/machine/Isa.h"
 #include "compiler/targets/cpu/NativeCode.h"
+#include "runtime/devices/cpu/Host.h"
 
 #include <dlfcn.h>
 #include <sys/mman.h>
@@ -55,8 +56,10 @@ inline std::string hostFacts() {
 inline std::vector<Isa> hostIsas() {
   std::vector<Isa> isas;
   for (int64_t knob : {Isa::Avx512, Isa::Avx2})
-    if (Result<Isa> isa = chooseIsa(hostFacts(), knob))
+    if (Result<Isa> isa = chooseIsa(hostFacts(), knob)) {
+      isa->amx = isa->amx && heddle::cpu::requestAmx().ok();
       isas.push_back(*isa);
+    }
   return isas;
 }
 

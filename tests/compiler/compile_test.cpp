@@ -58,6 +58,10 @@ Request requestOf(const Problem &problem, const Device &device) {
   return request;
 }
 
+const char *const kTileMachine =
+    "vendor GenuineIntel; model Some Xeon; features amx_bf16 amx_tile avx avx2 avx512_bf16 "
+    "avx512bw avx512dq avx512f avx512vl bmi1 bmi2 f16c fma; l1 49152; l2 2097152; l3 0";
+
 /// Tensors of an artifact, filled with normal numbers rounded to their dtype.
 class Tensors {
 public:
@@ -199,6 +203,20 @@ TEST_CASE("compiled bf16 and f16 are inside their tolerance") {
     runAndCheck(problem);
     problem.dims = dims(1, 4, 2, 1, 300, 64, 64);
     runAndCheck(problem);
+  }
+}
+
+TEST_CASE("code for a matrix unit asks for it, and only where a product takes it") {
+  for (DType dtype : {DType::BF16, DType::F32}) {
+    Request request =
+        requestOf({softmax("", kCausal), dims(1, 2, 1, 100, 150, 64, 64), dtype}, *cpu());
+    request.deviceFacts = kTileMachine;
+    const Result<Artifact> artifact = compiler::compile(request);
+    INFO((artifact ? "" : artifact.error().toString()));
+    REQUIRE(artifact.ok());
+    const std::vector<std::string> &needed = artifact->requiredFeatures;
+    CHECK(std::count(needed.begin(), needed.end(), "amx_bf16") == (dtype == DType::BF16));
+    CHECK(std::count(needed.begin(), needed.end(), "amx_tile") == (dtype == DType::BF16));
   }
 }
 

@@ -102,6 +102,13 @@ TEST_CASE("the instruction set follows the facts and the knob", "[cpu]") {
   CHECK(chooseIsa(avx512, 2)->level == Isa::Avx2);
   CHECK(chooseIsa(avx512 + " avx512_bf16", 0)->bf16Dot);
   CHECK(!chooseIsa(avx512 + " avx512_bf16", 2)->bf16Dot);
+  CHECK(!chooseIsa(avx512 + " avx512_bf16", 0)->amx);
+  CHECK(!chooseIsa(avx512 + " avx512_bf16 amx_tile", 0)->amx);
+  const Isa tiles = *chooseIsa(avx512 + " avx512_bf16 amx_tile amx_bf16", 0);
+  CHECK(tiles.amx);
+  const std::vector<std::string> needed = tiles.requiredFeatures();
+  CHECK(std::count(needed.begin(), needed.end(), "amx_bf16") == 1);
+  CHECK(std::count(needed.begin(), needed.end(), "amx_tile") == 1);
   CHECK(chooseIsa(avx2, 5).error().code == heddle::ErrorCode::Unsupported);
   CHECK(chooseIsa("sse2", 0).error().message.find("avx2") != std::string::npos);
   CHECK(chooseIsa(avx2, 3).error().code == heddle::ErrorCode::InvalidArgument);

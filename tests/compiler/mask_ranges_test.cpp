@@ -113,7 +113,7 @@ std::vector<Range> rangesOf(const std::vector<Limit> &limits, int64_t rows, int6
   Location loc = builder.getUnknownLoc();
   auto function = func::FuncOp::create(builder, loc, "f", builder.getFunctionType({}, {}));
   builder.setInsertionPointToEnd(function.addEntryBlock());
-  Isa isa{Isa::Avx512, false, false, "generic"};
+  Isa isa{Isa::Avx512, false, false, false, "generic"};
   VectorBuilder e(builder, loc, isa);
   IRMapping scalars;
   module->walk([&](tile::ScalarOp op) {

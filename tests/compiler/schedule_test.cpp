@@ -104,6 +104,17 @@ TEST_CASE("the defaults suit an instruction set that was asked for") {
   CHECK(schedule->at("MQ") == 2);
 }
 
+TEST_CASE("tiles of keys are longer where a matrix unit takes them") {
+  Machine m = machine("x86-avx512-bf16");
+  const auto keys = [&](DType dtype) {
+    return completeSchedule({}, m, problem(128, dtype))->at("BN");
+  };
+  CHECK(keys(DType::BF16) == 128);
+  m.features.push_back("amx_bf16");
+  CHECK(keys(DType::BF16) == 256);
+  CHECK(keys(DType::F32) == 128);
+}
+
 TEST_CASE("a problem is read off a request") {
   Request request;
   request.dims = {{"D", 576}, {"Dv", 512}, {"G", 16}};

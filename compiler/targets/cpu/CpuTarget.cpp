@@ -2,6 +2,7 @@
 // Target::emit leaves to a target: image, required features, scratch bytes of each launch.
 #include "compiler/targets/cpu/CpuTarget.h"
 
+#include "compiler/targets/cpu/Evaluator.h"
 #include "compiler/targets/cpu/NativeCode.h"
 #include "compiler/targets/cpu/TileToVector.h"
 
@@ -43,7 +44,14 @@ Result<Lowered> lower(ModuleOp module, const TargetJob &job, const Artifact &art
                  fmt::format("a register block of MQ={} x MK={} needs more than the {} registers",
                              blocking.vectors, blocking.others, isa.registers())};
   HEDDLE_TRY(program, onlyProgram(module));
-  HEDDLE_TRY(vectors, lowerTileToVector(program, artifact, isa, blocking, lowered.scratchBytes));
+  lowered.isa.amx =
+      isa.amx && program
+                     .walk([](tile::MmaOp op) {
+                       return isAmxProduct(op) ? WalkResult::interrupt() : WalkResult::advance();
+                     })
+                     .wasInterrupted();
+  HEDDLE_TRY(vectors,
+             lowerTileToVector(program, artifact, lowered.isa, blocking, lowered.scratchBytes));
   lowered.module = std::move(vectors);
   return lowered;
 }

@@ -88,6 +88,17 @@ private:
   std::vector<std::map<Key, Value>> scopes;
 };
 
+/// The operands of a product by role.
+struct Roles {
+  Value lanes, others;         ///< with the result's lanes dimension; with the other one
+  int64_t lanesFree, lanesSum; ///< dimensions of `lanes`
+  int64_t othersFree, othersSum;
+};
+Roles rolesOf(tile::MmaOp op, int64_t lanesDim);
+
+/// Whether the matrix unit makes the product, from scratch to scratch: AmxProducts.cpp.
+bool isAmxProduct(tile::MmaOp op);
+
 /// Whether the product sums along the lanes (rows are few): its kind follows from the layouts
 /// alone.
 bool isDotProduct(tile::MmaOp op);

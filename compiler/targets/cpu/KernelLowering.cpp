@@ -26,7 +26,16 @@ static TileType typeOf(Value tile) { return cast<TileType>(tile.getType()); }
 LogicalResult KernelLowering::lower(ValueRange indices) {
   for (auto [argument, index] : llvm::zip(kernel.getBody().getArguments(), indices))
     evaluator.scalars.map(argument, index);
+  bool amx = kernel
+                 .walk([](tile::MmaOp op) {
+                   return isAmxProduct(op) ? WalkResult::interrupt() : WalkResult::advance();
+                 })
+                 .wasInterrupted();
+  if (amx)
+    nests.configureAmx();
   lowerBlock(kernel.getBody().front());
+  if (amx)
+    nests.releaseAmx();
   return failure(evaluator.failed);
 }
 
@@ -85,6 +94,10 @@ void KernelLowering::lowerOp(Operation *op) {
   registerLocals(op);
   if (auto load = dyn_cast<tile::LoadOp>(op))
     return lowerLoad(load);
+  if (auto mma = dyn_cast<tile::MmaOp>(op); mma && isAmxProduct(mma)) {
+    flush();
+    return nests.emitAmxProduct(mma);
+  }
   auto map = dyn_cast<tile::MapOp>(op);
   bool local =
       llvm::any_of(op->getResults(), [&](Value result) { return evaluator.locals.count(result); });

@@ -243,7 +243,7 @@ NestEmitter::Nest::Nest(NestEmitter &emitter, const NestGroup &group)
       bool alongLanes = static_cast<int64_t>(reduce.getDim()) == lanes;
       (alongLanes ? across : carried).push_back(reduce);
     }
-    if (auto mma = dyn_cast<tile::MmaOp>(sink))
+    if (auto mma = dyn_cast<tile::MmaOp>(sink); mma && !isAmxProduct(mma))
       findProducts(mma.getResult(), products);
     for (Value result : sink->getResults())
       if (auto layout = dyn_cast<tile::PairsAttr>(typeOf(result).getLayout()))
@@ -280,7 +280,7 @@ NestEmitter::Nest::Nest(NestEmitter &emitter, const NestGroup &group)
 
 /// Ranges that the nest's masks give, or that its operands have.
 void NestEmitter::Nest::findRanges(ArrayRef<tile::MmaOp> products) {
-  if (unrolled)
+  if (unrolled || !emitter.ranged)
     return;
   for (Operation *sink : group.sinks)
     for (Value operand : tileOperands(sink))

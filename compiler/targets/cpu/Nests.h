@@ -41,6 +41,10 @@ public:
   /// A map or copy of one dimension into scratch; a tile of rank 0, one splat vector.
   void emitVector(mlir::Operation *op);
   void emitOne(Value tile);
+  /// A product of the matrix unit, and what a kernel with such products begins and ends with.
+  void emitAmxProduct(tile::MmaOp mma);
+  void configureAmx();
+  void releaseAmx();
   /// A reduction to scratch, or to a number; a running sum; a triangular system.
   void emitSum(tile::ReduceOp reduce);
   void emitScan(tile::ScanOp scan);
@@ -52,6 +56,8 @@ private:
   struct Nest; ///< one group being emitted
   void fillTransposed(Value result, const LocalPlace &place,
                       mlir::function_ref<Value(mlir::ArrayRef<Coord>)> source);
+  void fillTransposedPairs(const LocalPlace &place, const GlobalPlace &source);
+  void padPairs(const LocalPlace &place, Value end);
   void fillQueryPairs(const LocalPlace &place, const GlobalPlace &source);
   void fillKeyPairs(const LocalPlace &place, const GlobalPlace &source);
   /// Line by line; in loops over a support the next lines are asked for.
@@ -72,6 +78,7 @@ private:
   Evaluator &evaluator;
   VectorBuilder &e;
   Blocking blocking;
+  bool ranged = true; ///< masks cut nests by groups of vectors; the matrix unit reads all of a tile
 };
 
 /// The dimension along the lanes by the type's layout; the last one where the layout has none.

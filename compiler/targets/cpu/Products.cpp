@@ -23,12 +23,7 @@ int64_t position(ArrayAttr names, Attribute name) {
   return -1;
 }
 
-/// The operands of a product by role.
-struct Roles {
-  Value lanes, others;         ///< with the result's lanes dimension; with the other one
-  int64_t lanesFree, lanesSum; ///< dimensions of `lanes`
-  int64_t othersFree, othersSum;
-};
+} // namespace
 
 Roles rolesOf(tile::MmaOp op, int64_t lanesDim) {
   Attribute lanesName = op.getCDims()[lanesDim];
@@ -42,6 +37,8 @@ Roles rolesOf(tile::MmaOp op, int64_t lanesDim) {
   roles.othersSum = 1 - roles.othersFree;
   return roles;
 }
+
+namespace {
 
 Point pointOf(int64_t firstDim, const Coord &first, const Coord &second) {
   Point point(2);
@@ -75,7 +72,13 @@ bool isDotProduct(tile::MmaOp op) {
 }
 
 void Evaluator::makeProduct(tile::MmaOp op) {
-  if (isDotProduct(op))
+  if (isAmxProduct(op)) // what it starts from; emitAmxProduct adds the sums
+    for (const Coord &other : block.others)
+      for (const Coord &lane : block.lanes) {
+        Point point = pointOf(block.lanesDim, lane, other);
+        remember(op.getResult(), point, at(op.getInit(), point));
+      }
+  else if (isDotProduct(op))
     dotProduct(op);
   else
     outerProduct(op);

@@ -138,6 +138,13 @@ Value allLanes(VectorBuilder &e) {
   return arith::ConstantOp::create(e.builder, e.loc, DenseElementsAttr::get(e.bits, true));
 }
 
+Value asPairs(VectorBuilder &e, Value words) {
+  return vector::BitCastOp::create(
+      e.builder, e.loc, VectorType::get({2 * e.lanes()}, e.builder.getBF16Type()), words);
+}
+
+} // namespace
+
 Value pairAddress(VectorBuilder &e, const LocalPlace &place, Value lane, Value packed) {
   Value pair = arith::ShRUIOp::create(e.builder, e.loc, packed, e.integer(1));
   if (std::optional<int64_t> number = VectorBuilder::constantOf(packed))
@@ -145,13 +152,6 @@ Value pairAddress(VectorBuilder &e, const LocalPlace &place, Value lane, Value p
   int64_t stride = place.strides[place.pairs.getPacked()];
   return e.address(place.pointer, e.builder.getI32Type(), e.plus(e.times(pair, stride), lane));
 }
-
-Value asPairs(VectorBuilder &e, Value words) {
-  return vector::BitCastOp::create(
-      e.builder, e.loc, VectorType::get({2 * e.lanes()}, e.builder.getBF16Type()), words);
-}
-
-} // namespace
 
 Value laneMask(VectorBuilder &e, Value first, Value bound) {
   std::optional<int64_t> start = VectorBuilder::constantOf(first),
@@ -289,8 +289,7 @@ void storeGlobal(VectorBuilder &e, const GlobalPlace &place, ArrayRef<Coord> poi
     e.store(vector, address);
 }
 
-static Value localAddress(VectorBuilder &e, const LocalPlace &place, ArrayRef<Coord> point,
-                          Type element) {
+Value localAddress(VectorBuilder &e, const LocalPlace &place, ArrayRef<Coord> point, Type element) {
   Value offset = e.integer(0);
   for (auto [dim, coord] : llvm::enumerate(point))
     offset = e.plus(offset, e.times(coord.index, place.strides[dim]));

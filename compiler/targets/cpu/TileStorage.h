@@ -76,6 +76,11 @@ void storeLocal(VectorBuilder &e, const LocalPlace &place, mlir::ArrayRef<Coord>
 void storeElement(VectorBuilder &e, const LocalPlace &place, mlir::ArrayRef<Coord> point,
                   Value vector);
 
+/// Addresses in scratch: of an element, and of a pair's word.
+Value localAddress(VectorBuilder &e, const LocalPlace &place, mlir::ArrayRef<Coord> point,
+                   mlir::Type element);
+Value pairAddress(VectorBuilder &e, const LocalPlace &place, Value lane, Value packed);
+
 /// Dot products of pairs: the packed dimension's index is even. `loadPairs` gives vector<2W x bf16>
 /// by lanes, `loadPairWord` the same with one pair in each lane.
 Value loadPairs(VectorBuilder &e, const LocalPlace &place, Value lane, Value packed);

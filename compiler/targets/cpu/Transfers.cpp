@@ -49,6 +49,32 @@ void NestEmitter::fillTransposed(Value result, const LocalPlace &place,
   });
 }
 
+/// The same in 16 bits, two rows at a time: words of two neighbours are turned instead of elements.
+void NestEmitter::fillTransposedPairs(const LocalPlace &place, const GlobalPlace &source) {
+  int64_t width = e.lanes(), rows = place.type.getDim(0), columns = place.type.getDim(1);
+  SmallVector<int64_t> order;
+  for (int64_t i = 0; i < width; ++i)
+    order.append({i, width + i});
+  forPieces(rows, 2 * width, [&](Value first, int64_t) {
+    forPieces(columns, width, [&](Value column, int64_t count) {
+      Coord along = evaluator.lanesFrom(column, -1, count == width);
+      auto line = [&](int64_t r) {
+        return loadGlobal(e, source, {evaluator.element(e.plus(first, r)), along},
+                          place.type.getShape());
+      };
+      Values block;
+      for (int64_t r = 0; r < 2 * width; r += 2)
+        block.push_back(joinPairs(e, line(r), line(r + 1), order));
+      block = transposeBlock(e, block);
+      for (int64_t c = 0; c < count; ++c)
+        e.store(block[c],
+                localAddress(e, place,
+                             {evaluator.element(first), evaluator.element(e.plus(column, c))},
+                             place.type.getElementType()));
+    });
+  });
+}
+
 /// Queries as bf16 pairs along d: words are turned instead of elements.
 void NestEmitter::fillQueryPairs(const LocalPlace &place, const GlobalPlace &source) {
   int64_t width = e.lanes(), rows = place.type.getDim(0), columns = place.type.getDim(1);
@@ -143,6 +169,11 @@ void NestEmitter::emitLoad(tile::LoadOp load, const GlobalPlace &given) {
       source.valid[0] = source.valid[0] ? e.minIndex(source.valid[0], rows) : rows;
     }
     return queries ? fillQueryPairs(place, source) : fillKeyPairs(place, source);
+  }
+  if (rank == 2 && lanesDimOf(place.type) == 0 && place.type.getElementType().isBF16() &&
+      place.type.getDim(0) % (2 * e.lanes()) == 0) {
+    source.clipped = false; // a sum over whole tiles reads all rows
+    return fillTransposedPairs(place, source);
   }
   if (rank == 2 && lanesDimOf(place.type) == 0)
     return fillTransposed(load.getResult(), place, [&](ArrayRef<Coord> point) {

@@ -7,6 +7,8 @@
 //   ...                                 20 lines, then dec, jnz
 #include "runtime/devices/cpu/Peak.h"
 
+#include "runtime/devices/cpu/Host.h"
+
 #include <unistd.h>
 
 #include <algorithm>
@@ -70,6 +72,29 @@ __attribute__((target("avx512f,avx512bf16"))) void dotZmm(int64_t trips, const s
                : HEDDLE_CLOBBER20, "xmm30", "xmm31", "cc");
 }
 
+/// 16 rows of 64 bytes in each of the 8 tile registers (Intel SDM volume 1, chapter 18).
+struct alignas(64) TileConfiguration {
+  uint8_t palette = 1, startRow = 0, reserved[14] = {};
+  uint16_t rowBytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+  uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+};
+
+void dotTiles(int64_t trips, const std::byte *) {
+  constexpr TileConfiguration kConfiguration;
+  asm volatile("ldtilecfg %1\n"
+               "tilezero %%tmm0\ntilezero %%tmm1\ntilezero %%tmm2\ntilezero %%tmm3\n"
+               "tilezero %%tmm4\ntilezero %%tmm5\ntilezero %%tmm6\ntilezero %%tmm7\n"
+               "1:\n"
+               "tdpbf16ps %%tmm7, %%tmm6, %%tmm0\ntdpbf16ps %%tmm7, %%tmm6, %%tmm1\n"
+               "tdpbf16ps %%tmm7, %%tmm6, %%tmm2\ntdpbf16ps %%tmm7, %%tmm6, %%tmm3\n"
+               "tdpbf16ps %%tmm7, %%tmm6, %%tmm4\ntdpbf16ps %%tmm7, %%tmm6, %%tmm5\n"
+               "dec %0\njnz 1b\ntilerelease\n"
+               : "+r"(trips)
+               : "m"(kConfiguration)
+               : "cc");
+}
+constexpr double kTileWorkPerTrip = 6 * 2 * 16 * 16 * 32;
+
 constexpr int64_t kReadBytesPerTrip = 256;
 
 __attribute__((target("avx2"))) void readYmm(int64_t trips, const std::byte *memory) {
@@ -107,6 +132,8 @@ Result<Unit> unitFor(PeakKind kind) {
   bool avx512 = __builtin_cpu_supports("avx512f");
   bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   if (kind == PeakKind::Bf16Dot) {
+    if (cpu::detectHost().has("amx_bf16") && cpu::requestAmx().ok())
+      return Unit{"tdpbf16ps tmm", dotTiles, kTileWorkPerTrip};
     if (avx512 && __builtin_cpu_supports("avx512bf16"))
       return Unit{"vdpbf16ps zmm", dotZmm, 20 * 64};
     return Error{ErrorCode::Unsupported,

@@ -11,7 +11,7 @@ namespace heddle {
 /// What is measured.
 enum class PeakKind {
   Fma32,   ///< f32 multiply-adds in vectors: AVX-512, else AVX2 with FMA
-  Bf16Dot, ///< bf16 pairs multiplied and added to f32: AVX512-BF16 (vdpbf16ps)
+  Bf16Dot, ///< bf16 pairs multiplied and added to f32: AMX (tdpbf16ps), else AVX512-BF16
   Read,    ///< bytes read from memory, beyond all caches
 };
 
