@@ -4,7 +4,8 @@
 
 #include "compiler/forms/AttentionWriter.h"
 #include "compiler/forms/Graph.h"
-#include "compiler/forms/MapKernels.h"
+#include "compiler/forms/KeyLists.h"
+#include "compiler/forms/StageKernels.h"
 #include "compiler/forms/TileSkips.h"
 
 namespace heddle::compiler {
@@ -12,11 +13,6 @@ namespace heddle::compiler {
 using namespace mlir;
 
 namespace {
-
-/// Whether the heads of a key head can be the rows of a tile: their number must be known.
-bool canPack(const MixProblem &problem) {
-  return problem.G > 0 && problem.Hq == problem.H && problem.v.heads == problem.Hk;
-}
 
 bool hasOneRow(const FormRequest &request, const MixProblem &problem) {
   if (!canPack(problem))
@@ -46,60 +42,88 @@ std::string refuseProblem(const MixProblem &problem) {
   return "";
 }
 
-std::string refuseStage(const Graph &graph, const Stage &stage) {
-  if (auto map = std::get_if<MapStage>(&stage))
-    return refuseMap(graph, *map);
-  if (auto mix = std::get_if<MixProblem>(&stage))
-    return refuseProblem(*mix);
-  return "";
-}
-
 /// Rows of one query, packed, take about this many times longer for a pair than tiles of rows.
 constexpr int64_t kPackedPrice = 5;
 
-/// Puts the maps before mixes whose supports read lists and masks of blocks. Where lists are much
-/// shorter than the keys, tiles of rows that share few blocks are worse than one query at a time:
-/// such mixes get both kernels; the second's problem is returned by the name of its output.
-llvm::StringMap<MixProblem> planLists(const FormRequest &request, Graph &graph) {
-  llvm::StringMap<MixProblem> packed;
+/// Keys from which on queries are taken one at a time.
+int64_t shortest(const MixProblem &mix) { return 2 * kPackedPrice * mix.listed; }
+
+/// What a mix whose support reads lists or masks of blocks becomes beside tiles of rows.
+struct ListPlan {
+  ListedMix mix;       ///< one query at a time
+  bool always = false; ///< else where lists are much shorter than the keys
+};
+using ListPlans = llvm::StringMap<ListPlan>; ///< by the mix's output
+
+/// Plans mixes with lists and puts the maps before them that join the blocks of a tile of rows.
+/// Where lists are much shorter than the keys, tiles of rows that share few blocks are worse than
+/// one query at a time: such mixes get both kernels. Lists of single keys are always walked.
+ListPlans planLists(const FormRequest &request, Graph &graph) {
+  ListPlans plans;
   std::vector<Stage> stages;
   int64_t least = std::min<int64_t>(request.schedule.at("BN"), 16);
   for (Stage &stage : graph.stages) {
     auto mix = std::get_if<MixProblem>(&stage);
-    bool oneRow = mix && hasOneRow(request, *mix);
-    MixProblem whole = mix ? *mix : MixProblem();
-    std::optional<MapStage> map;
-    if (mix)
-      map = planSkips(graph, *mix, oneRow ? 1 : request.schedule.at("BM"), least, oneRow);
-    if (map)
-      stages.push_back(*map);
-    if (map && !oneRow && mix->listed > 0 && canPack(whole)) {
-      if (std::optional<MapStage> byRow = planSkips(graph, whole, 1, least, true)) {
-        stages.push_back(*byRow);
-        packed[mix->o] = whole;
+    if (!mix) {
+      stages.push_back(std::move(stage));
+      continue;
+    }
+    std::optional<ListedMix> listed = planList(graph, *mix);
+    if (listed && listed->inside.list.block < least) {
+      plans[mix->o] = {*listed, true};
+    } else {
+      bool oneRow = hasOneRow(request, *mix);
+      MixProblem whole = *mix;
+      std::optional<MapStage> map =
+          planSkips(graph, *mix, oneRow ? 1 : request.schedule.at("BM"), least, oneRow);
+      if (map && !oneRow && listed && mix->listed > 0) {
+        plans[mix->o] = {*listed, false};
+        map->needed = mix->Tk;
+        map->limit = shortest(*mix);
+      }
+      if (map)
+        stages.push_back(*map);
+      if (map && !oneRow && !listed && mix->listed > 0) {
+        if (canPack(whole)) {
+          if (std::optional<MapStage> byRow = planSkips(graph, whole, 1, least, true)) {
+            stages.push_back(*byRow);
+            plans[mix->o] = {{whole, std::nullopt}, false};
+          }
+        }
       }
     }
     stages.push_back(std::move(stage));
   }
   graph.stages = std::move(stages);
-  return packed;
+  return plans;
+}
+
+void writeSplits(ProgramWriter &program, AttentionWriter &writer) {
+  writer.writeSplit(program);
+  writer.writeMerge(program);
 }
 
 void writeMix(ProgramWriter &program, const FormRequest &request, const MixProblem &mix,
-              const llvm::StringMap<MixProblem> &packed, const std::string &suffix) {
-  auto byRow = packed.find(mix.o);
-  if (byRow == packed.end()) {
-    AttentionWriter writer(mix, request.schedule, suffix);
-    if (!hasOneRow(request, mix))
-      return writer.writeRows(program);
-    writer.writeSplit(program);
-    return writer.writeMerge(program);
+              const ListPlans &plans, const std::string &suffix) {
+  AttentionWriter tiles(mix, request.schedule, suffix);
+  bool oneRow = hasOneRow(request, mix);
+  auto plan = plans.find(mix.o);
+  if (plan == plans.end())
+    return oneRow ? writeSplits(program, tiles) : tiles.writeRows(program);
+  const ListedMix &listed = plan->second.mix;
+  AttentionWriter inside(listed.inside, request.schedule, suffix);
+  std::optional<AttentionWriter> others;
+  if (listed.others)
+    others.emplace(*listed.others, request.schedule, suffix);
+  AttentionWriter *rest = others ? &*others : nullptr;
+  if (plan->second.always) {
+    bool ranges = oneRow && !rest && listed.inside.list.block == 1;
+    return ranges ? writeSplits(program, inside) : inside.writeQueries(program, rest);
   }
   // The length decides at run time: the grid of one of the two is empty.
-  int64_t limit = 2 * kPackedPrice * mix.listed;
-  tile::FormulaAttr long_ = program.atLeast(mix.Tk, limit);
-  AttentionWriter(mix, request.schedule, suffix).writeRows(program, program.negated(long_));
-  AttentionWriter(byRow->second, request.schedule, suffix).writeQueries(program, long_);
+  tile::FormulaAttr long_ = program.atLeast(mix.Tk, shortest(mix));
+  tiles.writeRows(program, program.negated(long_));
+  inside.writeQueries(program, rest, long_);
 }
 
 const MixProblem *groupedMix(const Graph &graph) {
@@ -115,28 +139,29 @@ std::string refuseAttention(const FormRequest &request) {
   Result<Graph> graph = readGraph(request);
   if (!graph)
     return graph.error().message;
-  for (const Stage &stage : graph->stages)
-    if (std::string reason = refuseStage(*graph, stage); !reason.empty())
+  for (const Stage &stage : graph->stages) {
+    auto mix = std::get_if<MixProblem>(&stage);
+    std::string reason = mix ? refuseProblem(*mix) : refuseStage(*graph, stage);
+    if (!reason.empty())
       return reason;
+  }
   return "";
 }
 
 OwningOpRef<ModuleOp> buildAttention(const FormRequest &request) {
   Result<Graph> graph = readGraph(request);
   assert(graph && "build follows a refuse that found nothing");
-  llvm::StringMap<MixProblem> packed = planLists(request, *graph);
+  ListPlans plans = planLists(request, *graph);
   const MixProblem *grouped = groupedMix(*graph);
   ProgramWriter program(*graph, pattern::DefOp(request.def).getSymName(),
                         grouped ? grouped->Hq.name : "", grouped ? grouped->G : 1);
   size_t mixes = llvm::count_if(
       graph->stages, [](const Stage &stage) { return std::holds_alternative<MixProblem>(stage); });
   for (const Stage &stage : graph->stages) {
-    if (auto map = std::get_if<MapStage>(&stage))
-      writeMap(program, *graph, *map);
-    else if (auto prefix = std::get_if<PrefixStage>(&stage))
-      writePrefix(program, *graph, *prefix);
-    else if (auto mix = std::get_if<MixProblem>(&stage))
-      writeMix(program, request, *mix, packed, mixes > 1 ? "_" + mix->o : "");
+    if (auto mix = std::get_if<MixProblem>(&stage))
+      writeMix(program, request, *mix, plans, mixes > 1 ? "_" + mix->o : "");
+    else
+      writeStage(program, *graph, stage);
   }
   return program.take();
 }

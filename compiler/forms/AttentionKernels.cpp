@@ -11,11 +11,25 @@ using pattern::ExprKind;
 
 static constexpr int64_t kWhole = 1 << 30; ///< keys of the only range where SPLIT = 0
 
+bool canPack(const MixProblem &problem) {
+  return problem.G > 0 && problem.Hq == problem.H && problem.v.heads == problem.Hk;
+}
+
+/// Keys of a tile: no more than a list has, and no more than an entry.
+static int64_t keysOf(const MixProblem &problem, int64_t keys) {
+  if (problem.list.tensor.empty())
+    return keys;
+  constexpr int64_t kLanes = 16;
+  int64_t most = problem.list.block > 1 ? problem.list.block : problem.list.count;
+  return std::min(keys, (most + kLanes - 1) / kLanes * kLanes);
+}
+
 AttentionWriter::AttentionWriter(const MixProblem &problem, const Schedule &schedule,
                                  std::string suffix)
-    : problem(problem), weights(weightsOf(problem)), keys(schedule.at("BN")),
+    : problem(problem), weights(weightsOf(problem)), keys(keysOf(problem, schedule.at("BN"))),
       rowsPerTile(schedule.at("BM")),
-      split(schedule.at("SPLIT") > 0 ? schedule.at("SPLIT") : kWhole), packed(problem.G),
+      split(schedule.at("SPLIT") > 0 ? schedule.at("SPLIT") : kWhole),
+      grouped(canPack(problem) && !problem.list.perHead), packed(grouped ? problem.G : 1),
       suffix(std::move(suffix)) {}
 
 void AttentionWriter::writeRows(ProgramWriter &program, tile::FormulaAttr factor) {
@@ -69,17 +83,19 @@ AttentionWriter::PackedRow AttentionWriter::namePackedRow(KernelWriter &w, TileS
   scope.fewRows = true;
   scope.uniform("b", b, problem.B);
   readLengths(w, scope);
-  PackedRow at{b, row, w.mul(group, packed), group, group};
-  if (packed != problem.G) {
+  PackedRow at{b, row, w.mul(group, packed), {}, group, group};
+  at.hq = headOf(w, at.h0, problem.Hq);
+  if (!grouped) {
     at.hk = headOf(w, at.h0, problem.Hk);
     at.hv = headOf(w, at.h0, problem.v.heads);
   }
   scope.uniform("i", w.add(row, offset(w)));
   scope.uniform("row", row, problem.Tq);
-  for (const char *name : {"h", "hq"}) {
-    if (packed == 1)
-      scope.uniform(name, at.h0, problem.H);
-    else
+  if (packed == 1) {
+    scope.uniform("h", at.h0, problem.H);
+    scope.uniform("hq", at.hq, problem.Hq);
+  } else {
+    for (const char *name : {"h", "hq"})
       scope.axis(name, {"i", packed, at.h0, problem.H});
   }
   scope.uniform("hk", at.hk, problem.Hk);
@@ -91,7 +107,12 @@ RowTile AttentionWriter::openPackedRow(KernelWriter &w, TileScope &scope, const 
   RowTile tile;
   tile.rows = packed;
   tile.first = tile.last = w.add(at.row, offset(w));
-  loadQueries(w, scope, tile, {at.b, at.row, {}, {}}, {at.h0, w.fixed(problem.q.first)}, {});
+  loadQueries(w, scope, tile, {at.b, at.row, {}, {}}, {at.hq, w.fixed(problem.q.first)}, {});
+  if (!problem.list.tensor.empty()) {
+    tile.list = listRow(w, at);
+    if (problem.list.block == 1)
+      lengths.entries = countEntries(w, tile.list);
+  }
   openKeys(w, tile, at.b, at.hk, at.hv);
   tile.supportArgs = {tile.first, tile.last, at.b};
   if (packed == 1)
@@ -108,28 +129,35 @@ void AttentionWriter::storePackedRow(KernelWriter &w, TileScope &scope, const Ac
     storeRows(w, problem.lse, logSum(w, sums, packed), {at.b, at.row, {}}, {at.h0}, {});
 }
 
-/// One query at a time.
-void AttentionWriter::writeQueries(ProgramWriter &program, tile::FormulaAttr factor) {
+void AttentionWriter::writeQueries(ProgramWriter &program, AttentionWriter *others,
+                                   tile::FormulaAttr factor) {
+  tile::FormulaAttr rows = program.formula(problem.Tq);
+  if (factor)
+    rows = program.product(rows, factor);
   tile::KernelOp kernel = program.kernel(
-      "queries" + suffix,
-      {program.product(program.formula(problem.Tq), factor), program.formula(problem.Hk),
-       program.formula(problem.B)},
-      {false, false, false},
-      "the same for long sequences: one query at a time, since neighbours share few blocks");
+      "queries" + suffix, {rows, program.formula(groups()), program.formula(problem.B)},
+      {false, false, false}, "one query at a time over the keys of its list");
   KernelWriter w(kernel);
   TileScope scope(w, problem);
   PackedRow at = namePackedRow(w, scope, kernel.getGridIndex(2), kernel.getGridIndex(1),
                                kernel.getGridIndex(0));
   RowTile tile = openPackedRow(w, scope, at);
-  Accumulators start = initial(w, scope, packed, /*withSink=*/true);
-  storePackedRow(w, scope, loop(w, scope, tile, w.constant(0), lengths.k, start), at);
+  Accumulators sums = initial(w, scope, packed, /*withSink=*/true);
+  sums = problem.list.block > 1 ? loopOverBlocks(w, scope, tile, sums)
+                                : loop(w, scope, tile, w.constant(0), lengths.ofLoop(), sums);
+  if (others) {
+    others->readLengths(w, scope);
+    others->openKeys(w, tile, at.b, at.hk, at.hv);
+    sums = others->loop(w, scope, tile, w.constant(0), others->lengths.k, sums);
+  }
+  storePackedRow(w, scope, sums, at);
 }
 
 void AttentionWriter::writeSplit(ProgramWriter &program) {
-  tile::FormulaAttr ranges = program.ratio(problem.Tk, split);
+  tile::FormulaAttr ranges = program.ratio(loopExtent(), split);
   declarePartials(program, ranges);
   tile::KernelOp kernel = program.kernel(
-      "split" + suffix, {ranges, program.formula(problem.Hk), program.formula(problem.B)},
+      "split" + suffix, {ranges, program.formula(groups()), program.formula(problem.B)},
       {false, false, false}, "one query row: a range of keys each, so that all threads have work");
   KernelWriter w(kernel);
   Value s = kernel.getGridIndex(0);
@@ -138,7 +166,7 @@ void AttentionWriter::writeSplit(ProgramWriter &program) {
       namePackedRow(w, scope, kernel.getGridIndex(2), kernel.getGridIndex(1), w.constant(0));
   RowTile tile = openPackedRow(w, scope, at);
   Value lo = w.mul(s, split);
-  Value hi = w.min(w.add(lo, w.constant(split)), lengths.k);
+  Value hi = w.min(w.add(lo, w.constant(split)), lengths.ofLoop());
   Accumulators start = initial(w, scope, packed, /*withSink=*/false);
   Accumulators sums = loop(w, scope, tile, lo, hi, start);
   for (auto [name, value] : llvm::zip(partialNames(), sums)) {
@@ -151,14 +179,15 @@ void AttentionWriter::writeSplit(ProgramWriter &program) {
 
 void AttentionWriter::writeMerge(ProgramWriter &program) {
   tile::KernelOp kernel =
-      program.kernel("merge" + suffix, {program.formula(problem.Hk), program.formula(problem.B)},
+      program.kernel("merge" + suffix, {program.formula(groups()), program.formula(problem.B)},
                      {false, false}, "joins the ranges in ascending order");
   KernelWriter w(kernel);
   TileScope scope(w, problem);
   PackedRow at =
       namePackedRow(w, scope, kernel.getGridIndex(1), kernel.getGridIndex(0), w.constant(0));
   Accumulators start = initial(w, scope, packed, /*withSink=*/true);
-  Value ranges = w.divide(w.add(lengths.k, w.constant(split - 1)), split);
+  Value keys = problem.list.tensor.empty() ? lengths.k : w.extent(loopExtent());
+  Value ranges = w.divide(w.add(keys, w.constant(split - 1)), split);
   storePackedRow(w, scope, mergeLoop(w, at.b, at.h0, ranges, start), at);
 }
 

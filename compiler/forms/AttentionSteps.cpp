@@ -58,6 +58,27 @@ Accumulators AttentionWriter::loop(KernelWriter &w, TileScope &scope, const RowT
   return Accumulators(loop.getResults().begin(), loop.getResults().end());
 }
 
+/// The keys of each entry of the row's list. Inside one the support has its usual bounds, so that
+/// entries of which all keys count carry no mask.
+Accumulators AttentionWriter::loopOverBlocks(KernelWriter &w, TileScope &scope, const RowTile &tile,
+                                             const Accumulators &start) {
+  int64_t block = problem.list.block;
+  Value none = w.constant(0);
+  return w.loop(
+      none, w.constant(problem.list.count), 1, start,
+      [&](Value n, ValueRange state) -> Accumulators {
+        Value entry = entryOf(w, tile.list, n);
+        Value first = w.mul(entry, block);
+        Value end = w.min(w.add(first, w.constant(block)), lengths.k);
+        Value free =
+            arith::CmpIOp::create(w.builder, w.location, arith::CmpIPredicate::slt, entry, none);
+        auto kept = [&](Value x) {
+          return arith::SelectOp::create(w.builder, w.location, free, none, x).getResult();
+        };
+        return loop(w, scope, tile, kept(first), kept(end), Accumulators(state));
+      });
+}
+
 static Value maximum(KernelWriter &w, Value x, Value y) {
   return w.builder.createOrFold<arith::MaxSIOp>(w.location, x, y);
 }

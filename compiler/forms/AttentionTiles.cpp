@@ -110,7 +110,42 @@ void AttentionWriter::loadQueries(KernelWriter &w, TileScope &scope, RowTile &ti
   tile.Q = inProducts(w, tile.Q, {"i", "d"});
 }
 
-Value AttentionWriter::openOperand(KernelWriter &w, const Operand &operand, Value b, Value head) {
+/// The row's list of keys.
+Value AttentionWriter::listRow(KernelWriter &w, const PackedRow &at) {
+  const ProblemTensor &list = *problem.find(problem.list.tensor);
+  llvm::SmallVector<Value> indices{at.b};
+  for (Expr index : problem.list.at) {
+    llvm::StringRef name = index.getName();
+    indices.push_back(name == "row"  ? at.row
+                      : name == "h"  ? at.h0
+                      : name == "hq" ? at.hq
+                      : name == "hk" ? at.hk
+                                     : at.hv);
+  }
+  indices.push_back({});
+  return w.view(list.name, list.element, list.shape, indices);
+}
+
+/// Entry n of a list, as an index; below 0 for a free place.
+Value AttentionWriter::entryOf(KernelWriter &w, Value list, Value n) {
+  Value entry = tile::ReadOp::create(w.builder, w.location, list, llvm::ArrayRef<OpFoldResult>{n});
+  return arith::IndexCastOp::create(w.builder, w.location, w.builder.getIndexType(), entry);
+}
+
+/// How many places of a list are taken; they come first.
+Value AttentionWriter::countEntries(KernelWriter &w, Value list) {
+  Value zero = w.constant(0), one = w.constant(1);
+  return w.loop(zero, w.constant(problem.list.count), 1, zero,
+                [&](Value n, ValueRange count) -> llvm::SmallVector<Value> {
+                  Value taken = arith::CmpIOp::create(
+                      w.builder, w.location, arith::CmpIPredicate::sge, entryOf(w, list, n), zero);
+                  Value more = arith::SelectOp::create(w.builder, w.location, taken, one, zero);
+                  return {w.add(count[0], more)};
+                })[0];
+}
+
+Value AttentionWriter::openOperand(KernelWriter &w, const Operand &operand, const RowTile &tile,
+                                   Value b, Value head) {
   if (operand.value)
     return {};
   const ProblemTensor &tensor = *problem.find(operand.tensor);
@@ -130,13 +165,15 @@ Value AttentionWriter::openOperand(KernelWriter &w, const Operand &operand, Valu
   if (tensor.batched)
     indices.push_back(b);
   indices.append({Value(), head, Value()});
+  if (!problem.list.tensor.empty() && problem.list.block == 1)
+    return w.listView(tensor.name, tensor.element, tensor.shape, indices, tile.list, 1);
   return w.view(tensor.name, tensor.element, tensor.shape, indices);
 }
 
 void AttentionWriter::openKeys(KernelWriter &w, RowTile &tile, Value b, Value hk, Value hv) {
-  tile.k = openOperand(w, problem.k, b, hk);
+  tile.k = openOperand(w, problem.k, tile, b, hk);
   bool same = tile.k && problem.k.tensor == problem.v.tensor && hk == hv;
-  tile.v = same ? tile.k : openOperand(w, problem.v, b, hv);
+  tile.v = same ? tile.k : openOperand(w, problem.v, tile, b, hv);
 }
 
 /// Rows j .. of k or v.

@@ -19,6 +19,7 @@ struct RowTile {
   int64_t rows = 0;
   mlir::Value first, last; ///< positions of the first and last row that exist
   mlir::Value Q;           ///< rows x D
+  mlir::Value list;        ///< view of the row's list of keys; null: none
   mlir::Value k, v;        ///< views; null where the operand is an expression
   llvm::SmallVector<mlir::Value> supportArgs;
   llvm::SmallVector<mlir::Value> seenAt; ///< where workspace `seen` holds this tile's row of keys
@@ -26,6 +27,9 @@ struct RowTile {
 
 /// (m, l, O) of the exponential form, or (l, O) or (O); f32.
 using Accumulators = llvm::SmallVector<mlir::Value>;
+
+/// Whether the heads of a key head can be the rows of a tile: their number must be known.
+bool canPack(const MixProblem &problem);
 
 class AttentionWriter {
 public:
@@ -35,8 +39,9 @@ public:
   /// Kernel `attn`: grid (row tile, head, batch). `factor` (may be null): 1, or 0 where another
   /// kernel does the work.
   void writeRows(ProgramWriter &program, tile::FormulaAttr factor = {});
-  /// Kernel `queries`: one query at a time, its heads packed.
-  void writeQueries(ProgramWriter &program, tile::FormulaAttr factor);
+  /// Kernel `queries`: one query at a time over the keys of its list, its heads packed where they
+  /// share it; then over those of `others` (may be null), the other part of the mix.
+  void writeQueries(ProgramWriter &program, AttentionWriter *others, tile::FormulaAttr factor = {});
   /// Kernels `split`, one query row and a range of keys each, and `merge`, which joins the ranges.
   void writeSplit(ProgramWriter &program);
   void writeMerge(ProgramWriter &program);
@@ -44,15 +49,20 @@ public:
 private:
   using Value = mlir::Value;
 
-  /// One query row: batch, row, the first of the query heads that are the rows of the tile, and the
-  /// heads of k and v.
+  /// One query row: batch, row, the first of the heads that are the rows of the tile, and the heads
+  /// of the operands.
   struct PackedRow {
-    Value b, row, h0, hk, hv;
+    Value b, row, h0, hq, hk, hv;
   };
 
   // ---- AttentionKernels.cpp ----
   PackedRow namePackedRow(KernelWriter &w, TileScope &scope, Value b, Value group, Value row);
   RowTile openPackedRow(KernelWriter &w, TileScope &scope, const PackedRow &at);
+  /// What a loop over the keys runs to at most.
+  Extent loopExtent() {
+    return problem.list.tensor.empty() ? problem.Tk : Extent{problem.list.count, "", {}};
+  }
+  const Extent &groups() { return grouped ? problem.Hk : problem.H; }
   void storePackedRow(KernelWriter &w, TileScope &scope, const Accumulators &sums,
                       const PackedRow &at);
 
@@ -67,8 +77,12 @@ private:
   Value inProducts(KernelWriter &w, Value tile, const Names &dims);
   void loadQueries(KernelWriter &w, TileScope &scope, RowTile &tile, llvm::ArrayRef<Value> indices,
                    llvm::ArrayRef<mlir::OpFoldResult> offsets, mlir::ValueRange valid);
-  Value openOperand(KernelWriter &w, const Operand &operand, Value b, Value head);
+  Value openOperand(KernelWriter &w, const Operand &operand, const RowTile &tile, Value b,
+                    Value head);
   void openKeys(KernelWriter &w, RowTile &tile, Value b, Value hk, Value hv);
+  Value listRow(KernelWriter &w, const PackedRow &at);
+  Value entryOf(KernelWriter &w, Value list, Value n);
+  Value countEntries(KernelWriter &w, Value list);
   Value loadKeys(KernelWriter &w, TileScope &scope, const Operand &operand, Value view, Value j,
                  Value valid);
   Value zeroBeyond(KernelWriter &w, Value V, Value j, Value end);
@@ -77,6 +91,8 @@ private:
   // ---- AttentionSteps.cpp ----
   Accumulators loop(KernelWriter &w, TileScope &scope, const RowTile &tile, Value lo, Value hi,
                     const Accumulators &start);
+  Accumulators loopOverBlocks(KernelWriter &w, TileScope &scope, const RowTile &tile,
+                              const Accumulators &start);
   Accumulators stepInBlocks(KernelWriter &w, TileScope &scope, const RowTile &tile, Value j,
                             Value end, const Accumulators &state);
   Value isSeen(KernelWriter &w, const RowTile &tile, Value n, KeyRange<ArithAlgebra> range);
@@ -110,12 +126,15 @@ private:
 
   struct Lengths {
     Value q, k, startQ, startK;
+    Value entries = {}; ///< of the list that stands for the keys; null: none
+    Value ofLoop() const { return entries ? entries : k; }
   };
 
   const MixProblem &problem;
   Weights weights;
   int64_t keys, rowsPerTile, split;
-  int64_t packed; ///< query heads that are the rows of a tile where there is one query row
+  bool grouped;   ///< where there is one query row: the heads of a key head are the rows of a tile
+  int64_t packed; ///< how many heads that are; else 1
   std::string suffix;
   Lengths lengths;                                   ///< in the kernel at hand
   llvm::StringRef featureDim = "d", noDim = "none$"; ///< what scopes run along beside the keys

@@ -96,10 +96,10 @@ Expr expandMember(Expr member, const PatternProblem &problem) {
   Expr row = member[1];
   const ProblemTensor &list = *problem.find(row.getName());
   std::vector<Expr> indices = row.children();
-  Expr r = pattern::makeVar(problem.context, "r'");
+  Expr r = pattern::makeVar(problem.context, "entry'"); // no name of a row's expression
   indices.push_back(r);
   Expr entry = pattern::makeRead(problem.context, row.getName(), indices);
-  return pattern::makeReduction(ExprKind::Any, "r'", pattern::makeInteger(problem.context, 0),
+  return pattern::makeReduction(ExprKind::Any, "entry'", pattern::makeInteger(problem.context, 0),
                                 problem.lengthExpr(list.shape.back()),
                                 pattern::makeBinary(ExprKind::Eq, entry, member[0]));
 }
@@ -590,8 +590,8 @@ Value TileScope::emit(const Prepared &prepared, OpBuilder &builder, ValueRange o
   return ExprOps(builder, location, integer, types, leaf).any(prepared.expr);
 }
 
-Value TileScope::tile(Expr expr, llvm::ArrayRef<llvm::StringRef> dims,
-                      llvm::ArrayRef<int64_t> extents) {
+Value TileScope::mapped(Expr expr, llvm::ArrayRef<llvm::StringRef> dims,
+                        llvm::ArrayRef<int64_t> extents, Type element, Finish finish) {
   Prepared prepared = prepare(expr);
   // A map needs operands along all of its dimensions; zero costs nothing.
   for (auto [dim, extent] : llvm::zip(dims, extents)) {
@@ -604,13 +604,33 @@ Value TileScope::tile(Expr expr, llvm::ArrayRef<llvm::StringRef> dims,
     prepared.dims.push_back(Names{dim});
   }
   return w
-      .map({Type(w.f32(extents))}, prepared.tiles, prepared.dims, dims,
+      .map({Type(w.tileType(extents, element))}, prepared.tiles, prepared.dims, dims,
            [&](OpBuilder &builder, Location location, ValueRange args) {
              Value value = emit(prepared, builder, args, {});
-             value = steps::asReal(builder, location, value);
-             tile::YieldOp::create(builder, location, value);
+             tile::YieldOp::create(builder, location, finish(builder, value));
            })
       .getResult(0);
+}
+
+Value TileScope::tile(Expr expr, llvm::ArrayRef<llvm::StringRef> dims,
+                      llvm::ArrayRef<int64_t> extents) {
+  return mapped(expr, dims, extents, w.builder.getF32Type(), [&](OpBuilder &builder, Value value) {
+    return steps::asReal(builder, w.location, value);
+  });
+}
+
+Value TileScope::integerTile(Expr expr, llvm::ArrayRef<llvm::StringRef> dims,
+                             llvm::ArrayRef<int64_t> extents) {
+  Type i32 = w.builder.getI32Type();
+  return mapped(expr, dims, extents, i32, [&](OpBuilder &builder, Value value) -> Value {
+    if (isa<FloatType>(value.getType()))
+      return arith::FPToSIOp::create(builder, w.location, i32, value);
+    unsigned width = value.getType().getIntOrFloatBitWidth();
+    if (width == 1)
+      return arith::ExtUIOp::create(builder, w.location, i32, value);
+    return width > 32 ? arith::TruncIOp::create(builder, w.location, i32, value).getResult()
+                      : value;
+  });
 }
 
 } // namespace heddle::compiler

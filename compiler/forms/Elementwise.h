@@ -62,8 +62,14 @@ public:
   /// An f32 tile of `expr` over dims of these extents, at the builder's place.
   mlir::Value tile(Expr expr, llvm::ArrayRef<llvm::StringRef> dims,
                    llvm::ArrayRef<int64_t> extents);
+  /// The same in i32, exact.
+  mlir::Value integerTile(Expr expr, llvm::ArrayRef<llvm::StringRef> dims,
+                          llvm::ArrayRef<int64_t> extents);
 
 private:
+  using Finish = llvm::function_ref<mlir::Value(mlir::OpBuilder &, mlir::Value)>;
+  mlir::Value mapped(Expr expr, llvm::ArrayRef<llvm::StringRef> dims,
+                     llvm::ArrayRef<int64_t> extents, mlir::Type element, Finish finish);
   struct Placed {
     mlir::Value tile;
     Names dims;

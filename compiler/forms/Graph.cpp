@@ -99,12 +99,65 @@ bool GraphReader::readsCodes(Expr expr) {
   return false;
 }
 
+/// `expr` with one of its nodes replaced wherever it stands.
+static Expr replaceNode(Expr expr, Expr node, Expr by) {
+  if (expr == node)
+    return by;
+  llvm::SmallVector<Attribute> children;
+  for (Expr child : expr.children())
+    children.push_back(replaceNode(child, node, by));
+  return Expr::get(expr.getContext(), expr.getKind(), expr.getSymbol(), expr.getValue(), children);
+}
+
+/// The first sum over all tokens up to the map's own, sum[u <= t] { .. }, whose terms do not depend
+/// on t; null if there is none.
+static Expr runningSumIn(Expr expr, Expr t) {
+  if (expr.is(ExprKind::Sum) && expr[0].isInteger(0) &&
+      expr[1] == pattern::simplify(sumOf(t, makeInteger(expr.getContext(), 1))) &&
+      !llvm::is_contained(pattern::freeVars(expr[2]), t.getName().str()))
+    return expr;
+  for (Expr child : expr.children())
+    if (Expr found = runningSumIn(child, t))
+      return found;
+  return {};
+}
+
+/// Running sums become prefix sums of a map of their terms: linear in the tokens, and exact to
+/// about 48 bits.
+Status GraphReader::replaceRunningSums(MapStage &stage, pattern::MapOp op) {
+  pattern::ArrayType type = pattern::arrayType(op.getOutput());
+  bool tokens = stage.vars.size() == 2 || stage.vars.size() == 3;
+  if (!tokens || !type.getBatched() || request.request.target != "cpu")
+    return {};
+  std::vector<Extent> shape;
+  for (size_t n = 0; n < type.rank(); ++n)
+    shape.push_back(graph.extentOf(type.dim(n)));
+  Expr t = makeVar(context, stage.vars[0]);
+  llvm::SmallVector<Expr> at;
+  for (const std::string &name : stage.vars)
+    at.push_back(makeVar(context, name));
+  while (Expr sum = runningSumIn(stage.expr, t)) {
+    Type f32 = Float32Type::get(context);
+    MapStage terms{freshName(stage.name + "_terms"), stage.vars,
+                   rename(sum[2], {{sum.getName().str(), t}}), "terms of running sums"};
+    HEDDLE_CHECK(addBuffer(terms.name, true, shape, f32));
+    PrefixStage prefix{terms.name, freshName(stage.name + "_sum"), freshName(stage.name + "_rest")};
+    HEDDLE_CHECK(addBuffer(prefix.high, true, shape, f32));
+    HEDDLE_CHECK(addBuffer(prefix.low, true, shape, f32));
+    graph.stages.push_back(terms);
+    graph.stages.push_back(prefix);
+    stage.expr = replaceNode(stage.expr, sum, sumOf(read(prefix.high, at), read(prefix.low, at)));
+  }
+  return {};
+}
+
 Status GraphReader::readMap(pattern::MapOp op) {
   MapStage stage;
   stage.name = pattern::valueName(op.getOutput()).str();
   for (Attribute name : op.getVars())
     stage.vars.push_back(cast<StringAttr>(name).getValue().str());
   stage.expr = readExpr(op.getExpr(), op.getReads(), op.getReadNames());
+  HEDDLE_CHECK(replaceRunningSums(stage, op));
   pattern::ArrayType type = pattern::arrayType(op.getOutput());
   std::string role = onlyRole(op.getOutput());
   bool asOperand = type.rank() == 3 && type.getBatched();

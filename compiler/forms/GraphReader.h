@@ -64,12 +64,20 @@ private:
   Expr throughMasks(Expr expr);
 
   Status readMap(pattern::MapOp op);
+  Status replaceRunningSums(MapStage &stage, pattern::MapOp op);
   std::string onlyRole(mlir::Value value);
   bool meetsArgument(mlir::Value value, const std::string &role);
   bool readsCodes(Expr expr);
   Status readMerge(pattern::MergeOp op);
-  Status readSelect(pattern::SelectOp op); ///< GraphSelect.cpp
-  Status readScan(pattern::MixOp mix);     ///< ScanStages.cpp
+
+  // ---- selections (GraphSelect.cpp) ----
+  struct Selection;
+  Status readSelect(pattern::SelectOp op);
+  Status addList(const Selection &selection);
+  Status addMask(const Selection &selection);
+  Status readRoutes(pattern::SelectOp op); ///< GraphRoutes.cpp
+
+  Status readScan(pattern::MixOp mix); ///< ScanStages.cpp
 };
 
 } // namespace heddle::compiler

@@ -109,6 +109,16 @@ Value KernelWriter::pagedView(llvm::StringRef name, Type element, llvm::ArrayRef
   return tile::ViewOp::create(builder, location, type, name, indices, table);
 }
 
+Value KernelWriter::listView(llvm::StringRef name, Type element, llvm::ArrayRef<Extent> shape,
+                             llvm::ArrayRef<Value> indices, Value list, int64_t block) {
+  llvm::SmallVector<int64_t> kept;
+  for (auto [extent, index] : llvm::zip(shape, indices))
+    if (!index)
+      kept.push_back(extent.fixed.value_or(ShapedType::kDynamic));
+  auto type = tile::ViewType::get(kept, storedElement(element), tile::Access::List, block);
+  return tile::ViewOp::create(builder, location, type, name, indices, list);
+}
+
 Value KernelWriter::load(tile::TileType type, Value view, llvm::ArrayRef<OpFoldResult> offsets,
                          ValueRange valid) {
   std::optional<double> fill;

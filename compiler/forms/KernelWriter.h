@@ -42,6 +42,9 @@ public:
   /// The same of a tensor whose first two kept dimensions are page and slot.
   mlir::Value pagedView(llvm::StringRef name, mlir::Type element, llvm::ArrayRef<Extent> shape,
                         llvm::ArrayRef<mlir::Value> indices, mlir::Value table, int64_t block);
+  /// The same of a tensor whose rows come in the order of a list of blocks of rows.
+  mlir::Value listView(llvm::StringRef name, mlir::Type element, llvm::ArrayRef<Extent> shape,
+                       llvm::ArrayRef<mlir::Value> indices, mlir::Value list, int64_t block);
   mlir::Value load(tile::TileType type, mlir::Value view,
                    llvm::ArrayRef<mlir::OpFoldResult> offsets, mlir::ValueRange valid);
   void store(mlir::Value tile, mlir::Value view, llvm::ArrayRef<mlir::OpFoldResult> offsets,

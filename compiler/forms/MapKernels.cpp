@@ -52,6 +52,8 @@ public:
       tiles = program.product(program.ratio(tensor.dim(0), rows), columnTiles);
     for (size_t n = 1; n + 1 < rank; ++n)
       middle = program.product(middle, program.formula(tensor.dim(n)));
+    if (stage.limit)
+      tiles = program.product(tiles, program.negated(program.atLeast(stage.needed, stage.limit)));
     tile::FormulaAttr batch = program.formula(tensor.batched ? tensor.shape[0] : one);
     tile::KernelOp kernel = program.kernel(
         "map_" + stage.name, {tiles, middle, batch}, {false, false, false},
@@ -99,8 +101,9 @@ public:
     offsets.push_back(column), valid.push_back(columnsLeft);
     dims.push_back("j"), extents.push_back(columns);
     scope.start = w.builder.saveInsertionPoint();
-    Value tile = scope.tile(stage.expr, dims, extents);
-    tile = narrowed(w, tile, dims, tensor.element);
+    bool whole = tensor.element.isInteger(32);
+    Value tile = whole ? scope.integerTile(stage.expr, dims, extents)
+                       : narrowed(w, scope.tile(stage.expr, dims, extents), dims, tensor.element);
     Value view = w.view(tensor.name, tensor.element, tensor.shape, indices);
     w.store(tile, view, offsets, valid);
   }

@@ -15,4 +15,8 @@ void writeMap(ProgramWriter &program, const PatternProblem &problem, const MapSt
 /// One kernel that walks the sequence: grid (tiles of heads, batch).
 void writePrefix(ProgramWriter &program, const PatternProblem &problem, const PrefixStage &stage);
 
+/// One kernel that walks the nodes: grid (tiles of columns, batch).
+void writeAncestors(ProgramWriter &program, const PatternProblem &problem,
+                    const AncestorStage &stage);
+
 } // namespace heddle::compiler

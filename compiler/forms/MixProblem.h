@@ -27,6 +27,14 @@ struct Paging {
   bool headsFirst = false; ///< a page is [heads, slots, width] instead of [slots, heads, width]
 };
 
+/// Keys that a list names for each query row. Entries are distinct; free places, last, are below 0.
+struct KeyList {
+  std::string tensor;           ///< i32 [B, Tq, (heads), count]; empty: none
+  llvm::SmallVector<Expr> at;   ///< variables: its indices but the last
+  int64_t count = 0, block = 1; ///< entries, and keys of an entry
+  bool perHead = false;         ///< each query head has lists of its own
+};
+
 struct MixProblem : PatternProblem {
   pattern::MixOp mix;
   Operand q, k, v;
@@ -54,6 +62,8 @@ struct MixProblem : PatternProblem {
   Expr supportInBlock; ///< the support where `j div block` is the block n'
   Expr always;         ///< the support without its lists and masks
   int64_t listed = 0;  ///< keys that lists let a row see at most; 0: not known
+  /// The keys are those of a list; where its entries are single keys, `j` counts entries.
+  KeyList list;
 };
 
 } // namespace heddle::compiler

@@ -25,9 +25,9 @@ Status MixReader::checkAttributes() {
                        pattern::stringifyLayoutKind(mix.getLayout()).str());
   for (Attribute role : mix.getRoles()) {
     llvm::StringRef name = cast<StringAttr>(role).getValue();
-    static constexpr llvm::StringRef kKnown[] = {"q",        "k",    "v",    "decay",  "bonus",
-                                                 "in_state", "in_z", "cu_q", "cu_k",   "table",
-                                                 "indptr",   "len",  "gate", "router", "pooled"};
+    static constexpr llvm::StringRef kKnown[] = {
+        "q",    "k",     "v",      "decay", "bonus", "in_state", "in_z",   "cu_q",
+        "cu_k", "table", "indptr", "len",   "gate",  "router",   "pooled", "parent"};
     if (!llvm::is_contained(kKnown, name))
       return unsupported("input {} of the mix is not lowered yet", name.str());
   }
@@ -182,6 +182,7 @@ Status MixReader::run() {
     if (!output.use_empty() || output == mix.output("o"))
       HEDDLE_CHECK(reader.ensureTensor(output, Float32Type::get(context)));
   HEDDLE_CHECK(readGroup());
+  HEDDLE_CHECK(readTree());
   Expr score = resolved(mix.getScoreAttr());
   ArrayAttr featuresQ = mix.getFeaturesQ(), featuresK = mix.getFeaturesK();
   foldProductFeatures(graph, featuresQ, featuresK, score);

@@ -25,7 +25,14 @@ private:
   Status readGroup();
   Status chooseElement();
   Status readExpressions(Expr score);
-  Expr resolved(Expr expr) { return reader.readExpr(expr, mix.getReads(), mix.getReadNames()); }
+  Expr resolved(Expr expr) {
+    expr = reader.readExpr(expr, mix.getReads(), mix.getReadNames());
+    return expr && !ancestors.empty() ? inTree(expr) : expr;
+  }
+
+  // ---- trees of queries (MixTree.cpp) ----
+  Status readTree();
+  Expr inTree(Expr expr);
 
   // ---- operands (MixOperands.cpp) ----
   Expr elementExpr(mlir::Value value, const char *role, const char *token, const char *head,
@@ -58,7 +65,8 @@ private:
   mlir::MLIRContext *context;
   pattern::MixOp mix;
   MixProblem problem;
-  PrefixStage prefix; ///< of the decays, and the head of a row in them
+  std::string ancestors, depths; ///< workspace of the tree of queries; empty: none
+  PrefixStage prefix;            ///< of the decays, and the head of a row in them
   Expr prefixHead;
 };
 

@@ -1,7 +1,7 @@
 // Walks the stages of a pattern whose mixes are scans.
 #include "compiler/forms/ScanProgram.h"
 
-#include "compiler/forms/MapKernels.h"
+#include "compiler/forms/StageKernels.h"
 
 namespace heddle::compiler {
 
@@ -13,11 +13,8 @@ std::string refuseScans(const FormRequest &request, MixAs mixes,
   if (!graph)
     return graph.error().message;
   for (const Stage &stage : graph->stages) {
-    std::string reason;
-    if (auto map = std::get_if<MapStage>(&stage))
-      reason = refuseMap(*graph, *map);
-    else if (auto scan = std::get_if<ScanProblem>(&stage))
-      reason = more(*scan);
+    auto scan = std::get_if<ScanProblem>(&stage);
+    std::string reason = scan ? more(*scan) : refuseStage(*graph, stage);
     if (!reason.empty())
       return reason;
   }
@@ -32,13 +29,11 @@ buildScans(const FormRequest &request, MixAs mixes,
   ProgramWriter program(*graph, pattern::DefOp(request.def).getSymName());
   int64_t scans = 0;
   for (const Stage &stage : graph->stages) {
-    if (auto map = std::get_if<MapStage>(&stage)) {
-      writeMap(program, *graph, *map);
-    } else if (auto prefix = std::get_if<PrefixStage>(&stage)) {
-      writePrefix(program, *graph, *prefix);
-    } else if (auto scan = std::get_if<ScanProblem>(&stage)) {
+    if (auto scan = std::get_if<ScanProblem>(&stage)) {
       write(program, *scan, scans ? "_" + std::to_string(scans) : "");
       ++scans;
+    } else {
+      writeStage(program, *graph, stage);
     }
   }
   return program.take();

@@ -162,15 +162,18 @@ private:
     return pattern::makeReduction(ExprKind::Any, name, number(0), number(count), body);
   }
 
-  /// Blocks that the masks hold times their keys.
+  /// Blocks that lists and masks hold times their keys; 0 where that is not known.
   int64_t listedKeys() {
     int64_t blocks = 0;
     for (Expr atom : atoms) {
-      bool isMask = atom.is(ExprKind::Eq) && atom[0].is(ExprKind::Read);
-      auto chosen = isMask ? graph.chosen.find(atom[0].getName()) : graph.chosen.end();
-      if (chosen == graph.chosen.end())
+      int64_t own = 0;
+      if (atom.is(ExprKind::Member))
+        own = mix.find(atom[1].getName())->shape.back().fixed.value_or(0);
+      else if (atom.is(ExprKind::Eq) && atom[0].is(ExprKind::Read))
+        own = graph.chosen.lookup(atom[0].getName());
+      if (!own)
         return 0;
-      blocks += chosen->second;
+      blocks += own;
     }
     return blocks * mix.block;
   }

@@ -520,8 +520,9 @@ std::set<int64_t> beamSearch(const Problem &p, int64_t b, int64_t row, int64_t b
 Case lselTreeCase() {
   auto set = [](Problem &p, int64_t length) {
     lselDims(p, length);
-    p.params["block"] = 2.0;
-    p.params["fanout"] = 2.0;
+    // Native code bounds the levels of a tree, however long the sequence.
+    p.params["block"] = length > 64 ? 8.0 : 2.0;
+    p.params["fanout"] = length > 64 ? 8.0 : 2.0;
     p.params["beam"] = 2.0;
   };
   auto naive = [](const Problem &p, Expected &expected) {

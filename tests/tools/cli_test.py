@@ -397,8 +397,6 @@ def explain_counts_the_tiles_of_a_graph_with_workspace():
 
 @case
 def what_no_form_lowers_yet_says_why():
-    shape = "B=1,Tq=4,Tk=20,Hq=2,Hk=2,D=8,Dv=8"
-    refused("run", "tree_decoding", "--shape", shape, says=["unsupported", "form attention: input parent"])
     refused("run", "gated_deltanet", "--form", "attention", "--shape", "B=1,T=20,Hk=2,Hv=2,K=8,V=8",
             says=["unsupported", "update delta"])
 

@@ -1,0 +1,109 @@
+#!/usr/bin/env python3
+"""Time of a pattern over lengths, as a table, JSON and an SVG plot: is its cost linear?
+
+    bench/length_sweep.py                                  # lsel from 4K to 256K beside dense attention to 16K
+    bench/length_sweep.py --pattern lsel_tree --lengths 4096,16384
+
+Times are medians of `heddle bench`. The order of growth is the slope of log time over log length,
+by least squares over all lengths and between the last two.
+"""
+import argparse
+import json
+import math
+import pathlib
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+SHAPES = {
+    "lsel": "B=1,Tq={T},Tk={T},Hq={H},Hk={H},D=64,Dv=64,R=16,M=64",
+    "lsel_tree": "B=1,Tq={T},Tk={T},Hq={H},Hk={H},D=64,Dv=64,R=16",
+    "causal_softmax": "B=1,T={T},Hq={H},Hk={H},D=64",
+    "moba": "B=1,Tq={T},Tk={T},Hq={H},Hk={H},D=64,Dv=64",
+}
+
+
+def order_of_growth(points):
+    """Slope of log time over log length, for [(length, time), ..]."""
+    xs = [math.log(length) for length, _ in points]
+    ys = [math.log(time) for _, time in points]
+    x0, y0 = sum(xs) / len(xs), sum(ys) / len(ys)
+    return sum((x - x0) * (y - y0) for x, y in zip(xs, ys)) / sum((x - x0) ** 2 for x in xs)
+
+
+def measure(heddle, pattern, length, heads, threads):
+    """Median milliseconds."""
+    command = [str(heddle), "bench", pattern, "--shape", SHAPES[pattern].format(T=length, H=heads),
+               "--dtype", "f32", "--threads", str(threads), "--json"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)}\n{done.stderr}")
+    return json.loads(done.stdout)["median_ms"]
+
+
+def draw(series, path):
+    """Log-log plot of {name: [(length, ms), ..]}."""
+    points = [point for curve in series.values() for point in curve]
+    lengths, times = [p[0] for p in points], [p[1] for p in points]
+    left, top, width, height = 70, 20, 520, 340
+
+    def span(values):
+        low, high = math.log2(min(values)), math.log2(max(values))
+        return low, max(high - low, 1)
+
+    (x0, xs), (y0, ys) = span(lengths), span(times)
+    across = lambda length: left + (math.log2(length) - x0) / xs * width
+    up = lambda time: top + height - (math.log2(time) - y0) / ys * height
+    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + width + 150}" height="{top + height + 50}" '
+             'font-family="sans-serif" font-size="12">',
+             f'<rect x="{left}" y="{top}" width="{width}" height="{height}" fill="none" stroke="#888"/>']
+    for length in sorted(set(lengths)):
+        name = f"{length // 1024}K" if length >= 1024 else str(length)
+        parts.append(f'<text x="{across(length):.1f}" y="{top + height + 18}" text-anchor="middle">{name}</text>')
+    for time in (min(times), max(times)):
+        parts.append(f'<text x="{left - 6}" y="{up(time) + 4:.1f}" text-anchor="end">{time:.3g} ms</text>')
+    parts.append(f'<text x="{left + width / 2}" y="{top + height + 40}" text-anchor="middle">tokens</text>')
+    for n, (name, curve) in enumerate(series.items()):
+        colour = ("#1f5fa8", "#b3541e", "#3f7d3a")[n % 3]
+        line = " ".join(f"{across(length):.1f},{up(time):.1f}" for length, time in curve)
+        parts.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        parts += [f'<circle cx="{across(length):.1f}" cy="{up(time):.1f}" r="3" fill="{colour}"/>' for length, time in curve]
+        grows = f", order {order_of_growth(curve):.2f}" if len(curve) > 1 else ""
+        parts.append(f'<text x="{left + width + 8}" y="{up(curve[-1][1]) + 4:.1f}" fill="{colour}">{name}{grows}</text>')
+    path.write_text("\n".join(parts) + "\n</svg>\n")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build")
+    parser.add_argument("--pattern", default="lsel", choices=sorted(SHAPES))
+    parser.add_argument("--lengths", default=",".join(str(4096 << n) for n in range(7)))
+    parser.add_argument("--beside", default="causal_softmax", help="a second pattern, or nothing", choices=["", *sorted(SHAPES)])
+    parser.add_argument("--beside-to", type=int, default=16384, help="its longest length")
+    parser.add_argument("--heads", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--out", type=pathlib.Path, help="default: BUILD/bench/lengths_PATTERN (.json, .svg)")
+    options = parser.parse_args()
+    heddle, series = options.build / "bin" / "heddle", {}
+    lengths = [int(length) for length in options.lengths.split(",")]
+    for pattern in filter(None, dict.fromkeys([options.pattern, options.beside])):
+        for length in lengths:
+            if pattern != options.pattern and length > options.beside_to:
+                continue
+            time = measure(heddle, pattern, length, options.heads, options.threads)
+            series.setdefault(pattern, []).append((length, time))
+            print(f"{pattern:16} {length:8} tokens {time:12.3f} ms {1000 * time / length:9.3f} us a token", flush=True)
+    orders = {name: {"all": order_of_growth(curve), "last": order_of_growth(curve[-2:])}
+              for name, curve in series.items() if len(curve) > 1}
+    for name, order in orders.items():
+        print(f"{name:16} grows as length^{order['all']:.2f}; between the last two lengths ^{order['last']:.2f}")
+    out = options.out or options.build / "bench" / f"lengths_{options.pattern}"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.with_suffix(".json").write_text(json.dumps({"times_ms": series, "order": orders}, indent=1) + "\n")
+    draw(series, out.with_suffix(".svg"))
+    print(f"wrote {out.with_suffix('.json')} and {out.with_suffix('.svg')}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
