@@ -63,8 +63,8 @@ std::unique_ptr<mlir::Pass> createPadTilesPass(const LayoutOptions &options);
 /// Operands of products in the order in which warps share them.
 std::unique_ptr<mlir::Pass> createOrientProductsPass();
 
-/// Factors of operand b, and of what a product of zeros starts, go where registers hold the tile; in
-/// attention scales of coded keys and values go to scores and weights.
+/// Factors of operand b, and of what a product of zeros starts, go where registers hold the tile;
+/// in attention scales of coded keys and values go to scores and weights.
 std::unique_ptr<mlir::Pass> createMoveFactorsPass();
 
 /// exp2(select(c, x, ..)) that only a select by c reads becomes exp2(x).
