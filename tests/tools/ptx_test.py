@@ -143,7 +143,7 @@ def structs_and_small_numbers_go_by_value():
 def tensor_maps_and_clusters():
     body = (".shared .align 128 .b8 s[1024]; .shared .align 8 .b64 b; .reg .b64 %m, %o; .reg .b32 %t, %a, %v; .reg .pred %p, %z;\n"
             "mov.u32 %t, %tid.x; setp.eq.u32 %z, %t, 0; mov.b64 %m, m; cvta.param.u64 %m, %m; ld.param.u64 %o, [y];\n"
-            "@%z mbarrier.init.shared.b64 [b], 1; bar.sync 0; @!%z bra W;\n"
+            "@%z mbarrier.init.shared.b64 [b], 1; fence.mbarrier_init.release.cluster; bar.sync 0; @!%z bra W;\n"
             "mbarrier.arrive.expect_tx.shared.b64 _, [b], 128;\n"
             "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [s], [%m, {4, 2}], [b];\n"
             "W: mbarrier.try_wait.parity.shared.b64 %p, [b], 0; @!%p bra W;\n"
