@@ -187,6 +187,8 @@ void Decoder::decodeInstruction(const InstructionSyntax &in) {
     refuse("the machine does not know this opcode");
   else if (decode(*this))
     done();
+  else
+    refuse("the machine does not know this form"); // unless it has said why
   if (!reason.empty())
     program.refusals.push_back({in.line, in.spelling(), reason});
   current->code.push_back(inst);

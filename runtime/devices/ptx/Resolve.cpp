@@ -160,19 +160,20 @@ uint32_t Warp::resolveAt(const Inst &inst, uint32_t mask, const Operand &base, i
   }
   if (data && extent >= size) {
     const uint64_t last = extent - size;
+    const uintptr_t base = reinterpret_cast<uintptr_t>(data); // no pointer: it may end up outside
     uint64_t bad = 0;
     if (mask == kAllLanes) {
       for (int l = 0; l < kLanes; ++l) {
         const uint64_t at = out.address[l] - start;
         bad |= static_cast<uint64_t>(at > last) | (out.address[l] & low);
-        out.host[l] = data + at;
+        out.host[l] = reinterpret_cast<std::byte *>(base + at);
       }
     } else {
       for (uint32_t rest = mask; rest; rest &= rest - 1) {
         const int l = std::countr_zero(rest);
         const uint64_t at = out.address[l] - start;
         bad |= static_cast<uint64_t>(at > last) | (out.address[l] & low);
-        out.host[l] = data + at;
+        out.host[l] = reinterpret_cast<std::byte *>(base + at);
       }
     }
     if (bad == 0) {

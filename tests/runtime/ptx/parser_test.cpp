@@ -128,3 +128,21 @@ cp.async.cg.shared.global [%r1+16], [%q1], 16, %r2; shfl.sync.bfly.b32 %r1|%p1, 
   });
   CHECK(refused > 1000);
 }
+
+TEST_CASE("forms that a decoder does not take are refused, never run", "[ptx]") {
+  for (const char *code : {"mbarrier.init.shared.b32 [b], 1;", "mbarrier.inval.shared.b32 [b];",
+                           "mbarrier.pending_count.b32 %r, %q;", "ld.shared.u32 %r, [b], 1, 2;",
+                           "cp.async.mbarrier.arrive.shared.b32 [b];"}) {
+    INFO(code);
+    ptx::Machine machine;
+    const auto module = machine.load(
+        ptxModule("",
+                  fmt::format(".shared .align 8 .b64 b; .reg .b32 %r; .reg .b64 %q;\n{}", code)),
+        "test.ptx");
+    REQUIRE(module.ok());
+    const auto kernel = (*module)->kernel("kernel");
+    REQUIRE(!kernel.ok());
+    CHECK(kernel.error().code == ErrorCode::Unsupported);
+    CHECK(!(*module)->allRefusals().empty());
+  }
+}
