@@ -157,12 +157,10 @@ OwningOpRef<ModuleOp> buildAttention(const FormRequest &request) {
                         grouped ? grouped->Hq.name : "", grouped ? grouped->G : 1);
   size_t mixes = llvm::count_if(
       graph->stages, [](const Stage &stage) { return std::holds_alternative<MixProblem>(stage); });
-  for (const Stage &stage : graph->stages) {
-    if (auto mix = std::get_if<MixProblem>(&stage))
-      writeMix(program, request, *mix, plans, mixes > 1 ? "_" + mix->o : "");
-    else
-      writeStage(program, *graph, stage);
-  }
+  writeStages(program, request, *graph, [&](const Stage &stage) {
+    auto &mix = std::get<MixProblem>(stage);
+    writeMix(program, request, mix, plans, mixes > 1 ? "_" + mix.o : "");
+  });
   return program.take();
 }
 

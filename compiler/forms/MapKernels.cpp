@@ -5,6 +5,7 @@
 #include "compiler/forms/MapKernels.h"
 
 #include "compiler/forms/Elementwise.h"
+#include "compiler/forms/Terms.h"
 #include "compiler/forms/TileSteps.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -14,6 +15,7 @@
 namespace heddle::compiler {
 
 using namespace mlir;
+using pattern::ExprKind;
 
 namespace {
 
@@ -35,8 +37,10 @@ Value narrowed(KernelWriter &w, Value tile, const Names &dims, Type element) {
 
 class MapWriter {
 public:
-  MapWriter(ProgramWriter &program, const PatternProblem &problem, const MapStage &stage)
-      : program(program), problem(problem), stage(stage), tensor(*problem.find(stage.name)) {}
+  MapWriter(ProgramWriter &program, const PatternProblem &problem,
+            llvm::ArrayRef<const MapStage *> maps)
+      : program(program), problem(problem), maps(maps), stage(*maps.front()),
+        tensor(*problem.find(stage.name)) {}
 
   void run() {
     size_t rank = tensor.rank();
@@ -101,17 +105,29 @@ public:
     offsets.push_back(column), valid.push_back(columnsLeft);
     dims.push_back("j"), extents.push_back(columns);
     scope.start = w.builder.saveInsertionPoint();
-    bool whole = tensor.element.isInteger(32);
-    Value tile = whole ? scope.integerTile(stage.expr, dims, extents)
-                       : narrowed(w, scope.tile(stage.expr, dims, extents), dims, tensor.element);
-    Value view = w.view(tensor.name, tensor.element, tensor.shape, indices);
-    w.store(tile, view, offsets, valid);
+    llvm::SmallVector<Expr> at;
+    for (const std::string &name : stage.vars)
+      at.push_back(pattern::makeVar(problem.context, name));
+    for (const MapStage *map : maps) {
+      const ProblemTensor &target = *problem.find(map->name);
+      llvm::StringMap<Expr> names;
+      for (auto [name, here] : llvm::zip(map->vars, at))
+        names[name] = here;
+      Expr expr = pattern::substitute(map->expr, names);
+      bool whole = target.element.isInteger(32);
+      Value tile = whole ? scope.integerTile(expr, dims, extents)
+                         : narrowed(w, scope.tile(expr, dims, extents), dims, target.element);
+      w.store(tile, w.view(target.name, target.element, target.shape, indices), offsets, valid);
+      // Later maps of this kernel read the tile, not the memory.
+      scope.given(terms::read(map->name, at), tile, dims);
+    }
   }
 
 private:
   ProgramWriter &program;
   const PatternProblem &problem;
-  const MapStage &stage;
+  llvm::ArrayRef<const MapStage *> maps;
+  const MapStage &stage; ///< the first: its names are those of all
   const ProblemTensor &tensor;
 };
 
@@ -124,8 +140,30 @@ std::string refuseMap(const PatternProblem &problem, const MapStage &stage) {
   return TileScope::refuse(stage.expr, problem);
 }
 
-void writeMap(ProgramWriter &program, const PatternProblem &problem, const MapStage &stage) {
-  MapWriter(program, problem, stage).run();
+bool joins(const PatternProblem &problem, llvm::ArrayRef<const MapStage *> maps,
+           const MapStage &next) {
+  const ProblemTensor &first = *problem.find(maps.front()->name), &own = *problem.find(next.name);
+  bool alike = first.batched == own.batched && first.shape == own.shape;
+  if (!alike || next.limit || maps.front()->limit)
+    return false;
+  llvm::SmallVector<Expr> at;
+  for (const std::string &name : next.vars)
+    at.push_back(pattern::makeVar(problem.context, name));
+  bool point = true;
+  pattern::walk(next.expr, [&](Expr e) {
+    Expr read = e.is(ExprKind::Member) ? e[1] : e;
+    bool theirs = read.is(ExprKind::Read) && llvm::any_of(maps, [&](const MapStage *map) {
+                    return map->name == read.getName();
+                  });
+    point &= !theirs || (e.is(ExprKind::Read) && e == terms::read(read.getName(), at));
+    return point;
+  });
+  return point;
+}
+
+void writeMaps(ProgramWriter &program, const PatternProblem &problem,
+               llvm::ArrayRef<const MapStage *> maps) {
+  MapWriter(program, problem, maps).run();
 }
 
 void writePrefix(ProgramWriter &program, const PatternProblem &problem, const PrefixStage &stage) {

@@ -9,8 +9,15 @@ namespace heddle::compiler {
 /// Why the stage has no kernel; empty if it has one.
 std::string refuseMap(const PatternProblem &problem, const MapStage &stage);
 
-/// One kernel: grid (tiles of the first and the last dim, the dims between, batch).
-void writeMap(ProgramWriter &program, const PatternProblem &problem, const MapStage &stage);
+/// Whether `next` can be computed in the kernel of `maps`: tensors of one shape, and what it reads
+/// of theirs is its own element.
+bool joins(const PatternProblem &problem, llvm::ArrayRef<const MapStage *> maps,
+           const MapStage &next);
+
+/// One kernel for maps that join: grid (tiles of the first and the last dim, the dims between,
+/// batch).
+void writeMaps(ProgramWriter &program, const PatternProblem &problem,
+               llvm::ArrayRef<const MapStage *> maps);
 
 /// One kernel that walks the sequence: grid (tiles of heads, batch).
 void writePrefix(ProgramWriter &program, const PatternProblem &problem, const PrefixStage &stage);

@@ -28,14 +28,10 @@ buildScans(const FormRequest &request, MixAs mixes,
   assert(graph && "build follows a refuse that found nothing");
   ProgramWriter program(*graph, pattern::DefOp(request.def).getSymName());
   int64_t scans = 0;
-  for (const Stage &stage : graph->stages) {
-    if (auto scan = std::get_if<ScanProblem>(&stage)) {
-      write(program, *scan, scans ? "_" + std::to_string(scans) : "");
-      ++scans;
-    } else {
-      writeStage(program, *graph, stage);
-    }
-  }
+  writeStages(program, request, *graph, [&](const Stage &stage) {
+    write(program, std::get<ScanProblem>(stage), scans ? "_" + std::to_string(scans) : "");
+    ++scans;
+  });
   return program.take();
 }
 

@@ -1,4 +1,4 @@
-// Which function writes which stage.
+// Which function writes which stage, and which maps share a kernel.
 #include "compiler/forms/StageKernels.h"
 
 #include "compiler/forms/ChooseKernels.h"
@@ -14,17 +14,35 @@ std::string refuseStage(const Graph &graph, const Stage &stage) {
   return "";
 }
 
-void writeStage(ProgramWriter &program, const Graph &graph, const Stage &stage) {
-  if (auto map = std::get_if<MapStage>(&stage))
-    writeMap(program, graph, *map);
-  else if (auto prefix = std::get_if<PrefixStage>(&stage))
-    writePrefix(program, graph, *prefix);
-  else if (auto choice = std::get_if<ChooseStage>(&stage))
-    writeChoose(program, graph, *choice);
-  else if (auto buckets = std::get_if<BucketStage>(&stage))
-    writeBuckets(program, graph, *buckets);
-  else if (auto tree = std::get_if<AncestorStage>(&stage))
-    writeAncestors(program, graph, *tree);
+void writeStages(ProgramWriter &program, const FormRequest &request, const Graph &graph,
+                 llvm::function_ref<void(const Stage &)> writeMix) {
+  llvm::SmallVector<const MapStage *> maps; // of one kernel
+  auto flush = [&] {
+    if (!maps.empty())
+      writeMaps(program, graph, maps);
+    maps.clear();
+  };
+  for (const Stage &stage : graph.stages) {
+    if (auto map = std::get_if<MapStage>(&stage)) {
+      bool joined = request.request.target == "cpu" && !maps.empty() && joins(graph, maps, *map);
+      if (!joined)
+        flush();
+      maps.push_back(map);
+      continue;
+    }
+    flush();
+    if (auto prefix = std::get_if<PrefixStage>(&stage))
+      writePrefix(program, graph, *prefix);
+    else if (auto choice = std::get_if<ChooseStage>(&stage))
+      writeChoose(program, graph, *choice);
+    else if (auto buckets = std::get_if<BucketStage>(&stage))
+      writeBuckets(program, graph, *buckets);
+    else if (auto tree = std::get_if<AncestorStage>(&stage))
+      writeAncestors(program, graph, *tree);
+    else
+      writeMix(stage);
+  }
+  flush();
 }
 
 } // namespace heddle::compiler
