@@ -146,3 +146,62 @@ TEST_CASE("forms that a decoder does not take are refused, never run", "[ptx]") 
     CHECK(!(*module)->allRefusals().empty());
   }
 }
+
+TEST_CASE("any instructions in any order run to their end, a finding or the bound on steps",
+          "[ptx]") {
+  // # is a register of the type before it, drawn for each place.
+  constexpr const char *kLines[] = {
+      "add.u32 %r#, %r#, %r#;",
+      "mov.u32 %r#, %tid.x;",
+      "@%p# mov.b32 %r#, 7;",
+      "mov.u64 %q#, s;",
+      "setp.lt.s32 %p#, %r#, %r#;",
+      "@%p# bra L;",
+      "bar.sync 0;",
+      "@%p# bar.sync 1, 64;",
+      "ld.shared.v2.u32 {%r#, %r#}, [%r#];",
+      "st.shared.u32 [s+8], %r#;",
+      "ld.global.u32 %r#, [%q#];",
+      "st.u32 [%q#], %r#;",
+      "atom.shared.add.u32 %r#, [s], %r#;",
+      "cvt.u64.u32 %q#, %r#;",
+      "shfl.sync.bfly.b32 %r#, %r#, 1, 31, -1;",
+      "vote.sync.any.pred %p#, %p#, %r#;",
+      "ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%r#, %r#}, [s];",
+      "@%p# exit;",
+      "movmatrix.sync.aligned.m8n8.trans.b16 %r#, %r#;",
+      "cp.async.ca.shared.global [s], [%q#], 8;",
+      "cp.async.commit_group;",
+      "cp.async.wait_group 0;",
+      "@%p# mbarrier.init.shared.b64 [b], 2;",
+      "mbarrier.arrive.shared.b64 %q#, [b];",
+      "mbarrier.try_wait.parity.shared.b64 %p#, [b], %r#;",
+      "fence.proxy.async;",
+      "mbarrier.arrive.expect_tx.shared.b64 _, [b], 16;",
+      "match.any.sync.b32 %r#, %r#, -1;",
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [s], [%q#], %r#, [b];"};
+  std::mt19937 random(11);
+  int ran = 0;
+  for (int round = 0; round < 400; ++round) {
+    std::string body = ".shared .align 16 .b8 s[64]; .shared .align 8 .b64 b; .reg .b32 %r<4>; "
+                       ".reg .b64 %q<4>; .reg .pred %p<4>;\nld.param.u64 %q0, [p0];\n";
+    const size_t label = random() % 8;
+    for (size_t line = 0; line < 8; ++line) {
+      body += line == label ? "L:\n" : "";
+      for (const char *c = kLines[random() % std::size(kLines)]; *c; ++c)
+        body += *c == '#' ? std::to_string(random() % 4) : std::string(1, *c);
+      body += "\n";
+    }
+    std::vector<Bytes> buffers = {Bytes(64)};
+    PtxLaunch launch;
+    launch.block[0] = 64;
+    launch.options.check = random() % 2;
+    launch.options.copies = ptx::CopyTime::Random;
+    launch.options.stepLimit = 300;
+    const auto report = runPtx(ptxModule(".param .u64 p0", body), buffers, launch);
+    INFO(body << (report ? "" : report.error().toString()));
+    REQUIRE((report.ok() || report.error().code == ErrorCode::CheckFailed));
+    ran += report.ok();
+  }
+  CHECK(ran > 100);
+}
