@@ -112,13 +112,13 @@ TuneSettings settingsOf(const TuneCommandOptions &options, const Problem &proble
   return settings;
 }
 
-/// Estimates from dynamic counts take the place of static ones: where a certificate has counts, and
-/// for the best options.counts candidates, which are run on the PTX machine. Of candidates that are
-/// counted so one wins.
+/// Estimates from dynamic counts take the place of static ones: for the best options.counts
+/// candidates, which are run on the PTX machine, and where a certificate has counts. One of these
+/// wins: the two kinds of estimates do not compare.
 Status useCounts(const TuneCommandOptions &options, const Problem &problem, nlohmann::json &sweep) {
   Result<Problem> onMachine = problemOnMachine(options.problem, problem.request);
   if (!onMachine.ok())
-    return options.counts > 0 ? Status(onMachine.error()) : Status();
+    return onMachine.error();
   HEDDLE_TRY(explained, problem.context->compiler().explain(problem.request, problem.extents,
                                                             problem.parameters));
   const double bytes = workOf(nlohmann::json::parse(explained)).bytes;
@@ -143,7 +143,7 @@ Status useCounts(const TuneCommandOptions &options, const Problem &problem, nloh
                        {"estimated_ms", estimate["ms"]},
                        {"bound", estimate["bound"]}});
   }
-  ranked.resize(counted > 0 ? counted : ranked.size());
+  std::erase_if(ranked, [](const nlohmann::json *c) { return !c->contains("static_ms"); });
   sweep["winner"] = (**std::min_element(ranked.begin(), ranked.end(), better))["schedule"];
   return {};
 }
@@ -160,7 +160,8 @@ Result<int> runEstimate(const TuneCommandOptions &options, Problem &problem) {
   if (!swept.ok())
     return swept.error();
   nlohmann::json sweep = nlohmann::json::parse(*swept);
-  HEDDLE_CHECK(useCounts(options, problem, sweep));
+  if (options.counts > 0)
+    HEDDLE_CHECK(useCounts(options, problem, sweep));
   if (problem.context->cache().enabled())
     HEDDLE_CHECK(problem.context->setWinner(problem.request, sweep["winner"]));
   if (options.problem.json)
