@@ -4,23 +4,36 @@
     bench/length_sweep.py                                  # lsel from 4K to 256K beside dense attention to 16K
     bench/length_sweep.py --pattern lsel_tree --lengths 4096,16384
 
-Times are medians of `heddle bench`. The order of growth is the slope of log time over log length,
-by least squares over all lengths and between the last two.
+Times are the least of a few launches through the C interface. The order of growth is the slope of
+log time over log length, by least squares over all lengths and between the last two.
 """
 import argparse
+import importlib.util
 import json
 import math
+import os
 import pathlib
-import subprocess
 import sys
+import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-SHAPES = {
-    "lsel": "B=1,Tq={T},Tk={T},Hq={H},Hk={H},D=64,Dv=64,R=16,M=64",
-    "lsel_tree": "B=1,Tq={T},Tk={T},Hq={H},Hk={H},D=64,Dv=64,R=16",
-    "causal_softmax": "B=1,T={T},Hq={H},Hk={H},D=64",
-    "moba": "B=1,Tq={T},Tk={T},Hq={H},Hk={H},D=64,Dv=64",
-}
+sys.path.insert(0, str(ROOT / "bench" / "peers"))
+ROUTES, CENTROIDS, WIDTH = 16, 64, 64
+PATTERNS = ("lsel", "lsel_tree", "causal_softmax", "moba")
+
+
+def problem_of(pattern, length, heads):
+    """Extents and shapes of the tensors of a pattern."""
+    rows = (1, length, heads, WIDTH)
+    extents = {"B": 1, "Tq": length, "Tk": length, "Hq": heads, "Hk": heads, "D": WIDTH, "Dv": WIDTH}
+    shapes = {"q": rows, "k": rows, "v": rows}
+    if pattern.startswith("lsel"):
+        extents["R"] = ROUTES
+        shapes["route"] = shapes["key"] = (1, length, ROUTES)
+    if pattern == "lsel":
+        extents["M"] = CENTROIDS
+        shapes["centroids"] = (CENTROIDS, ROUTES)
+    return extents, shapes
 
 
 def order_of_growth(points):
@@ -31,14 +44,21 @@ def order_of_growth(points):
     return sum((x - x0) * (y - y0) for x, y in zip(xs, ys)) / sum((x - x0) ** 2 for x in xs)
 
 
-def measure(heddle, pattern, length, heads, threads):
-    """Median milliseconds."""
-    command = [str(heddle), "bench", pattern, "--shape", SHAPES[pattern].format(T=length, H=heads),
-               "--dtype", "f32", "--threads", str(threads), "--json"]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)}\n{done.stderr}")
-    return json.loads(done.stdout)["median_ms"]
+def measure(pattern, length, heads, rounds):
+    """Milliseconds, the least of the rounds."""
+    import heddle_peer
+    import numpy as np
+    extents, shapes = problem_of(pattern, length, heads)
+    random = np.random.default_rng(7)
+    data = {name: random.standard_normal(shape, dtype=np.float32) for name, shape in shapes.items()}
+    results = {"o": shapes["v"], "lse": shapes["q"][:3]}
+    call, _, _ = heddle_peer.kernel_of(ROOT / "patterns" / f"{pattern}.heddle", extents, {}, {}, results.get, "f32", data)
+    times = []
+    for _ in range(rounds + 1):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return 1000 * min(times[1:])
 
 
 def draw(series, path):
@@ -76,23 +96,28 @@ def draw(series, path):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build")
-    parser.add_argument("--pattern", default="lsel", choices=sorted(SHAPES))
+    parser.add_argument("--pattern", default="lsel", choices=PATTERNS)
     parser.add_argument("--lengths", default=",".join(str(4096 << n) for n in range(7)))
-    parser.add_argument("--beside", default="causal_softmax", help="a second pattern, or nothing", choices=["", *sorted(SHAPES)])
+    parser.add_argument("--beside", default="causal_softmax", help="a second pattern, or nothing", choices=["", *PATTERNS])
     parser.add_argument("--beside-to", type=int, default=16384, help="its longest length")
     parser.add_argument("--heads", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=pathlib.Path, help="default: BUILD/bench/lengths_PATTERN (.json, .svg)")
     options = parser.parse_args()
-    heddle, series = options.build / "bin" / "heddle", {}
+    if importlib.util.find_spec("numpy") is None and sys.executable != "/usr/bin/python3":
+        os.execv("/usr/bin/python3", ["/usr/bin/python3", *sys.argv])  # Debian's, which set-up gave numpy
+    import heddle_peer
+    heddle_peer.start(options.threads, options.build.resolve())
+    series = {}
     lengths = [int(length) for length in options.lengths.split(",")]
     for pattern in filter(None, dict.fromkeys([options.pattern, options.beside])):
         for length in lengths:
             if pattern != options.pattern and length > options.beside_to:
                 continue
-            time = measure(heddle, pattern, length, options.heads, options.threads)
-            series.setdefault(pattern, []).append((length, time))
-            print(f"{pattern:16} {length:8} tokens {time:12.3f} ms {1000 * time / length:9.3f} us a token", flush=True)
+            taken = measure(pattern, length, options.heads, options.rounds)
+            series.setdefault(pattern, []).append((length, taken))
+            print(f"{pattern:16} {length:8} tokens {taken:12.3f} ms {1000 * taken / length:9.3f} us a token", flush=True)
     orders = {name: {"all": order_of_growth(curve), "last": order_of_growth(curve[-2:])}
               for name, curve in series.items() if len(curve) > 1}
     for name, order in orders.items():

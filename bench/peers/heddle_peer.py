@@ -127,6 +127,11 @@ def result_shape(case, name):
 
 def make(case, dtype, data):
     file, extents, launch, constants = pattern_of(case)
+    return kernel_of(file, extents, launch, constants, lambda name: result_shape(case, name), dtype, data)
+
+
+def kernel_of(file, extents, launch, constants, shape_of, dtype, data):
+    """(call, result, schedule) of a pattern's kernel on `data`; `shape_of` gives the shapes of results."""
     entries = (Extent * len(extents))(*[Extent(n.encode(), v) for n, v in extents.items()])
     request = Request(size=ctypes.sizeof(Request), extents=entries, extent_count=len(extents),
                       parameters=parameters(constants), parameter_count=len(constants), dtype=DTYPES[dtype])
@@ -141,7 +146,7 @@ def make(case, dtype, data):
         info = TensorInfo(size=ctypes.sizeof(TensorInfo))
         check(library.heddle_kernel_tensor(kernel, n, ctypes.byref(info), ctypes.byref(error)), error)
         name = info.name.decode()
-        shape = result_shape(case, name) if info.is_result else data[name].shape
+        shape = shape_of(name) if info.is_result else data[name].shape
         memory = aligned(shape, 4 if info.dtype == DTYPES["f32"] else 2)
         if not info.is_result:
             fill(memory, data[name], info.dtype)
