@@ -108,9 +108,43 @@ Decay ChunkBody::decayFrom(Value log, const Names &dims) {
           })};
 }
 
+/// Every token decays alike: multiples of one number, where others need prefix sums.
+ChunkDecay ChunkBody::constantDecayOf(Value valid) {
+  Value count = w.builder.createOrFold<arith::IndexCastOp>(w.location, w.builder.getI32Type(),
+                                                           w.min(valid, w.constant(C)));
+  using Tokens = llvm::function_ref<Value(OpBuilder &, Location, Value i, Value one)>;
+  auto multiple = [&](Value index, const Names &dims, Tokens tokens) {
+    Value log = w.elementwise({index}, {dims}, dims, [&](OpBuilder &b, Location at, ValueRange x) {
+      Value one = arith::ConstantOp::create(b, at, b.getI32IntegerAttr(1));
+      Value n = tokens(b, at, x[0], one);
+      return product(b, at, {steps::asReal(b, at, n), perToken});
+    });
+    return decayFrom(log, dims);
+  };
+  ChunkDecay decay;
+  decay.through = multiple(rows, {"i"}, [&](OpBuilder &b, Location at, Value i, Value one) {
+    return arith::MinSIOp::create(b, at, arith::AddIOp::create(b, at, i, one), count).getResult();
+  });
+  if (readsEarly() || update() == pattern::UpdateKind::dplr)
+    decay.before = multiple(rows, {"i"}, [&](OpBuilder &b, Location at, Value i, Value) {
+      return arith::MinSIOp::create(b, at, i, count).getResult();
+    });
+  decay.reads = readsEarly() ? decay.before : decay.through;
+  decay.after = multiple(rows, {"i"}, [&](OpBuilder &b, Location at, Value i, Value one) {
+    Value behind = arith::SubIOp::create(b, at, arith::SubIOp::create(b, at, count, one), i);
+    Value none = arith::ConstantOp::create(b, at, b.getI32IntegerAttr(0));
+    return arith::MaxSIOp::create(b, at, behind, none).getResult();
+  });
+  decay.total = multiple(w.fill(w.tileType({}, w.builder.getI32Type()), 0), {},
+                         [&](OpBuilder &, Location, Value, Value) { return count; });
+  return decay;
+}
+
 ChunkDecay ChunkBody::decayOf(Value t, Value valid) {
   if (scan.decay == StateDecay::None)
     return {};
+  if (perToken && R == C)
+    return constantDecayOf(valid);
   bool matrix = scan.decay == StateDecay::Feature;
   Names dims = matrix ? Names{"i", "d"} : Names{"i"};
   Value g = logDecay("decay", t, valid);
@@ -277,11 +311,13 @@ llvm::SmallVector<Write> ChunkBody::writesOf(Value t, Value valid, const ChunkDe
     Pairs pairs;
     pairs.strict = true, pairs.factor = beta;
     Value M = weights(written(K, through), written(K, through), pairs);
-    Value held = read(decayed(K, through), S, zeros({R, kernel.V()}));
+    // beta v - (beta k 2^b) S: the second beta joins the factor that the decay is already.
+    Value asked = multiplied(decayed(K, through), {"i", "d"}, beta, {"i"});
+    Value held = read(asked, S, zeros({R, kernel.V()}));
     Value error = w.elementwise({V, held, beta}, {Names{"i", "e"}, Names{"i", "e"}, Names{"i"}},
                                 {"i", "e"}, [](OpBuilder &b, Location at, ValueRange x) {
-                                  Value e = arith::SubFOp::create(b, at, x[0], x[1]);
-                                  return Value(arith::MulFOp::create(b, at, x[2], e));
+                                  Value bv = arith::MulFOp::create(b, at, x[2], x[0]);
+                                  return Value(arith::SubFOp::create(b, at, bv, x[1]));
                                 });
     return {{K, w.solve(M, error)}};
   }

@@ -153,6 +153,7 @@ private:
   mlir::Value featureProducts(const Side &x, const Side &y, bool strict);
   Side written(mlir::Value x, const Decay &decay) { return {x, decay, writtenRows}; }
   Decay decayFrom(mlir::Value log, const Names &dims);
+  ChunkDecay constantDecayOf(mlir::Value valid);
   mlir::Value logDecay(llvm::StringRef role, mlir::Value t, mlir::Value valid);
   llvm::SmallVector<Write> writesOf(mlir::Value t, mlir::Value valid, const ChunkDecay &decay,
                                     mlir::Value S);

@@ -11,6 +11,15 @@ namespace heddle::compiler {
 
 using namespace mlir;
 
+/// On a GPU as many tokens as shared memory usually holds, since a chunk's fixed work is shared by
+/// its products; few where each feature has a decay of its own, whose pairs are no products.
+static int64_t gpuChunk(const ScanProblem &scan, int64_t length) {
+  int64_t tokens = scan.decay == StateDecay::Feature ? 16 : 64;
+  while (tokens > 16 && tokens / 2 >= length)
+    tokens /= 2;
+  return tokens;
+}
+
 bool writeOtherWalk(ProgramWriter &program, const ScanProblem &scan, llvm::StringRef name,
                     int64_t chunk) {
   if (scan.polynomial.degree)
@@ -68,8 +77,11 @@ OwningOpRef<ModuleOp> buildChunked(const FormRequest &request) {
   int64_t given = chunk == request.schedule.end() ? 0 : chunk->second;
   return buildScans(request, MixAs::Chunks,
                     [&](ProgramWriter &program, const ScanProblem &scan, llvm::StringRef suffix) {
-                      int64_t tokens =
-                          given ? given : bestChunk(sizesOf(scan), nominalLength(request.request));
+                      const int64_t length = nominalLength(request.request);
+                      const bool gpu = request.request.target.starts_with("sm_");
+                      const int64_t tokens = given ? given
+                                             : gpu ? gpuChunk(scan, length)
+                                                   : bestChunk(sizesOf(scan), length);
                       writeChunks(program, scan, suffix, tokens);
                     });
 }

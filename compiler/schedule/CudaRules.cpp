@@ -86,19 +86,6 @@ int64_t defaultQreg(const Machine &machine, const Problem &problem) {
 
 int64_t defaultSplit(const Problem &problem) { return isDecode(problem) ? 512 : 0; }
 
-int64_t defaultChunk(const Machine &machine, const Problem &problem) {
-  const int64_t d = roundUp(problem.d, 16), dv = roundUp(problem.dv, 16);
-  // Bytes a token: q, k and v twice in rings, and a mapped q and k, an f32 tile of values and one
-  // of weights besides.
-  const auto bytes = [&](int64_t chunk) {
-    return chunk * (2 * 2 * (2 * d + dv) + 2 * 2 * d + 4 * dv + 4 * chunk);
-  };
-  for (int64_t chunk : {64, 32})
-    if (bytes(chunk) <= machine.gpu.sharedBytesPerBlock)
-      return chunk == 64 ? 0 : chunk;
-  return 16;
-}
-
 std::string chunkDoesNotFit(const Schedule &schedule) {
   const int64_t chunk = schedule.at("CHUNK");
   if (chunk >= 0 && chunk <= 128 && chunk % 16 == 0)

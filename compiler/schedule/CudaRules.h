@@ -12,7 +12,6 @@ int64_t defaultStages(const Machine &machine, const Problem &problem);
 int64_t defaultQreg(const Machine &machine, const Problem &problem);
 int64_t defaultSplit(const Problem &problem);
 /// 0 (64 tokens) where that fits in shared memory, else fewer.
-int64_t defaultChunk(const Machine &machine, const Problem &problem);
 
 std::string warpsDoNotFit(const Schedule &schedule, const Machine &machine);
 std::string rowsDoNotFit(const Schedule &schedule, const Machine &machine, const Problem &problem);

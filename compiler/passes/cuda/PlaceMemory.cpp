@@ -164,6 +164,8 @@ private:
       loop.walk([&](tile::MmaOp op) {
         bool isCarried = llvm::is_contained(loop.getYield().getValues(), op.getResult());
         products = std::max(products, isCarried ? 0 : registersOf(op.getResult()));
+        if (!largest)
+          largest = op.getResult();
       });
       int64_t needed = carried + products;
       if (needed <= options.registers || failed(result))

@@ -3,6 +3,9 @@
 //
 //   %k = map extf(%K) ; %A = mma %q, %k     ->   %A = mma %q16, %K
 //   %O = mma %S, %q                         ->   %S16 = map truncf(%S) ; %O = mma %S16, %q16
+//
+// Where operand a is a tile of 16 bits times a number for each row that is summed (a token's
+// decay), the number is rounded before they are multiplied, so that one instruction multiplies two.
 #include "compiler/passes/cuda/CudaPasses.h"
 #include "compiler/passes/cuda/Dimensions.h"
 
@@ -46,7 +49,7 @@ public:
     Type type = shortFloat(getOperation()->getParentOfType<tile::ProgramOp>());
     SmallVector<tile::MmaOp> products;
     getOperation().walk([&](tile::MmaOp op) { products.push_back(op); });
-    llvm::DenseMap<Value, Value> rounded;
+    Copies rounded;
     for (tile::MmaOp op : products) {
       if (!tileType(op.getA()).getElementType().isF32())
         continue;
@@ -56,22 +59,66 @@ public:
         return signalPassFailure();
       }
       for (OpOperand *operand : {&op.getAMutable(), &op.getBMutable()}) {
-        Value &copy = rounded[operand->get()];
-        if (!copy)
-          copy = round(operand->get(), type);
-        operand->set(copy);
+        operand->set(operand == &op.getAMutable() ? roundFactors(op, type, rounded)
+                                                  : copyOf(operand->get(), type, rounded));
       }
       op.setPrecision(type.isBF16() ? tile::Precision::BF16 : tile::Precision::F16);
     }
   }
 
 private:
+  using Copies = llvm::DenseMap<Value, Value>;
+
+  static Value copyOf(Value value, Type type, Copies &rounded) {
+    if (Value known = rounded.lookup(value))
+      return known;
+    return rounded[value] = round(value, type);
+  }
+
+  /// Operand a, rounded: x16 * f16 where it is x * f for a vector f along what is summed.
+  static Value roundFactors(tile::MmaOp op, Type type, Copies &rounded) {
+    auto map = op.getA().getDefiningOp<tile::MapOp>();
+    std::optional<ProductDims> dims = dimsOf(op);
+    if (!carriesState(op->getParentOfType<tile::KernelOp>()) || !map || !dims ||
+        map.getNumResults() != 1 || map.getInputs().size() != 2 ||
+        map.getInputDims()[0] != map.getDims() ||
+        map.getInputPositions(1) != SmallVector<int64_t>{dims->sumA})
+      return copyOf(op.getA(), type, rounded);
+    auto product = map.getYield().getValues()[0].getDefiningOp<arith::MulFOp>();
+    Block &body = map.getBody().front();
+    auto isInput = [&](Value value, unsigned n) { // as it is, or widened
+      if (auto wide = value.getDefiningOp<arith::ExtFOp>())
+        value = wide.getOperand();
+      return value == body.getArgument(n);
+    };
+    if (!product || !isInput(product.getLhs(), 0) || product.getRhs() != body.getArgument(1))
+      return copyOf(op.getA(), type, rounded);
+    Value tile = map.getInputs()[0];
+    if (Value whole = unwidened(tile, type))
+      tile = whole;
+    if (tileType(tile).getElementType() !=
+        type) // computed in f32: rounded once, behind the product
+      return copyOf(op.getA(), type, rounded);
+    Value factors = copyOf(map.getInputs()[1], type, rounded);
+    OpBuilder builder(op);
+    SmallVector<StringRef> names{"r", "c"};
+    return tile::MapOp::create(builder, op.getLoc(), TypeRange{tile.getType()},
+                               ValueRange{tile, factors},
+                               ArrayRef<SmallVector<StringRef>>{names, {names[dims->sumA]}}, names,
+                               [](OpBuilder &b, Location at, ValueRange x) {
+                                 Value y = arith::MulFOp::create(b, at, x[0], x[1]);
+                                 tile::YieldOp::create(b, at, y);
+                               })
+        .getResult(0);
+  }
+
   static Value round(Value value, Type type) {
     if (Value whole = unwidened(value, type))
       return whole;
     OpBuilder builder(value.getContext());
     builder.setInsertionPointAfterValue(value);
     SmallVector<StringRef> names{"r", "c"};
+    names.resize(tileType(value).getRank());
     return tile::MapOp::create(builder, value.getLoc(),
                                TypeRange{tileType(value).withElementType(type)}, ValueRange{value},
                                ArrayRef<SmallVector<StringRef>>{names}, names,

@@ -5,9 +5,11 @@
 //   convert %b : 64xf32, smem -> reg        for half: b[half] = load_shared_f32(..)
 //
 // Pairs of columns move as 32 bits, four of them as 16 bytes; where a tile's columns are its rows
-// in memory, by elements.
+// in memory, blocks of 8 x 8 are turned first.
 #include "compiler/targets/cuda/KernelEmitter.h"
 #include "compiler/targets/cuda/Scalars.h"
+
+#include "llvm/Support/MathExtras.h"
 
 namespace heddle::compiler::cuda {
 
@@ -69,7 +71,8 @@ Status KernelEmitter::toShared(tile::ConvertOp op) {
   Fragment fragment(typeOf(op.getTile()));
   const bool packed = isPacked(op.getTile());
   if (packed && fragment.isAccumulator() && fragment.columnDim == 1 && fragment.value(0, 8) &&
-      fragment.value(1, 8) && warpOffset(fragment, 1).empty() && replicaCondition(fragment).empty())
+      fragment.value(1, 8) && replicaCondition(fragment).empty() &&
+      (warpOffset(fragment, 1).empty() || llvm::isPowerOf2_64(fragment.value(1, 8)->extent)))
     return turn(op);
   if (int64_t width = fragment.type.getElementType().getIntOrFloatBitWidth();
       width != 16 && width != 32)
@@ -94,9 +97,15 @@ Status KernelEmitter::toShared(tile::ConvertOp op) {
   } else if (packed && fragment.columnDim + 1 == fragment.type.getRank()) {
     out.line("store_shared({}, {}{});", at({{"c", "0"}}), name, subscript(fragment, {}, 1));
   } else if (packed) {
-    for (int c : {0, 1})
-      out.line("store_shared_u16({}, (u16)({}{} >> {}));", at({{"c", std::to_string(c)}}), name,
-               subscript(fragment, {}, 1), 16 * c);
+    // Blocks of 8 x 8 are turned within the warp, so that pairs lie side by side in memory.
+    if (!fragment.isAccumulator())
+      return unsupported(op, "pairs of rows in shared memory");
+    const std::string row = coordinate(fragment, 0, {{"c", "0"}}),
+                      column = coordinate(fragment, 1, {{"c", "0"}});
+    out.line("store_shared({}, transposed({}{}));",
+             sharedAddress(op, {fmt::format("{} - 2 * quad + group", row),
+                                fmt::format("{} - group + 2 * quad", column)}),
+             name, subscript(fragment, {}, 1));
   } else {
     SmallVector<int64_t> identity = llvm::to_vector(llvm::seq<int64_t>(0, fragment.type.getRank()));
     std::string value = element(op.getTile(), identity, fragment, {});

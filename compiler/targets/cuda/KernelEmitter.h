@@ -16,6 +16,7 @@
 #include "runtime/Artifact.h"
 #include "runtime/Result.h"
 
+#include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 
 #include <map>
@@ -97,6 +98,8 @@ private:
   /// The element of `tile` for the result's loop variables; positions: dims of the result.
   std::string element(mlir::Value tile, llvm::ArrayRef<int64_t> positions, const Fragment &result,
                       const Indices &indices);
+  Indices indicesOf(const Fragment &fragment, llvm::ArrayRef<int64_t> positions,
+                    const Fragment &result, const Indices &indices);
   std::string coordinate(const Fragment &fragment, int64_t dim, const Indices &indices);
   std::string threadOffset(const Fragment &fragment, int64_t dim);
   std::string replicaCondition(const Fragment &fragment);
@@ -108,6 +111,8 @@ private:
   Status map(tile::MapOp op);
   Result<std::vector<std::string>> mapBody(tile::MapOp op, const Fragment &result,
                                            const Indices &indices);
+  bool arePairs(tile::MapOp op, mlir::arith::MulFOp product, const Fragment &fragment);
+  Status multiplyPairs(tile::MapOp op, mlir::arith::MulFOp product, const Fragment &fragment);
   Status reduce(tile::ReduceOp op);
   std::string warpAlong(const Fragment &fragment, int64_t dim);
   void exchangeSums(tile::ReduceOp op, const Fragment &fragment, const std::string &sum,

@@ -144,6 +144,21 @@ constexpr Definition kDefinitions[] = {
   return pair;
 }
 )"},
+    // sm_80 multiplies pairs of bf16 only as it adds: - 0 is what changes nothing.
+    {"multiply_bf16", "// Two products of 16 bits.\n" HEDDLE_INLINE
+                      R"(u32 multiply_bf16(u32 x, u32 y) {
+  u32 pair;
+  asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(pair) : "r"(x), "r"(y), "r"(0x80008000u));
+  return pair;
+}
+)"},
+    {"multiply_f16", "// Two products of 16 bits.\n" HEDDLE_INLINE
+                     R"(u32 multiply_f16(u32 x, u32 y) {
+  u32 pair;
+  asm("mul.rn.f16x2 %0, %1, %2;" : "=r"(pair) : "r"(x), "r"(y));
+  return pair;
+}
+)"},
 
     // Copies.
     {"copy_16",
@@ -219,6 +234,14 @@ constexpr Definition kDefinitions[] = {
   asm volatile("st.shared.b16 [%0], %1;" : : "r"(to), "h"(x) : "memory");
 }
 )"},
+    {"transposed",
+     "// Rows of an 8 x 8 block of 16 bits, a pair a lane, to its columns.\n" HEDDLE_INLINE
+     R"(u32 transposed(u32 x) {
+  u32 y;
+  asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(y) : "r"(x));
+  return y;
+}
+)"},
     {"store_shared_16", HEDDLE_INLINE R"(void store_shared_16(u32 to, u32 x, u32 y, u32 z, u32 w) {
   asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};"
                : : "r"(to), "r"(x), "r"(y), "r"(z), "r"(w) : "memory");
@@ -288,7 +311,7 @@ constexpr Definition kDefinitions[] = {
      "template <int TOKENS, int PITCH, int THREADS> " HEDDLE_INLINE
      R"(void prepare_solve(u32 lower, u32 high, u32 low) {
   constexpr int ROW = 2 * TOKENS + 16;
-#pragma unroll 4
+#pragma unroll 2
   for (int n = threadIdx.x; n < TOKENS * TOKENS / 2; n += THREADS) {
     const int row = n / (TOKENS / 2), column = n % (TOKENS / 2) * 2;
     if (column / 16 >= row / 16)

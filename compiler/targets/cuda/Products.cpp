@@ -253,14 +253,16 @@ Status KernelEmitter::loadFragments(tile::ConvertOp op) {
 /// Accumulators of 16 bits into rows of shared memory, a pair of columns at a time.
 Status KernelEmitter::turn(tile::ConvertOp op) {
   Fragment fragment(typeOf(op.getTile()));
-  if (!isPacked(op.getTile()) || !fragment.value(1, 8) || !fragment.value(0, 8))
-    return unsupported(op, "tiles in shared memory other than from pairs of columns");
   Matrix target = matrix(op);
   const Step *rowBlocks = fragment.value(0, 16);
   std::string row = threadOffset(fragment, 0);
+  // Warps that share the columns have whole powers of two of chunks, so that n is xored as it is
+  // added.
+  std::string columns = warpOffset(fragment, 1);
+  std::string chunk = columns.empty() ? "0" : fmt::format("({}) / 8", columns);
   std::string lane =
       once("turned_lane", "u32",
-           fmt::format("{} + {} + quad * 4", target.base, target.rows.address(row, "0")));
+           fmt::format("{} + {} + quad * 4", target.base, target.rows.address(row, chunk)));
   int loops = openLoops(fragment, 1);
   // Rows 8 further down have the same place in the pattern, or one that the address can be xored
   // to.

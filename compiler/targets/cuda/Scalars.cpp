@@ -213,6 +213,14 @@ bool isClosedBy(std::string_view text, size_t open) {
 
 std::optional<std::string> expression(Operation *op, const std::vector<std::string> &operands) {
   llvm::StringRef name = op->getName().getStringRef();
+  if (auto product = dyn_cast<arith::MulFOp>(op);
+      product && !product.getType().isF32() && !product.getType().isF64()) {
+    const bool isBf16 = product.getType().isBF16();
+    if (!isBf16 && !product.getType().isF16())
+      return std::nullopt;
+    return fmt::format("(u16)multiply_{}({}, {})", isBf16 ? "bf16" : "f16", bare(operands[0]),
+                       bare(operands[1]));
+  }
   for (const Spelling &spelling : kSpellings) {
     if (std::string_view(name.data(), name.size()) != spelling.op)
       continue;

@@ -171,8 +171,23 @@ std::string KernelEmitter::element(Value tile, ArrayRef<int64_t> positions, cons
     return loadElement(tile, at);
   }
   Fragment fragment(type);
-  Indices own;
+  const Indices own = indicesOf(fragment, positions, result, indices);
+  const bool packed = isPacked(tile);
+  std::string text = names[tile] + subscript(fragment, own, packed);
+  if (!packed)
+    return text;
   std::string column = "0";
+  for (const auto &[name, index] : own)
+    if (name == "c")
+      column = index;
+  return fmt::format("(u16)({} >> (16 * {}))", text, column);
+}
+
+/// Which of its own values of a tile in registers a thread takes for the loop variables of
+/// `result`.
+Indices KernelEmitter::indicesOf(const Fragment &fragment, ArrayRef<int64_t> positions,
+                                 const Fragment &result, const Indices &indices) {
+  Indices own;
   for (const Step &step : fragment.values) {
     const Step *same = result.value(positions[step.dim], step.step);
     std::string index = same && same->extent == step.extent
@@ -182,12 +197,8 @@ std::string KernelEmitter::element(Value tile, ArrayRef<int64_t> positions, cons
       if (same && index == same->variable && name == same->variable)
         index = expression;
     own.push_back({step.variable, index});
-    if (step.variable == "c")
-      column = index;
   }
-  bool packed = isPacked(tile);
-  std::string text = names[tile] + subscript(fragment, own, packed);
-  return packed ? fmt::format("(u16)({} >> (16 * {}))", text, column) : text;
+  return own;
 }
 
 std::string KernelEmitter::replicaCondition(const Fragment &fragment) {
@@ -271,6 +282,9 @@ Status KernelEmitter::map(tile::MapOp op) {
     return {};
   }
   Type element = fragment.type.getElementType();
+  if (auto product = op.getYield().getValues()[0].getDefiningOp<arith::MulFOp>();
+      product && arePairs(op, product, fragment))
+    return multiplyPairs(op, product, fragment);
   auto rounded = op.getYield().getValues()[0].getDefiningOp<arith::TruncFOp>();
   if (op.getNumResults() != 1)
     return unsupported(op, "several results, one of 16 bits");
@@ -309,6 +323,52 @@ Status KernelEmitter::map(tile::MapOp op) {
     out.close();
     out.line("{0} = {1}({2}[0], {2}[1]);", target, pack, pair);
   }
+  out.close(loops);
+  return {};
+}
+
+/// Whether a product of 16 bits can be made two at a time: operands are pairs of columns, or
+/// numbers that are rounded to pairs.
+bool KernelEmitter::arePairs(tile::MapOp op, arith::MulFOp product, const Fragment &fragment) {
+  return llvm::all_of(product->getOperands(), [&](Value operand) {
+    if (auto argument = dyn_cast<BlockArgument>(operand)) {
+      Value input = op.getInputs()[argument.getArgNumber()];
+      return isPacked(input) &&
+             op.getInputPositions(argument.getArgNumber())[Fragment(typeOf(input)).columnDim] ==
+                 fragment.columnDim;
+    }
+    auto rounded = operand.getDefiningOp<arith::TruncFOp>();
+    return rounded && rounded.getOperand().getType().isF32();
+  });
+}
+
+Status KernelEmitter::multiplyPairs(tile::MapOp op, arith::MulFOp product,
+                                    const Fragment &fragment) {
+  const char *type = fragment.type.getElementType().isBF16() ? "bf16" : "f16";
+  const int loops = openLoops(fragment, 1);
+  std::string pairs[2];
+  for (unsigned n : {0, 1}) {
+    Value operand = product->getOperand(n);
+    if (auto argument = dyn_cast<BlockArgument>(operand)) {
+      Value input = op.getInputs()[argument.getArgNumber()];
+      Fragment own(typeOf(input));
+      SmallVector<int64_t> positions = op.getInputPositions(argument.getArgNumber());
+      pairs[n] =
+          names[input] + subscript(own, indicesOf(own, positions, fragment, {{"c", "0"}}), 1);
+      continue;
+    }
+    std::string halves = fresh("halves");
+    out.line("float {}[2];", halves);
+    out.unrolled("c", 2);
+    HEDDLE_TRY(unused, mapBody(op, fragment, {}));
+    (void)unused;
+    out.line("{}[c] = {};", halves,
+             rawScalar(operand.getDefiningOp<arith::TruncFOp>().getOperand()));
+    out.close();
+    pairs[n] = fmt::format("pack_{0}({1}[0], {1}[1])", type, halves);
+  }
+  out.line("{} = multiply_{}({}, {});", names[op.getResult(0)] + subscript(fragment, {}, 1), type,
+           pairs[0], pairs[1]);
   out.close(loops);
   return {};
 }
@@ -390,7 +450,13 @@ Status KernelEmitter::reduce(tile::ReduceOp op) {
   } else if (pairs) {
     std::string a = element(op.getTile(), identity, fragment, {{"c", "0"}});
     std::string b = element(op.getTile(), identity, fragment, {{"c", "1"}});
-    out.line("{} = {};", sum, combine(sum, fmt::format("({})", combine(a, b))));
+    if (kernel->hasAttr("tile.state") && op.getKind() == tile::Reduction::Sum) {
+      // One after the other: squares are added by multiply-adds.
+      out.line("{} = {};", sum, combine(sum, a));
+      out.line("{} = {};", sum, combine(sum, b));
+    } else {
+      out.line("{} = {};", sum, combine(sum, fmt::format("({})", combine(a, b))));
+    }
   } else {
     out.line("{} = {};", sum, combine(sum, element(op.getTile(), identity, fragment, {})));
   }

@@ -1,6 +1,7 @@
 // Emitted kernels that carry a state, run as PTX on the PTX machine, equal the interpreter: every
 // class of decay, update, read and norm in both forms, head sizes that are no powers of two, short
 // and odd lengths.
+#include "compiler/targets/cuda/Sass.h"
 #include "tests/compiler/ScanClasses.h"
 #include "tests/compiler/cuda/PtxAttention.h"
 #include "tests/support/Tier.h"
@@ -92,6 +93,36 @@ TEST_CASE("a state that one form leaves goes on in another") {
         checkContinued(c, "chunked", "recurrent");
       if (!chunksFirst || wholeTier())
         checkContinued(c, "recurrent", "chunked");
+    }
+  }
+}
+
+TEST_CASE("chunks spend few issue slots beside products") {
+  if (!findNvrtc())
+    HEDDLE_SKIP("NVRTC is not installed");
+  struct Mark {
+    const char *what;
+    double slots; ///< other than tensor-core ones, per m16n8k16
+  };
+  for (const Mark &mark : {Mark{"state in and out", 3.5}, Mark{"constant decay", 3.5}}) {
+    INFO(mark.what);
+    const ScanClass &c =
+        *std::find_if(std::begin(kScanClasses), std::end(kScanClasses),
+                      [&](const ScanClass &x) { return mark.what == std::string(x.what); });
+    const CudaProblem problem = problemOf(c, "chunked", {4096, 128, 128}, DType::BF16, "sm_80");
+    Result<Artifact> artifact = compiler::compile(requestOf(problem));
+    INFO((artifact ? "" : artifact.error().toString()));
+    REQUIRE(artifact.ok());
+    const Resources &taken = artifact->resources.at("chunks");
+    CHECK(taken.spillStoreBytes + taken.spillLoadBytes + taken.stackBytes == 0);
+    Result<std::string> text = compiler::cuda::disassemble(artifact->image);
+    if (!text)
+      HEDDLE_SKIP(text.error().message);
+    for (const compiler::cuda::SassKernel &kernel : compiler::cuda::parseSass(*text)) {
+      const compiler::cuda::SassFacts facts = compiler::cuda::factsOf(kernel);
+      REQUIRE(facts.mainLoop());
+      CHECK(facts.mainLoop()->mix.otherPerMma() > 0);
+      CHECK(facts.mainLoop()->mix.otherPerMma() <= mark.slots);
     }
   }
 }

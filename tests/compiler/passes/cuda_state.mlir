@@ -1,5 +1,5 @@
 // Kernels that carry a state: the factor of each token leaves the tile of keys for the values that
-// registers hold; operands are rounded, none of them twice; each warp owns rows of the state's
+// registers hold, both rounded before they are multiplied; operands are rounded, none of them twice; each warp owns rows of the state's
 // columns (S' as accumulators), values are read as operand a with ldmatrix.trans, keys as operand b
 // where they lie in shared memory.
 // RUN: heddle-opt %s --pass-pipeline="builtin.module(tile.program(tile.kernel(cuda-orient-products,cuda-move-factors,cuda-round-operands)))" | FileCheck %s
@@ -38,9 +38,10 @@ tile.program @state {
         %y = arith.mulf %w, %b : f32
         tile.yield %y : f32
       }
-      // CHECK: arith.mulf
-      // CHECK: %[[FV:.*]] = tile.map {{.*}} -> !tile.tile<16x64xbf16> {
+      // CHECK: tile.map {{.*}} -> !tile.tile<16xbf16> {
       // CHECK-NEXT: arith.truncf
+      // CHECK: %[[FV:.*]] = tile.map {{.*}} -> !tile.tile<16x64xbf16> {
+      // CHECK-NEXT: arith.mulf {{.*}} : bf16
       // CHECK: tile.mma %[[FV]][j, e], %[[K]][j, d] init {{.*}}[d, e] contract(j)
       // LAID: tile.take
       // LAID: tile.convert {{.*}} -> <16x64xbf16, #tile.dist<"((4,8,4),(2,2,2)):((2,16,256),(1,128,8))">, reg>
