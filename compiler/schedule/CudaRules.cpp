@@ -1,6 +1,6 @@
 // Defaults and legality of the CUDA knobs, for kernels of mma.sync: 16 rows of a warp by BN keys by
 // D features.
-//   sm_80, D = 128: 8 warps, BM 128, BN 128, 2 stages: 200 registers, 160 KiB of 163
+//   sm_80, D = 128: 8 warps, BM 128, BN 64, 2 stages: 190 registers, 96 KiB of 163
 #include "compiler/schedule/CudaRules.h"
 
 #include <fmt/format.h>
@@ -43,10 +43,12 @@ Schedule defaults(const Machine &machine, const Problem &problem) {
   if (problem.scan)
     return scanDefaults();
   const int64_t most = hasFewRows(problem) ? 1 : problem.rows.bound == ExtentClass::UpTo64 ? 4 : 8;
+  // Wide heads have products enough in 64 keys: twice as many would take twice as long to compile.
+  const bool wide = problem.d + problem.dv >= 256;
   Schedule schedule;
   for (int64_t leastKeys : {64, 16})
     for (int64_t warps = most; warps >= 1; warps /= 2)
-      for (int64_t keys = isDecode(problem) ? 64 : 128; keys >= leastKeys; keys /= 2) {
+      for (int64_t keys = isDecode(problem) || wide ? 64 : 128; keys >= leastKeys; keys /= 2) {
         schedule = {{"WARPS", warps}, {"BM", 16 * warps}, {"BN", keys}, {"STAGES", 1}, {"QREG", 0}};
         if (!fits(schedule, machine, problem))
           continue;

@@ -71,11 +71,14 @@ Result<std::vector<Request>> targetsOf(const BuildOptions &options, Context &con
   for (const std::string &name : options.targets) {
     Request target;
     target.machine = name == "cpu" ? "host" : "";
-    for (const nlohmann::json &machine : machines)
-      if (target.machine.empty() && (machine["name"] == name || machine["target"] == name)) {
+    for (const nlohmann::json &machine : machines) {
+      const std::string code = machine["target"]; // sm_90 and sm_90a are code for one chip
+      const bool isTarget = code == name || code == name + "a";
+      if (target.machine.empty() && (machine["name"] == name || isTarget)) {
         target.machine = machine["name"];
-        target.target = machine["target"];
+        target.target = isTarget ? name : code;
       }
+    }
     if (target.machine.empty())
       return Error{ErrorCode::NotFound,
                    fmt::format("--for: found '{}', expected cpu, a target like sm_80 or a machine "

@@ -141,6 +141,8 @@ Status KernelEmitter::mma(tile::MmaOp op) {
 
   // Where the sums go: on top of what was there, or on zeros.
   bool zeros = op.getInit().getDefiningOp<tile::FillOp>() != nullptr;
+  const std::string factor = matrix(op.getB()).name + (trans ? "" : "'");
+  out.comment(fmt::format("{} {}.", zeros ? "Products with" : "Add products with", factor));
   if (!takePlace(op.getResult(), op.getInit())) {
     declareTile(op.getResult(), nameFor(op.getResult(), "acc"));
     if (zeros)

@@ -8,6 +8,7 @@
 #include "compiler/targets/cuda/Scalars.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Math/IR/Math.h"
 
 #include <limits>
 
@@ -259,6 +260,15 @@ Result<std::vector<std::string>> KernelEmitter::mapBody(tile::MapOp op, const Fr
   return values;
 }
 
+/// A value that a loop carries keeps its name to itself where that costs nothing.
+static bool isRunning(Value value) {
+  return isa<BlockArgument>(value) && isa<tile::ForOp>(value.getParentBlock()->getParentOp());
+}
+
+static const char *vectorName(tile::MapOp op) {
+  return op.getYield().getValues()[0].getDefiningOp<math::Exp2Op>() ? "factor" : "r";
+}
+
 Status KernelEmitter::map(tile::MapOp op) {
   if (isLazy(op.getResult(0)))
     return {}; // computed where it is reduced
@@ -268,10 +278,11 @@ Status KernelEmitter::map(tile::MapOp op) {
     bool placed = false;
     for (auto [n, input] : llvm::enumerate(op.getInputs()))
       if (!placed && op.getNumResults() == 1 &&
+          !(isRunning(input) && fragment.type.getRank() < 2) &&
           isIdentity(op.getInputPositions(n), op.getExtents().size()))
         placed = takePlace(result, input);
     if (!placed)
-      declareTile(result, nameFor(result, fragment.type.getRank() == 2 ? "t" : "r"));
+      declareTile(result, nameFor(result, fragment.type.getRank() == 2 ? "t" : vectorName(op)));
   }
   if (!packed) {
     int loops = openLoops(fragment);

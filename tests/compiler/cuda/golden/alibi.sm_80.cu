@@ -346,6 +346,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     for (int j2 = 0; j2 < min(at19 - j, 128); j2 += 32) {
       const u32 k_part = k_slot + j2 * 176;
       const u32 v_part = v_slot + j2 * 144;
+      // Products with k'.
       float acc[4][2][2];
       #pragma unroll
       for (int n = 0; n < 4; ++n) {
@@ -399,9 +400,10 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
       for (int half = 0; half < 2; ++half) {
         r[half] = (row_max[half] == (-infinity())) ? 0.0f : row_max[half];
       }
+      float factor[2];
       #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        running_max[half] = exp2_approx(running_max[half] - r[half]);
+        factor[half] = exp2_approx(running_max[half] - r[half]);
       }
       #pragma unroll
       for (int n = 0; n < 4; ++n) {
@@ -415,7 +417,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
       }
       #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        running_sum[half] = running_sum[half] * running_max[half];
+        running_sum[half] = running_sum[half] * factor[half];
       }
       #pragma unroll
       for (int half = 0; half < 2; ++half) {
@@ -440,10 +442,11 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
         for (int half = 0; half < 2; ++half) {
           #pragma unroll
           for (int c = 0; c < 2; ++c) {
-            running_out[n][half][c] = running_out[n][half][c] * running_max[half];
+            running_out[n][half][c] = running_out[n][half][c] * factor[half];
           }
         }
       }
+      // Add products with v.
       const u32 v_at = v_lane + v_part;
       #pragma unroll
       for (int k = 0; k < 2; ++k) {
@@ -491,6 +494,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
       k_fill = 22528 - k_fill;
     }
     commit_copies();
+    // Products with k'.
     float acc2[16][2][2];
     #pragma unroll
     for (int n = 0; n < 16; ++n) {
@@ -544,9 +548,10 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     for (int half = 0; half < 2; ++half) {
       r2[half] = (row_max2[half] == (-infinity())) ? 0.0f : row_max2[half];
     }
+    float factor2[2];
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      running_max[half] = exp2_approx(running_max[half] - r2[half]);
+      factor2[half] = exp2_approx(running_max[half] - r2[half]);
     }
     #pragma unroll
     for (int n = 0; n < 16; ++n) {
@@ -560,7 +565,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     }
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      running_sum[half] = running_sum[half] * running_max[half];
+      running_sum[half] = running_sum[half] * factor2[half];
     }
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
@@ -585,7 +590,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
       for (int half = 0; half < 2; ++half) {
         #pragma unroll
         for (int c = 0; c < 2; ++c) {
-          running_out[n][half][c] = running_out[n][half][c] * running_max[half];
+          running_out[n][half][c] = running_out[n][half][c] * factor2[half];
         }
       }
     }
@@ -611,6 +616,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
       v_fill = 18432 - v_fill;
     }
     commit_copies();
+    // Add products with v.
     const u32 v_at2 = v_lane + v_slot2;
     #pragma unroll
     for (int k = 0; k < 8; ++k) {

@@ -282,6 +282,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
       }
     }
     commit_copies();
+    // Products with k'.
     float acc[16][2][2];
     #pragma unroll
     for (int n = 0; n < 16; ++n) {
@@ -335,9 +336,10 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     for (int half = 0; half < 2; ++half) {
       r[half] = (row_max[half] == (-infinity())) ? 0.0f : row_max[half];
     }
+    float factor[2];
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      running_max[half] = exp2_approx(running_max[half] - r[half]);
+      factor[half] = exp2_approx(running_max[half] - r[half]);
     }
     #pragma unroll
     for (int n = 0; n < 16; ++n) {
@@ -351,7 +353,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     }
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      running_sum[half] = running_sum[half] * running_max[half];
+      running_sum[half] = running_sum[half] * factor[half];
     }
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
@@ -376,7 +378,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
       for (int half = 0; half < 2; ++half) {
         #pragma unroll
         for (int c = 0; c < 2; ++c) {
-          running_out[n][half][c] = running_out[n][half][c] * running_max[half];
+          running_out[n][half][c] = running_out[n][half][c] * factor[half];
         }
       }
     }
@@ -401,6 +403,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
       }
     }
     commit_copies();
+    // Add products with v.
     #pragma unroll
     for (int k = 0; k < 8; ++k) {
       #pragma unroll
@@ -439,6 +442,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
       }
     }
     commit_copies();
+    // Products with k'.
     float acc2[16][2][2];
     #pragma unroll
     for (int n = 0; n < 16; ++n) {
@@ -491,9 +495,10 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     for (int half = 0; half < 2; ++half) {
       r2[half] = (row_max2[half] == (-infinity())) ? 0.0f : row_max2[half];
     }
+    float factor2[2];
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      running_max[half] = exp2_approx(running_max[half] - r2[half]);
+      factor2[half] = exp2_approx(running_max[half] - r2[half]);
     }
     #pragma unroll
     for (int n = 0; n < 16; ++n) {
@@ -507,7 +512,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     }
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      running_sum[half] = running_sum[half] * running_max[half];
+      running_sum[half] = running_sum[half] * factor2[half];
     }
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
@@ -532,7 +537,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
       for (int half = 0; half < 2; ++half) {
         #pragma unroll
         for (int c = 0; c < 2; ++c) {
-          running_out[n][half][c] = running_out[n][half][c] * running_max[half];
+          running_out[n][half][c] = running_out[n][half][c] * factor2[half];
         }
       }
     }
@@ -554,6 +559,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
       }
     }
     commit_copies();
+    // Add products with v.
     #pragma unroll
     for (int k = 0; k < 8; ++k) {
       #pragma unroll

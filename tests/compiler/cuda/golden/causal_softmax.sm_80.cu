@@ -5,8 +5,8 @@
 //           in  v: bf16[B, Tk, Hk, 128]
 //           out o: bf16[B, Tq, Hq, 128]
 //           out lse: f32[B, Tq, Hq]
-// schedule  BM=128 BN=128 CHUNK=32 QREG=1 RESCALE=0 SPLIT=0 STAGES=2 WARPS=8
-// launch    attn: grid (ceildiv(Tq, 128), Hq, B), block 256, dynamic shared memory 163840 bytes
+// schedule  BM=128 BN=64 CHUNK=32 QREG=1 RESCALE=0 SPLIT=0 STAGES=2 WARPS=8
+// launch    attn: grid (ceildiv(Tq, 128), Hq, B), block 256, dynamic shared memory 98304 bytes
 // argument  one struct of 192 bytes by value, see Parameters; strides count elements, the last dimension is contiguous
 // assumes   pointers and strides of 16-bit tensors are multiples of 16 bytes
 
@@ -147,7 +147,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
   const u32 k_lane = smem + 32768 + (lane % 8 + lane / 16 * 8) * 256 + (lane / 8 % 2 ^ (lane % 8 + lane / 16 * 8) % 8) * 16;
   const int column = 2 * quad;
   const int row = 16 * warp + group;
-  const u32 v_lane = smem + 98304 + (lane % 16) * 256 + (lane / 16 ^ (lane % 16) % 8) * 16;
+  const u32 v_lane = smem + 65536 + (lane % 16) * 256 + (lane / 16 ^ (lane % 16) % 8) * 16;
   const int o_stride0 = (int)p.o_stride0;
   const int o_stride1 = (int)p.o_stride1;
   const int o_stride2 = (int)p.o_stride2;
@@ -186,17 +186,17 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
   const int at9 = min(at7, max(at5, at4)) + 1;
   const int at10 = (((max(at4, 0) <= at5) && (at7 >= 0)) && (at9 >= 0)) ? at9 : 0;
   const int at11 = max(min(((at4 <= at5) && (at8 >= 0)) ? at8 : 0, at10), 0);
-  const int at12 = max(((at11 - ((at11 < 0) ? 127 : 0)) / 128) * 128, 0);
-  const int at13 = max(((at10 - at12) + 127) / 128, 0);
-  const int at14 = 0 - (at13 * 128);
-  const int at15 = at13 + max((at12 + 127) / 128, 0);
-  // k: 2 slots of 128 x 128, rows of 256 bytes, chunks swizzled.
+  const int at12 = max(((at11 - ((at11 < 0) ? 63 : 0)) / 64) * 64, 0);
+  const int at13 = max(((at10 - at12) + 63) / 64, 0);
+  const int at14 = 0 - (at13 * 64);
+  const int at15 = at13 + max((at12 + 63) / 64, 0);
+  // k: 2 slots of 64 x 128, rows of 256 bytes, chunks swizzled.
   auto *const k_from = k + (i64)copy_row * k_stride1 + copy_chunk * 8;
   const u32 k_to = smem + 32768 + (copy_row) * 256 + (copy_chunk ^ (copy_row) % 8) * 16;
   u32 k_fill = 0, k_next = 0; // slots to fill and to take next
-  // v: 2 slots of 128 x 128, rows of 256 bytes, chunks swizzled.
+  // v: 2 slots of 64 x 128, rows of 256 bytes, chunks swizzled.
   auto *const v_from = v + (i64)copy_row * v_stride1 + copy_chunk * 8;
-  const u32 v_to = smem + 98304 + (copy_row) * 256 + (copy_chunk ^ (copy_row) % 8) * 16;
+  const u32 v_to = smem + 65536 + (copy_row) * 256 + (copy_chunk ^ (copy_row) % 8) * 16;
   u32 v_fill = 0, v_next = 0; // slots to fill and to take next
   const bool is = at15 > 0;
   if (is) {
@@ -208,7 +208,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     const int rows_left2 = ((is2 ? at10 : at12) - at16) - copy_row;
     auto *rows_from2 = from2;
     #pragma unroll
-    for (int pass = 0; pass < 4; ++pass) {
+    for (int pass = 0; pass < 2; ++pass) {
       const bool valid2 = (pass * 32) < rows_left2;
       #pragma unroll
       for (int piece = 0; piece < 2; ++piece) {
@@ -216,7 +216,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
       }
       rows_from2 = advance(rows_from2, k_stride1_bytes);
     }
-    k_fill = 32768 - k_fill;
+    k_fill = 16384 - k_fill;
   }
   commit_copies();
   if (is) {
@@ -228,7 +228,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     const int rows_left3 = ((is3 ? at10 : at12) - at17) - copy_row;
     auto *rows_from3 = from3;
     #pragma unroll
-    for (int pass = 0; pass < 4; ++pass) {
+    for (int pass = 0; pass < 2; ++pass) {
       const bool valid3 = (pass * 32) < rows_left3;
       #pragma unroll
       for (int piece = 0; piece < 2; ++piece) {
@@ -236,7 +236,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
       }
       rows_from3 = advance(rows_from3, v_stride1_bytes);
     }
-    v_fill = 32768 - v_fill;
+    v_fill = 16384 - v_fill;
   }
   commit_copies();
   wait_copies<2>();
@@ -274,25 +274,25 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
   }
   int tile = 0;
   // Tiles at the support's edge: masked.
-  for (int j = at12; j < at10; j += 128) {
+  for (int j = at12; j < at10; j += 64) {
     const int at18 = tile + 1;
     const int at19 = (j < 0) ? 0 : at10;
     const int at20 = at19;
     wait_copies<1>();
     __syncthreads();
     const u32 k_slot = k_next;
-    k_next = 32768 - k_next;
+    k_next = 16384 - k_next;
     const bool is4 = at18 < at15;
     if (is4) {
       const bool is5 = at18 < at13;
-      const int at21 = (at18 * 128) + (is5 ? at12 : at14);
+      const int at21 = (at18 * 64) + (is5 ? at12 : at14);
       // Copy the next tile of k.
       auto *const from4 = row_at(k_from, at21, k_stride1);
       const u32 to3 = k_to + k_fill;
       const int rows_left4 = ((is5 ? at10 : at12) - at21) - copy_row;
       auto *rows_from4 = from4;
       #pragma unroll
-      for (int pass = 0; pass < 4; ++pass) {
+      for (int pass = 0; pass < 2; ++pass) {
         const bool valid4 = (pass * 32) < rows_left4;
         #pragma unroll
         for (int piece = 0; piece < 2; ++piece) {
@@ -300,23 +300,23 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
         }
         rows_from4 = advance(rows_from4, k_stride1_bytes);
       }
-      k_fill = 32768 - k_fill;
+      k_fill = 16384 - k_fill;
     }
     commit_copies();
     wait_copies<1>();
     __syncthreads();
     const u32 v_slot = v_next;
-    v_next = 32768 - v_next;
+    v_next = 16384 - v_next;
     if (is4) {
       const bool is6 = at18 < at13;
-      const int at22 = (at18 * 128) + (is6 ? at12 : at14);
+      const int at22 = (at18 * 64) + (is6 ? at12 : at14);
       // Copy the next tile of v.
       auto *const from5 = row_at(v_from, at22, v_stride1);
       const u32 to4 = v_to + v_fill;
       const int rows_left5 = ((is6 ? at10 : at12) - at22) - copy_row;
       auto *rows_from5 = from5;
       #pragma unroll
-      for (int pass = 0; pass < 4; ++pass) {
+      for (int pass = 0; pass < 2; ++pass) {
         const bool valid5 = (pass * 32) < rows_left5;
         #pragma unroll
         for (int piece = 0; piece < 2; ++piece) {
@@ -324,13 +324,14 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
         }
         rows_from5 = advance(rows_from5, v_stride1_bytes);
       }
-      v_fill = 32768 - v_fill;
+      v_fill = 16384 - v_fill;
     }
     commit_copies();
     // The tile in parts.
-    for (int j2 = 0; j2 < min(at19 - j, 128); j2 += 32) {
+    for (int j2 = 0; j2 < min(at19 - j, 64); j2 += 32) {
       const u32 k_part = k_slot + j2 * 256;
       const u32 v_part = v_slot + j2 * 256;
+      // Products with k'.
       float acc[4][2][2];
       #pragma unroll
       for (int n = 0; n < 4; ++n) {
@@ -384,9 +385,10 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
       for (int half = 0; half < 2; ++half) {
         r[half] = (row_max[half] == (-infinity())) ? 0.0f : row_max[half];
       }
+      float factor[2];
       #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        running_max[half] = exp2_approx(running_max[half] - r[half]);
+        factor[half] = exp2_approx(running_max[half] - r[half]);
       }
       #pragma unroll
       for (int n = 0; n < 4; ++n) {
@@ -400,7 +402,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
       }
       #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        running_sum[half] = running_sum[half] * running_max[half];
+        running_sum[half] = running_sum[half] * factor[half];
       }
       #pragma unroll
       for (int half = 0; half < 2; ++half) {
@@ -425,10 +427,11 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
         for (int half = 0; half < 2; ++half) {
           #pragma unroll
           for (int c = 0; c < 2; ++c) {
-            running_out[n][half][c] = running_out[n][half][c] * running_max[half];
+            running_out[n][half][c] = running_out[n][half][c] * factor[half];
           }
         }
       }
+      // Add products with v.
       const u32 v_at = v_lane + v_part;
       #pragma unroll
       for (int k = 0; k < 2; ++k) {
@@ -448,32 +451,33 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     tile = at18;
   }
   // Tiles wholly inside the support.
-  for (int j3 = 0; j3 < at12; j3 += 128) {
+  for (int j3 = 0; j3 < at12; j3 += 64) {
     const int at23 = tile + 1;
     wait_copies<1>();
     __syncthreads();
     const u32 k_slot2 = k_next;
-    k_next = 32768 - k_next;
+    k_next = 16384 - k_next;
     const bool is7 = at23 < at15;
     if (is7) {
       // Copy the next tile of k.
-      auto *const from6 = row_at(k_from, ((at23 * 128) + at14), k_stride1);
+      auto *const from6 = row_at(k_from, ((at23 * 64) + at14), k_stride1);
       const u32 to5 = k_to + k_fill;
       auto *rows_from6 = from6;
       #pragma unroll
-      for (int pass = 0; pass < 4; ++pass) {
+      for (int pass = 0; pass < 2; ++pass) {
         #pragma unroll
         for (int piece = 0; piece < 2; ++piece) {
           copy_16(to5 + (pass * 32) * 256 + piece * 128, rows_from6 + piece * 64, true);
         }
         rows_from6 = advance(rows_from6, k_stride1_bytes);
       }
-      k_fill = 32768 - k_fill;
+      k_fill = 16384 - k_fill;
     }
     commit_copies();
-    float acc2[16][2][2];
+    // Products with k'.
+    float acc2[8][2][2];
     #pragma unroll
-    for (int n = 0; n < 16; ++n) {
+    for (int n = 0; n < 8; ++n) {
       #pragma unroll
       for (int half = 0; half < 2; ++half) {
         #pragma unroll
@@ -486,7 +490,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     #pragma unroll
     for (int k = 0; k < 8; ++k) {
       #pragma unroll
-      for (int n = 0; n < 16; n += 2) {
+      for (int n = 0; n < 8; n += 2) {
         u32 b4[4];
         load_matrix_x4(b4, (k_at2 ^ k % 4 * 32) + k / 4 * 128 + n * 2048);
         mma_bf16(acc2[n], q_fragments[2 * k][0], q_fragments[2 * k][1], q_fragments[2 * k + 1][0], q_fragments[2 * k + 1][1], b4[0], b4[1]);
@@ -498,7 +502,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     for (int half = 0; half < 2; ++half) {
       float largest2 = -infinity();
       #pragma unroll
-      for (int n = 0; n < 16; ++n) {
+      for (int n = 0; n < 8; ++n) {
         largest2 = fmaxf(largest2, (fmaxf(acc2[n][half][0], acc2[n][half][1])));
       }
       largest2 = fmaxf(largest2, __shfl_xor_sync(0xffffffffu, largest2, 1));
@@ -514,12 +518,13 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     for (int half = 0; half < 2; ++half) {
       r2[half] = (row_max2[half] == (-infinity())) ? 0.0f : row_max2[half];
     }
+    float factor2[2];
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      running_max[half] = exp2_approx(running_max[half] - r2[half]);
+      factor2[half] = exp2_approx(running_max[half] - r2[half]);
     }
     #pragma unroll
-    for (int n = 0; n < 16; ++n) {
+    for (int n = 0; n < 8; ++n) {
       #pragma unroll
       for (int half = 0; half < 2; ++half) {
         #pragma unroll
@@ -530,20 +535,20 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     }
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      running_sum[half] = running_sum[half] * running_max[half];
+      running_sum[half] = running_sum[half] * factor2[half];
     }
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
       float sum2 = running_sum[half];
       #pragma unroll
-      for (int n = 0; n < 16; ++n) {
+      for (int n = 0; n < 8; ++n) {
         sum2 = sum2 + (acc2[n][half][0] + acc2[n][half][1]);
       }
       running_sum[half] = sum2;
     }
-    u32 t2[16][2];
+    u32 t2[8][2];
     #pragma unroll
-    for (int n = 0; n < 16; ++n) {
+    for (int n = 0; n < 8; ++n) {
       #pragma unroll
       for (int half = 0; half < 2; ++half) {
         t2[n][half] = pack_bf16(acc2[n][half][0], acc2[n][half][1]);
@@ -555,33 +560,34 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
       for (int half = 0; half < 2; ++half) {
         #pragma unroll
         for (int c = 0; c < 2; ++c) {
-          running_out[n][half][c] = running_out[n][half][c] * running_max[half];
+          running_out[n][half][c] = running_out[n][half][c] * factor2[half];
         }
       }
     }
     wait_copies<1>();
     __syncthreads();
     const u32 v_slot2 = v_next;
-    v_next = 32768 - v_next;
+    v_next = 16384 - v_next;
     if (is7) {
       // Copy the next tile of v.
-      auto *const from7 = row_at(v_from, ((at23 * 128) + at14), v_stride1);
+      auto *const from7 = row_at(v_from, ((at23 * 64) + at14), v_stride1);
       const u32 to6 = v_to + v_fill;
       auto *rows_from7 = from7;
       #pragma unroll
-      for (int pass = 0; pass < 4; ++pass) {
+      for (int pass = 0; pass < 2; ++pass) {
         #pragma unroll
         for (int piece = 0; piece < 2; ++piece) {
           copy_16(to6 + (pass * 32) * 256 + piece * 128, rows_from7 + piece * 64, true);
         }
         rows_from7 = advance(rows_from7, v_stride1_bytes);
       }
-      v_fill = 32768 - v_fill;
+      v_fill = 16384 - v_fill;
     }
     commit_copies();
+    // Add products with v.
     const u32 v_at2 = v_lane + v_slot2;
     #pragma unroll
-    for (int k = 0; k < 8; ++k) {
+    for (int k = 0; k < 4; ++k) {
       #pragma unroll
       for (int n = 0; n < 16; n += 2) {
         u32 b5[4];

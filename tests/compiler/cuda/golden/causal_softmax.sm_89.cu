@@ -5,7 +5,7 @@
 //           in  v: bf16[B, Tk, Hk, 128]
 //           out o: bf16[B, Tq, Hq, 128]
 //           out lse: f32[B, Tq, Hq]
-// schedule  BM=128 BN=128 CHUNK=32 QREG=1 RESCALE=0 SPLIT=0 STAGES=1 WARPS=8
+// schedule  BM=128 BN=64 CHUNK=32 QREG=1 RESCALE=0 SPLIT=0 STAGES=2 WARPS=8
 // launch    attn: grid (ceildiv(Tq, 128), Hq, B), block 256, dynamic shared memory 98304 bytes
 // argument  one struct of 192 bytes by value, see Parameters; strides count elements, the last dimension is contiguous
 // assumes   pointers and strides of 16-bit tensors are multiples of 16 bytes
@@ -142,8 +142,8 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
   const int v_stride1 = (int)p.v_stride1;
   const int v_stride2 = (int)p.v_stride2;
   const i64 k_stride1_bytes = (i64)k_stride1 * 64;
-  const u32 q_lane = smem + 0 + (warp * 16 + lane % 16) * 256 + (lane / 16 ^ (warp * 16 + lane % 16) % 8) * 16;
   const i64 v_stride1_bytes = (i64)v_stride1 * 64;
+  const u32 q_lane = smem + 0 + (warp * 16 + lane % 16) * 256 + (lane / 16 ^ (warp * 16 + lane % 16) % 8) * 16;
   const u32 k_lane = smem + 32768 + (lane % 8 + lane / 16 * 8) * 256 + (lane / 8 % 2 ^ (lane % 8 + lane / 16 * 8) % 8) * 16;
   const int column = 2 * quad;
   const int row = 16 * warp + group;
@@ -186,35 +186,60 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
   const int at9 = min(at7, max(at5, at4)) + 1;
   const int at10 = (((max(at4, 0) <= at5) && (at7 >= 0)) && (at9 >= 0)) ? at9 : 0;
   const int at11 = max(min(((at4 <= at5) && (at8 >= 0)) ? at8 : 0, at10), 0);
-  const int at12 = max(((at11 - ((at11 < 0) ? 127 : 0)) / 128) * 128, 0);
-  const int at13 = max(((at10 - at12) + 127) / 128, 0);
-  const int at14 = 0 - (at13 * 128);
-  const int at15 = at13 + max((at12 + 127) / 128, 0);
-  // k: 1 slot of 128 x 128, rows of 256 bytes, chunks swizzled.
+  const int at12 = max(((at11 - ((at11 < 0) ? 63 : 0)) / 64) * 64, 0);
+  const int at13 = max(((at10 - at12) + 63) / 64, 0);
+  const int at14 = 0 - (at13 * 64);
+  const int at15 = at13 + max((at12 + 63) / 64, 0);
+  // k: 2 slots of 64 x 128, rows of 256 bytes, chunks swizzled.
   auto *const k_from = k + (i64)copy_row * k_stride1 + copy_chunk * 8;
   const u32 k_to = smem + 32768 + (copy_row) * 256 + (copy_chunk ^ (copy_row) % 8) * 16;
-  // v: 1 slot of 128 x 128, rows of 256 bytes, chunks swizzled.
+  u32 k_fill = 0, k_next = 0; // slots to fill and to take next
+  // v: 2 slots of 64 x 128, rows of 256 bytes, chunks swizzled.
   auto *const v_from = v + (i64)copy_row * v_stride1 + copy_chunk * 8;
   const u32 v_to = smem + 65536 + (copy_row) * 256 + (copy_chunk ^ (copy_row) % 8) * 16;
-  if (at15 > 0) {
-    const bool is = at13 > 0;
-    const int at16 = is ? at12 : at14;
+  u32 v_fill = 0, v_next = 0; // slots to fill and to take next
+  const bool is = at15 > 0;
+  if (is) {
+    const bool is2 = at13 > 0;
+    const int at16 = is2 ? at12 : at14;
     // Copy the next tile of k.
     auto *const from2 = row_at(k_from, at16, k_stride1);
-    const int rows_left2 = ((is ? at10 : at12) - at16) - copy_row;
+    const u32 to = k_to + k_fill;
+    const int rows_left2 = ((is2 ? at10 : at12) - at16) - copy_row;
     auto *rows_from2 = from2;
     #pragma unroll
-    for (int pass = 0; pass < 4; ++pass) {
+    for (int pass = 0; pass < 2; ++pass) {
       const bool valid2 = (pass * 32) < rows_left2;
       #pragma unroll
       for (int piece = 0; piece < 2; ++piece) {
-        copy_16(k_to + (pass * 32) * 256 + piece * 128, rows_from2 + piece * 64, valid2);
+        copy_16(to + (pass * 32) * 256 + piece * 128, rows_from2 + piece * 64, valid2);
       }
       rows_from2 = advance(rows_from2, k_stride1_bytes);
     }
+    k_fill = 16384 - k_fill;
   }
   commit_copies();
-  wait_copies<1>();
+  if (is) {
+    const bool is3 = at13 > 0;
+    const int at17 = is3 ? at12 : at14;
+    // Copy the next tile of v.
+    auto *const from3 = row_at(v_from, at17, v_stride1);
+    const u32 to2 = v_to + v_fill;
+    const int rows_left3 = ((is3 ? at10 : at12) - at17) - copy_row;
+    auto *rows_from3 = from3;
+    #pragma unroll
+    for (int pass = 0; pass < 2; ++pass) {
+      const bool valid3 = (pass * 32) < rows_left3;
+      #pragma unroll
+      for (int piece = 0; piece < 2; ++piece) {
+        copy_16(to2 + (pass * 32) * 256 + piece * 128, rows_from3 + piece * 64, valid3);
+      }
+      rows_from3 = advance(rows_from3, v_stride1_bytes);
+    }
+    v_fill = 16384 - v_fill;
+  }
+  commit_copies();
+  wait_copies<2>();
   __syncthreads();
   u32 q_fragments[16][2];
   #pragma unroll
@@ -249,180 +274,210 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
   }
   int tile = 0;
   // Tiles at the support's edge: masked.
-  for (int j = at12; j < at10; j += 128) {
-    const int at17 = tile + 1;
-    wait_copies<0>();
+  for (int j = at12; j < at10; j += 64) {
+    const int at18 = tile + 1;
+    const int at19 = (j < 0) ? 0 : at10;
+    const int at20 = at19;
+    wait_copies<1>();
     __syncthreads();
-    const bool is2 = tile < at13;
-    const int at18 = (tile * 128) + (is2 ? at12 : at14);
-    // Copy the next tile of v.
-    auto *const from3 = row_at(v_from, at18, v_stride1);
-    const int rows_left3 = ((is2 ? at10 : at12) - at18) - copy_row;
-    auto *rows_from3 = from3;
-    #pragma unroll
-    for (int pass = 0; pass < 4; ++pass) {
-      const bool valid3 = (pass * 32) < rows_left3;
-      #pragma unroll
-      for (int piece = 0; piece < 2; ++piece) {
-        copy_16(v_to + (pass * 32) * 256 + piece * 128, rows_from3 + piece * 64, valid3);
-      }
-      rows_from3 = advance(rows_from3, v_stride1_bytes);
-    }
-    commit_copies();
-    float acc[16][2][2];
-    #pragma unroll
-    for (int n = 0; n < 16; ++n) {
-      #pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        #pragma unroll
-        for (int c = 0; c < 2; ++c) {
-          acc[n][half][c] = 0.0f;
-        }
-      }
-    }
-    #pragma unroll
-    for (int k = 0; k < 8; ++k) {
-      #pragma unroll
-      for (int n = 0; n < 16; n += 2) {
-        u32 b2[4];
-        load_matrix_x4(b2, (k_lane ^ k % 4 * 32) + k / 4 * 128 + n * 2048);
-        mma_bf16(acc[n], q_fragments[2 * k][0], q_fragments[2 * k][1], q_fragments[2 * k + 1][0], q_fragments[2 * k + 1][1], b2[0], b2[1]);
-        mma_bf16(acc[n + 1], q_fragments[2 * k][0], q_fragments[2 * k][1], q_fragments[2 * k + 1][0], q_fragments[2 * k + 1][1], b2[2], b2[3]);
-      }
-    }
-    const int at19 = ((j < 0) ? 0 : at10);
-    #pragma unroll
-    for (int n = 0; n < 16; ++n) {
-      #pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        #pragma unroll
-        for (int c = 0; c < 2; ++c) {
-          acc[n][half][c] = (((j + column + 8 * n + c) <= (at4 + row + 8 * half)) && ((j + column + 8 * n + c) < at19)) ? acc[n][half][c] : (-infinity());
-        }
-      }
-    }
-    float row_max[2];
-    #pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      float largest = -infinity();
-      #pragma unroll
-      for (int n = 0; n < 16; ++n) {
-        largest = fmaxf(largest, (fmaxf(acc[n][half][0], acc[n][half][1])));
-      }
-      largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, 1));
-      largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, 2));
-      row_max[half] = largest;
-    }
-    #pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      row_max[half] = max_nan(row_max[half] * 0.127517432f, running_max[half]);
-    }
-    float r[2];
-    #pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      r[half] = (row_max[half] == (-infinity())) ? 0.0f : row_max[half];
-    }
-    #pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      running_max[half] = exp2_approx(running_max[half] - r[half]);
-    }
-    #pragma unroll
-    for (int n = 0; n < 16; ++n) {
-      #pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        #pragma unroll
-        for (int c = 0; c < 2; ++c) {
-          acc[n][half][c] = exp2_approx((acc[n][half][c] * 0.127517432f) - r[half]);
-        }
-      }
-    }
-    #pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      running_sum[half] = running_sum[half] * running_max[half];
-    }
-    #pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      float sum = running_sum[half];
-      #pragma unroll
-      for (int n = 0; n < 16; ++n) {
-        sum = sum + (acc[n][half][0] + acc[n][half][1]);
-      }
-      running_sum[half] = sum;
-    }
-    u32 t[16][2];
-    #pragma unroll
-    for (int n = 0; n < 16; ++n) {
-      #pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        t[n][half] = pack_bf16(acc[n][half][0], acc[n][half][1]);
-      }
-    }
-    #pragma unroll
-    for (int n = 0; n < 16; ++n) {
-      #pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        #pragma unroll
-        for (int c = 0; c < 2; ++c) {
-          running_out[n][half][c] = running_out[n][half][c] * running_max[half];
-        }
-      }
-    }
-    wait_copies<0>();
-    __syncthreads();
-    if (at17 < at15) {
-      const bool is3 = at17 < at13;
-      const int at20 = (at17 * 128) + (is3 ? at12 : at14);
+    const u32 k_slot = k_next;
+    k_next = 16384 - k_next;
+    const bool is4 = at18 < at15;
+    if (is4) {
+      const bool is5 = at18 < at13;
+      const int at21 = (at18 * 64) + (is5 ? at12 : at14);
       // Copy the next tile of k.
-      auto *const from4 = row_at(k_from, at20, k_stride1);
-      const int rows_left4 = ((is3 ? at10 : at12) - at20) - copy_row;
+      auto *const from4 = row_at(k_from, at21, k_stride1);
+      const u32 to3 = k_to + k_fill;
+      const int rows_left4 = ((is5 ? at10 : at12) - at21) - copy_row;
       auto *rows_from4 = from4;
       #pragma unroll
-      for (int pass = 0; pass < 4; ++pass) {
+      for (int pass = 0; pass < 2; ++pass) {
         const bool valid4 = (pass * 32) < rows_left4;
         #pragma unroll
         for (int piece = 0; piece < 2; ++piece) {
-          copy_16(k_to + (pass * 32) * 256 + piece * 128, rows_from4 + piece * 64, valid4);
+          copy_16(to3 + (pass * 32) * 256 + piece * 128, rows_from4 + piece * 64, valid4);
         }
         rows_from4 = advance(rows_from4, k_stride1_bytes);
       }
+      k_fill = 16384 - k_fill;
     }
     commit_copies();
-    #pragma unroll
-    for (int k = 0; k < 8; ++k) {
+    wait_copies<1>();
+    __syncthreads();
+    const u32 v_slot = v_next;
+    v_next = 16384 - v_next;
+    if (is4) {
+      const bool is6 = at18 < at13;
+      const int at22 = (at18 * 64) + (is6 ? at12 : at14);
+      // Copy the next tile of v.
+      auto *const from5 = row_at(v_from, at22, v_stride1);
+      const u32 to4 = v_to + v_fill;
+      const int rows_left5 = ((is6 ? at10 : at12) - at22) - copy_row;
+      auto *rows_from5 = from5;
       #pragma unroll
-      for (int n = 0; n < 16; n += 2) {
-        u32 b3[4];
-        load_matrix_x4_trans(b3, (v_lane ^ n % 8 * 16) + n / 8 * 128 + k * 4096);
-        mma_bf16(running_out[n], t[2 * k][0], t[2 * k][1], t[2 * k + 1][0], t[2 * k + 1][1], b3[0], b3[1]);
-        mma_bf16(running_out[n + 1], t[2 * k][0], t[2 * k][1], t[2 * k + 1][0], t[2 * k + 1][1], b3[2], b3[3]);
+      for (int pass = 0; pass < 2; ++pass) {
+        const bool valid5 = (pass * 32) < rows_left5;
+        #pragma unroll
+        for (int piece = 0; piece < 2; ++piece) {
+          copy_16(to4 + (pass * 32) * 256 + piece * 128, rows_from5 + piece * 64, valid5);
+        }
+        rows_from5 = advance(rows_from5, v_stride1_bytes);
+      }
+      v_fill = 16384 - v_fill;
+    }
+    commit_copies();
+    // The tile in parts.
+    for (int j2 = 0; j2 < min(at19 - j, 64); j2 += 32) {
+      const u32 k_part = k_slot + j2 * 256;
+      const u32 v_part = v_slot + j2 * 256;
+      // Products with k'.
+      float acc[4][2][2];
+      #pragma unroll
+      for (int n = 0; n < 4; ++n) {
+        #pragma unroll
+        for (int half = 0; half < 2; ++half) {
+          #pragma unroll
+          for (int c = 0; c < 2; ++c) {
+            acc[n][half][c] = 0.0f;
+          }
+        }
+      }
+      const u32 k_at = k_lane + k_part;
+      #pragma unroll
+      for (int k = 0; k < 8; ++k) {
+        #pragma unroll
+        for (int n = 0; n < 4; n += 2) {
+          u32 b2[4];
+          load_matrix_x4(b2, (k_at ^ k % 4 * 32) + k / 4 * 128 + n * 2048);
+          mma_bf16(acc[n], q_fragments[2 * k][0], q_fragments[2 * k][1], q_fragments[2 * k + 1][0], q_fragments[2 * k + 1][1], b2[0], b2[1]);
+          mma_bf16(acc[n + 1], q_fragments[2 * k][0], q_fragments[2 * k][1], q_fragments[2 * k + 1][0], q_fragments[2 * k + 1][1], b2[2], b2[3]);
+        }
+      }
+      #pragma unroll
+      for (int n = 0; n < 4; ++n) {
+        #pragma unroll
+        for (int half = 0; half < 2; ++half) {
+          #pragma unroll
+          for (int c = 0; c < 2; ++c) {
+            acc[n][half][c] = ((((j + j2) + column + 8 * n + c) <= (at4 + row + 8 * half)) && (((j + j2) + column + 8 * n + c) < at20)) ? acc[n][half][c] : (-infinity());
+          }
+        }
+      }
+      float row_max[2];
+      #pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        float largest = -infinity();
+        #pragma unroll
+        for (int n = 0; n < 4; ++n) {
+          largest = fmaxf(largest, (fmaxf(acc[n][half][0], acc[n][half][1])));
+        }
+        largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, 1));
+        largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, 2));
+        row_max[half] = largest;
+      }
+      #pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        row_max[half] = max_nan(row_max[half] * 0.127517432f, running_max[half]);
+      }
+      float r[2];
+      #pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        r[half] = (row_max[half] == (-infinity())) ? 0.0f : row_max[half];
+      }
+      float factor[2];
+      #pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        factor[half] = exp2_approx(running_max[half] - r[half]);
+      }
+      #pragma unroll
+      for (int n = 0; n < 4; ++n) {
+        #pragma unroll
+        for (int half = 0; half < 2; ++half) {
+          #pragma unroll
+          for (int c = 0; c < 2; ++c) {
+            acc[n][half][c] = exp2_approx((acc[n][half][c] * 0.127517432f) - r[half]);
+          }
+        }
+      }
+      #pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        running_sum[half] = running_sum[half] * factor[half];
+      }
+      #pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        float sum = running_sum[half];
+        #pragma unroll
+        for (int n = 0; n < 4; ++n) {
+          sum = sum + (acc[n][half][0] + acc[n][half][1]);
+        }
+        running_sum[half] = sum;
+      }
+      u32 t[4][2];
+      #pragma unroll
+      for (int n = 0; n < 4; ++n) {
+        #pragma unroll
+        for (int half = 0; half < 2; ++half) {
+          t[n][half] = pack_bf16(acc[n][half][0], acc[n][half][1]);
+        }
+      }
+      #pragma unroll
+      for (int n = 0; n < 16; ++n) {
+        #pragma unroll
+        for (int half = 0; half < 2; ++half) {
+          #pragma unroll
+          for (int c = 0; c < 2; ++c) {
+            running_out[n][half][c] = running_out[n][half][c] * factor[half];
+          }
+        }
+      }
+      // Add products with v.
+      const u32 v_at = v_lane + v_part;
+      #pragma unroll
+      for (int k = 0; k < 2; ++k) {
+        #pragma unroll
+        for (int n = 0; n < 16; n += 2) {
+          u32 b3[4];
+          load_matrix_x4_trans(b3, (v_at ^ n % 8 * 16) + n / 8 * 128 + k * 4096);
+          mma_bf16(running_out[n], t[2 * k][0], t[2 * k][1], t[2 * k + 1][0], t[2 * k + 1][1], b3[0], b3[1]);
+          mma_bf16(running_out[n + 1], t[2 * k][0], t[2 * k][1], t[2 * k + 1][0], t[2 * k + 1][1], b3[2], b3[3]);
+        }
+      }
+      #pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        running_max[half] = row_max[half];
       }
     }
-    #pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      running_max[half] = row_max[half];
-    }
-    tile = at17;
+    tile = at18;
   }
   // Tiles wholly inside the support.
-  for (int j2 = 0; j2 < at12; j2 += 128) {
-    const int at21 = tile + 1;
-    wait_copies<0>();
+  for (int j3 = 0; j3 < at12; j3 += 64) {
+    const int at23 = tile + 1;
+    wait_copies<1>();
     __syncthreads();
-    // Copy the next tile of v.
-    auto *const from5 = row_at(v_from, ((tile * 128) + at14), v_stride1);
-    auto *rows_from5 = from5;
-    #pragma unroll
-    for (int pass = 0; pass < 4; ++pass) {
+    const u32 k_slot2 = k_next;
+    k_next = 16384 - k_next;
+    const bool is7 = at23 < at15;
+    if (is7) {
+      // Copy the next tile of k.
+      auto *const from6 = row_at(k_from, ((at23 * 64) + at14), k_stride1);
+      const u32 to5 = k_to + k_fill;
+      auto *rows_from6 = from6;
       #pragma unroll
-      for (int piece = 0; piece < 2; ++piece) {
-        copy_16(v_to + (pass * 32) * 256 + piece * 128, rows_from5 + piece * 64, true);
+      for (int pass = 0; pass < 2; ++pass) {
+        #pragma unroll
+        for (int piece = 0; piece < 2; ++piece) {
+          copy_16(to5 + (pass * 32) * 256 + piece * 128, rows_from6 + piece * 64, true);
+        }
+        rows_from6 = advance(rows_from6, k_stride1_bytes);
       }
-      rows_from5 = advance(rows_from5, v_stride1_bytes);
+      k_fill = 16384 - k_fill;
     }
     commit_copies();
-    float acc2[16][2][2];
+    // Products with k'.
+    float acc2[8][2][2];
     #pragma unroll
-    for (int n = 0; n < 16; ++n) {
+    for (int n = 0; n < 8; ++n) {
       #pragma unroll
       for (int half = 0; half < 2; ++half) {
         #pragma unroll
@@ -431,12 +486,13 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
         }
       }
     }
+    const u32 k_at2 = k_lane + k_slot2;
     #pragma unroll
     for (int k = 0; k < 8; ++k) {
       #pragma unroll
-      for (int n = 0; n < 16; n += 2) {
+      for (int n = 0; n < 8; n += 2) {
         u32 b4[4];
-        load_matrix_x4(b4, (k_lane ^ k % 4 * 32) + k / 4 * 128 + n * 2048);
+        load_matrix_x4(b4, (k_at2 ^ k % 4 * 32) + k / 4 * 128 + n * 2048);
         mma_bf16(acc2[n], q_fragments[2 * k][0], q_fragments[2 * k][1], q_fragments[2 * k + 1][0], q_fragments[2 * k + 1][1], b4[0], b4[1]);
         mma_bf16(acc2[n + 1], q_fragments[2 * k][0], q_fragments[2 * k][1], q_fragments[2 * k + 1][0], q_fragments[2 * k + 1][1], b4[2], b4[3]);
       }
@@ -446,7 +502,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     for (int half = 0; half < 2; ++half) {
       float largest2 = -infinity();
       #pragma unroll
-      for (int n = 0; n < 16; ++n) {
+      for (int n = 0; n < 8; ++n) {
         largest2 = fmaxf(largest2, (fmaxf(acc2[n][half][0], acc2[n][half][1])));
       }
       largest2 = fmaxf(largest2, __shfl_xor_sync(0xffffffffu, largest2, 1));
@@ -462,12 +518,13 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     for (int half = 0; half < 2; ++half) {
       r2[half] = (row_max2[half] == (-infinity())) ? 0.0f : row_max2[half];
     }
+    float factor2[2];
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      running_max[half] = exp2_approx(running_max[half] - r2[half]);
+      factor2[half] = exp2_approx(running_max[half] - r2[half]);
     }
     #pragma unroll
-    for (int n = 0; n < 16; ++n) {
+    for (int n = 0; n < 8; ++n) {
       #pragma unroll
       for (int half = 0; half < 2; ++half) {
         #pragma unroll
@@ -478,20 +535,20 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     }
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      running_sum[half] = running_sum[half] * running_max[half];
+      running_sum[half] = running_sum[half] * factor2[half];
     }
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
       float sum2 = running_sum[half];
       #pragma unroll
-      for (int n = 0; n < 16; ++n) {
+      for (int n = 0; n < 8; ++n) {
         sum2 = sum2 + (acc2[n][half][0] + acc2[n][half][1]);
       }
       running_sum[half] = sum2;
     }
-    u32 t2[16][2];
+    u32 t2[8][2];
     #pragma unroll
-    for (int n = 0; n < 16; ++n) {
+    for (int n = 0; n < 8; ++n) {
       #pragma unroll
       for (int half = 0; half < 2; ++half) {
         t2[n][half] = pack_bf16(acc2[n][half][0], acc2[n][half][1]);
@@ -503,32 +560,38 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
       for (int half = 0; half < 2; ++half) {
         #pragma unroll
         for (int c = 0; c < 2; ++c) {
-          running_out[n][half][c] = running_out[n][half][c] * running_max[half];
+          running_out[n][half][c] = running_out[n][half][c] * factor2[half];
         }
       }
     }
-    wait_copies<0>();
+    wait_copies<1>();
     __syncthreads();
-    if (at21 < at15) {
-      // Copy the next tile of k.
-      auto *const from6 = row_at(k_from, ((at21 * 128) + at14), k_stride1);
-      auto *rows_from6 = from6;
+    const u32 v_slot2 = v_next;
+    v_next = 16384 - v_next;
+    if (is7) {
+      // Copy the next tile of v.
+      auto *const from7 = row_at(v_from, ((at23 * 64) + at14), v_stride1);
+      const u32 to6 = v_to + v_fill;
+      auto *rows_from7 = from7;
       #pragma unroll
-      for (int pass = 0; pass < 4; ++pass) {
+      for (int pass = 0; pass < 2; ++pass) {
         #pragma unroll
         for (int piece = 0; piece < 2; ++piece) {
-          copy_16(k_to + (pass * 32) * 256 + piece * 128, rows_from6 + piece * 64, true);
+          copy_16(to6 + (pass * 32) * 256 + piece * 128, rows_from7 + piece * 64, true);
         }
-        rows_from6 = advance(rows_from6, k_stride1_bytes);
+        rows_from7 = advance(rows_from7, v_stride1_bytes);
       }
+      v_fill = 16384 - v_fill;
     }
     commit_copies();
+    // Add products with v.
+    const u32 v_at2 = v_lane + v_slot2;
     #pragma unroll
-    for (int k = 0; k < 8; ++k) {
+    for (int k = 0; k < 4; ++k) {
       #pragma unroll
       for (int n = 0; n < 16; n += 2) {
         u32 b5[4];
-        load_matrix_x4_trans(b5, (v_lane ^ n % 8 * 16) + n / 8 * 128 + k * 4096);
+        load_matrix_x4_trans(b5, (v_at2 ^ n % 8 * 16) + n / 8 * 128 + k * 4096);
         mma_bf16(running_out[n], t2[2 * k][0], t2[2 * k][1], t2[2 * k + 1][0], t2[2 * k + 1][1], b5[0], b5[1]);
         mma_bf16(running_out[n + 1], t2[2 * k][0], t2[2 * k][1], t2[2 * k + 1][0], t2[2 * k + 1][1], b5[2], b5[3]);
       }
@@ -537,7 +600,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     for (int half = 0; half < 2; ++half) {
       running_max[half] = row_max2[half];
     }
-    tile = at21;
+    tile = at23;
   }
   float row_sum[2];
   #pragma unroll
@@ -577,19 +640,19 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
   }
   __syncthreads();
   // Store whole rows of o.
-  const u32 from7 = smem + 0 + (copy_row) * 256 + (copy_chunk ^ (copy_row) % 8) * 16;
-  auto *const to = o + (i64)(at + copy_row) * o_stride1 + copy_chunk * 8;
-  const int rows_left5 = at2 - copy_row;
-  auto *rows_from7 = to;
+  const u32 from8 = smem + 0 + (copy_row) * 256 + (copy_chunk ^ (copy_row) % 8) * 16;
+  auto *const to7 = o + (i64)(at + copy_row) * o_stride1 + copy_chunk * 8;
+  const int rows_left6 = at2 - copy_row;
+  auto *rows_from8 = to7;
   #pragma unroll
   for (int pass = 0; pass < 4; ++pass) {
-    const bool valid5 = (pass * 32) < rows_left5;
+    const bool valid6 = (pass * 32) < rows_left6;
     #pragma unroll
     for (int piece = 0; piece < 2; ++piece) {
-      if (valid5)
-        *(uint4 *)(rows_from7 + piece * 64) = load_shared_16(from7 + (pass * 32) * 256 + piece * 128);
+      if (valid6)
+        *(uint4 *)(rows_from8 + piece * 64) = load_shared_16(from8 + (pass * 32) * 256 + piece * 128);
     }
-    rows_from7 = advance(rows_from7, o_stride1_bytes);
+    rows_from8 = advance(rows_from8, o_stride1_bytes);
   }
   #pragma unroll
   for (int half = 0; half < 2; ++half) {

@@ -343,6 +343,7 @@ extern "C" __global__ void __launch_bounds__(32) split(const __grid_constant__ P
     for (int j2 = 0; j2 < min(at23 - j, 64); j2 += 32) {
       const u32 k_part = k_slot + j2 * 256;
       const u32 v_part = v_slot + j2 * 256;
+      // Products with k'.
       float acc[4][2][2];
       #pragma unroll
       for (int n = 0; n < 4; ++n) {
@@ -396,9 +397,10 @@ extern "C" __global__ void __launch_bounds__(32) split(const __grid_constant__ P
       for (int half = 0; half < 2; ++half) {
         r[half] = (row_max[half] == (-infinity())) ? 0.0f : row_max[half];
       }
+      float factor[2];
       #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        running_max[half] = exp2_approx(running_max[half] - r[half]);
+        factor[half] = exp2_approx(running_max[half] - r[half]);
       }
       #pragma unroll
       for (int n = 0; n < 4; ++n) {
@@ -412,7 +414,7 @@ extern "C" __global__ void __launch_bounds__(32) split(const __grid_constant__ P
       }
       #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        running_sum[half] = running_sum[half] * running_max[half];
+        running_sum[half] = running_sum[half] * factor[half];
       }
       #pragma unroll
       for (int half = 0; half < 2; ++half) {
@@ -437,10 +439,11 @@ extern "C" __global__ void __launch_bounds__(32) split(const __grid_constant__ P
         for (int half = 0; half < 2; ++half) {
           #pragma unroll
           for (int c = 0; c < 2; ++c) {
-            running_out[n][half][c] = running_out[n][half][c] * running_max[half];
+            running_out[n][half][c] = running_out[n][half][c] * factor[half];
           }
         }
       }
+      // Add products with v.
       const u32 v_at = v_lane + v_part;
       #pragma unroll
       for (int k = 0; k < 2; ++k) {
@@ -483,6 +486,7 @@ extern "C" __global__ void __launch_bounds__(32) split(const __grid_constant__ P
       k_fill = 16384 - k_fill;
     }
     commit_copies();
+    // Products with k'.
     float acc2[8][2][2];
     #pragma unroll
     for (int n = 0; n < 8; ++n) {
@@ -526,9 +530,10 @@ extern "C" __global__ void __launch_bounds__(32) split(const __grid_constant__ P
     for (int half = 0; half < 2; ++half) {
       r2[half] = (row_max2[half] == (-infinity())) ? 0.0f : row_max2[half];
     }
+    float factor2[2];
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      running_max[half] = exp2_approx(running_max[half] - r2[half]);
+      factor2[half] = exp2_approx(running_max[half] - r2[half]);
     }
     #pragma unroll
     for (int n = 0; n < 8; ++n) {
@@ -542,7 +547,7 @@ extern "C" __global__ void __launch_bounds__(32) split(const __grid_constant__ P
     }
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      running_sum[half] = running_sum[half] * running_max[half];
+      running_sum[half] = running_sum[half] * factor2[half];
     }
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
@@ -567,7 +572,7 @@ extern "C" __global__ void __launch_bounds__(32) split(const __grid_constant__ P
       for (int half = 0; half < 2; ++half) {
         #pragma unroll
         for (int c = 0; c < 2; ++c) {
-          running_out[n][half][c] = running_out[n][half][c] * running_max[half];
+          running_out[n][half][c] = running_out[n][half][c] * factor2[half];
         }
       }
     }
@@ -591,6 +596,7 @@ extern "C" __global__ void __launch_bounds__(32) split(const __grid_constant__ P
       v_fill = 16384 - v_fill;
     }
     commit_copies();
+    // Add products with v.
     const u32 v_at2 = v_lane + v_slot2;
     #pragma unroll
     for (int k = 0; k < 4; ++k) {
@@ -709,9 +715,10 @@ extern "C" __global__ void __launch_bounds__(32) merge(const __grid_constant__ P
     for (int e1 = 0; e1 < 4; ++e1) {
       r2[e1] = (r[e1] == (-infinity())) ? 0.0f : r[e1];
     }
+    float factor[4];
     #pragma unroll
     for (int e1 = 0; e1 < 4; ++e1) {
-      running_max[e1] = exp2_approx(running_max[e1] - r2[e1]);
+      factor[e1] = exp2_approx(running_max[e1] - r2[e1]);
     }
     #pragma unroll
     for (int e1 = 0; e1 < 4; ++e1) {
@@ -719,18 +726,22 @@ extern "C" __global__ void __launch_bounds__(32) merge(const __grid_constant__ P
     }
     #pragma unroll
     for (int e1 = 0; e1 < 4; ++e1) {
-      carried[e1] = (carried[e1] * running_max[e1]) + (part_l_part[e1] * part_m_part[e1]);
+      part_l_part[e1] = (carried[e1] * factor[e1]) + (part_l_part[e1] * part_m_part[e1]);
     }
     #pragma unroll
     for (int r1 = 0; r1 < 4; ++r1) {
       #pragma unroll
       for (int e32 = 0; e32 < 4; ++e32) {
-        carried2[r1][e32] = (carried2[r1][e32] * running_max[r1]) + (part_o_part[r1][e32] * part_m_part[r1]);
+        carried2[r1][e32] = (carried2[r1][e32] * factor[r1]) + (part_o_part[r1][e32] * part_m_part[r1]);
       }
     }
     #pragma unroll
     for (int e1 = 0; e1 < 4; ++e1) {
       running_max[e1] = r[e1];
+    }
+    #pragma unroll
+    for (int e1 = 0; e1 < 4; ++e1) {
+      carried[e1] = part_l_part[e1];
     }
   }
   float r3[4];

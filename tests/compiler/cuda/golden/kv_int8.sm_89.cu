@@ -336,6 +336,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
       store_shared_16(smem + 16384 + place<128, 0, 7>(row + 32 * r32, (column) * 2), t2[r32][0], t2[r32][1], t2[r32][2], t2[r32][3]);
     }
     __syncthreads();
+    // Products with turned'.
     float acc[16][2][2];
     #pragma unroll
     for (int n = 0; n < 16; ++n) {
@@ -388,9 +389,10 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     for (int half = 0; half < 2; ++half) {
       r3[half] = (row_max[half] == (-infinity())) ? 0.0f : row_max[half];
     }
+    float factor[2];
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      running_max[half] = exp2_approx(running_max[half] - r3[half]);
+      factor[half] = exp2_approx(running_max[half] - r3[half]);
     }
     #pragma unroll
     for (int n = 0; n < 16; ++n) {
@@ -404,7 +406,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     }
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      running_sum[half] = running_sum[half] * running_max[half];
+      running_sum[half] = running_sum[half] * factor[half];
     }
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
@@ -421,7 +423,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
       for (int half = 0; half < 2; ++half) {
         #pragma unroll
         for (int c = 0; c < 2; ++c) {
-          running_out[n][half][c] = running_out[n][half][c] * running_max[half];
+          running_out[n][half][c] = running_out[n][half][c] * factor[half];
         }
       }
     }
@@ -438,6 +440,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
         t3[n][half] = pack_bf16(pair3[0], pair3[1]);
       }
     }
+    // Add products with turned.
     #pragma unroll
     for (int k = 0; k < 8; ++k) {
       #pragma unroll
@@ -536,6 +539,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
       store_shared_16(smem + 16384 + place<128, 0, 7>(row + 32 * r32, (column) * 2), t5[r32][0], t5[r32][1], t5[r32][2], t5[r32][3]);
     }
     __syncthreads();
+    // Products with turned'.
     float acc2[16][2][2];
     #pragma unroll
     for (int n = 0; n < 16; ++n) {
@@ -588,9 +592,10 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     for (int half = 0; half < 2; ++half) {
       r4[half] = (row_max2[half] == (-infinity())) ? 0.0f : row_max2[half];
     }
+    float factor2[2];
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      running_max[half] = exp2_approx(running_max[half] - r4[half]);
+      factor2[half] = exp2_approx(running_max[half] - r4[half]);
     }
     #pragma unroll
     for (int n = 0; n < 16; ++n) {
@@ -604,7 +609,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     }
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      running_sum[half] = running_sum[half] * running_max[half];
+      running_sum[half] = running_sum[half] * factor2[half];
     }
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
@@ -621,7 +626,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
       for (int half = 0; half < 2; ++half) {
         #pragma unroll
         for (int c = 0; c < 2; ++c) {
-          running_out[n][half][c] = running_out[n][half][c] * running_max[half];
+          running_out[n][half][c] = running_out[n][half][c] * factor2[half];
         }
       }
     }
@@ -638,6 +643,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
         t6[n][half] = pack_bf16(pair6[0], pair6[1]);
       }
     }
+    // Add products with turned.
     #pragma unroll
     for (int k = 0; k < 8; ++k) {
       #pragma unroll
