@@ -161,19 +161,24 @@ private:
         if (!largest || registersOf(argument) > registersOf(largest))
           largest = argument;
       }
-      loop.walk([&](tile::MmaOp op) {
+      for (auto op : loop.getBody().front().getOps<tile::MmaOp>()) { // inner loops have their turn
         bool isCarried = llvm::is_contained(loop.getYield().getValues(), op.getResult());
         products = std::max(products, isCarried ? 0 : registersOf(op.getResult()));
         if (!largest)
           largest = op.getResult();
-      });
+      }
       int64_t needed = carried + products;
       if (needed <= options.registers || failed(result))
         return;
+      auto warps = getOperation()->getAttrOfType<IntegerAttr>("tile.warps");
+      const bool least = warps && tileType(largest).getDim(0) <= 16 * warps.getInt();
       result = loop.emitError("needs at least ")
                << needed << " registers a thread, " << needed - options.registers
                << " more than the " << options.registers << " there are; the largest tile is "
-               << largest.getType() << "; take more WARPS, or smaller BM or BN";
+               << largest.getType() << ", " << registersOf(largest) << " of them; "
+               << (least ? "a warp takes no fewer than 16 rows, so no WARPS or BM would help: take "
+                           "a smaller BN, or fewer columns (features of v)"
+                         : "take more WARPS, or smaller BM or BN");
     });
     return result;
   }

@@ -80,6 +80,16 @@ TEST_CASE("default schedules neither spill nor use local memory") {
     }
 }
 
+TEST_CASE("heads of 256 features fit, with a few bytes of spills at most") {
+  if (!findNvrtc())
+    HEDDLE_SKIP("NVRTC is not installed");
+  CudaProblem problem{"causal_softmax", sizes(1, 2, 2, 777, 1537, 256, 256)};
+  Result<Artifact> artifact = compiler::compile(requestOf(problem));
+  INFO((artifact ? "" : artifact.error().toString()));
+  REQUIRE(artifact.ok());
+  CHECK(artifact->resources.at("attn").spillStoreBytes <= 64);
+}
+
 TEST_CASE("the same request gives the same text") {
   CudaProblem problem{"softcap_window", sizes(1, 2, 2, 100, 100, 80, 80)};
   CHECK(textOf(problem) == textOf(problem));
