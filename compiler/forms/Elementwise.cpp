@@ -360,6 +360,13 @@ TileScope::Placed TileScope::reduceTile(Expr reduction) {
   OpBuilder::InsertionGuard guard(w.builder);
   if (!isInner(reduction))
     w.builder.restoreInsertionPoint(start);
+  // What is the same for the whole tile is a vector along the lanes, where a map can read it.
+  if (along.empty())
+    for (auto &entry : axes)
+      if (entry.second.dim == lanesDim) {
+        along.push_back(&entry.second);
+        break;
+      }
   // Lanes last, rows first, whatever the names.
   llvm::sort(along, [&](const Axis *a, const Axis *b) {
     auto rank = [&](const Axis *axis) {

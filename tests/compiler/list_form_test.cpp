@@ -46,6 +46,8 @@ const ListCase kCases[] = {
      "(row, h, i, j) { j <= i and j div 16 in best[row, h] }", 40, 40, 4, 2},
     {"blocks of a group and a window", kGroupBlocks,
      "(row, hk, i, j) { j <= i and (j div 16 in best[row, hk] or i - j < 7) }", 200, 200, 4, 2},
+    {"one query row, blocks of a group", kGroupBlocks,
+     "(row, hk, i, j) { j <= i and j div 16 in best[row, hk] }", 1, 200, 4, 2},
     {"small blocks", kSmallBlocks, "(row, i, j) { j <= i and j div 4 in best[row] }", 21, 21, 2, 2},
 };
 
