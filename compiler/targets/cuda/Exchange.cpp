@@ -102,7 +102,7 @@ Status KernelEmitter::toShared(tile::ConvertOp op) {
       return unsupported(op, "pairs of rows in shared memory");
     const std::string row = coordinate(fragment, 0, {{"c", "0"}}),
                       column = coordinate(fragment, 1, {{"c", "0"}});
-    out.line("store_shared({}, transposed({}{}));",
+    out.line("store_shared({}, transpose_matrix({}{}));",
              sharedAddress(op, {fmt::format("{} - 2 * quad + group", row),
                                 fmt::format("{} - group + 2 * quad", column)}),
              name, subscript(fragment, {}, 1));

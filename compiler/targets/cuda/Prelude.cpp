@@ -234,9 +234,9 @@ constexpr Definition kDefinitions[] = {
   asm volatile("st.shared.b16 [%0], %1;" : : "r"(to), "h"(x) : "memory");
 }
 )"},
-    {"transposed",
+    {"transpose_matrix",
      "// Rows of an 8 x 8 block of 16 bits, a pair a lane, to its columns.\n" HEDDLE_INLINE
-     R"(u32 transposed(u32 x) {
+     R"(u32 transpose_matrix(u32 x) {
   u32 y;
   asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(y) : "r"(x));
   return y;
