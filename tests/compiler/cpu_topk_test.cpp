@@ -80,7 +80,7 @@ const Scores kScores[] = {
      }},
     {"ascending", [](std::mt19937 &, int64_t n) { return float(n) - 40; }},
     {"extremes", [](std::mt19937 &random, int64_t n) {
-       const float values[] = {3e38f, -3e38f, 0.0f, 1e-42f, -1e-42f, INFINITY};
+       const float values[] = {3e38f, -3e38f, 0.0f, 1.2e-38f, -1.2e-38f, INFINITY}; // normal
        return values[(random() + n) % 6];
      }}};
 
