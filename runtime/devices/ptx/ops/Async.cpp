@@ -14,7 +14,8 @@ namespace heddle::ptx {
 namespace {
 
 void copyLane(const PendingCopy &copy, int l) {
-  std::memcpy(copy.to[l], copy.from[l], copy.sourceBytes[l]);
+  if (copy.sourceBytes[l] > 0) // else the source may be null
+    std::memcpy(copy.to[l], copy.from[l], copy.sourceBytes[l]);
   std::memset(copy.to[l] + copy.sourceBytes[l], 0,
               static_cast<size_t>(copy.bytes - copy.sourceBytes[l]));
 }
