@@ -83,13 +83,12 @@ ListPlans planLists(const FormRequest &request, Graph &graph) {
       }
       if (map)
         stages.push_back(*map);
-      if (map && !oneRow && !listed && mix->listed > 0) {
-        if (canPack(whole)) {
-          if (std::optional<MapStage> byRow = planSkips(graph, whole, 1, least, true)) {
-            stages.push_back(*byRow);
-            plans[mix->o] = {{whole, std::nullopt}, false};
-          }
-        }
+      std::optional<MapStage> byRow;
+      if (map && !oneRow && !listed && mix->listed > 0 && canPack(whole))
+        byRow = planSkips(graph, whole, 1, least, true);
+      if (byRow) {
+        stages.push_back(*byRow);
+        plans[mix->o] = {{whole, std::nullopt}, false};
       }
     }
     stages.push_back(std::move(stage));

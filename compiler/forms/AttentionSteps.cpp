@@ -22,10 +22,7 @@ static constexpr double kInfinity = std::numeric_limits<double>::infinity();
 static Expr withoutPromises(Expr expr) {
   if (expr.is(ExprKind::Call) && expr.getName() == "ascending")
     return expr[0];
-  llvm::SmallVector<Attribute> children;
-  for (Expr child : expr.children())
-    children.push_back(withoutPromises(child));
-  return Expr::get(expr.getContext(), expr.getKind(), expr.getSymbol(), expr.getValue(), children);
+  return pattern::mapChildren(expr, withoutPromises);
 }
 
 /// What the loop is bounded by: the support. Values promised to ascend do so over the positions of
@@ -79,28 +76,22 @@ Accumulators AttentionWriter::loopOverBlocks(KernelWriter &w, TileScope &scope, 
       });
 }
 
-static Value maximum(KernelWriter &w, Value x, Value y) {
-  return w.builder.createOrFold<arith::MaxSIOp>(w.location, x, y);
-}
-
 /// The keys j .. j + BN block by block: inside one the lists and masks of the support are the
 /// same for all keys. A block that nobody sees is a loop without a trip.
 Accumulators AttentionWriter::stepInBlocks(KernelWriter &w, TileScope &scope, const RowTile &tile,
                                            Value j, Value end, const Accumulators &state) {
-  using Carried = llvm::SmallVector<Value>;
   int64_t block = problem.block;
   Value stop = w.min(w.add(j, w.constant(keys)), end);
   Value first = w.divide(j, block), last = w.divide(w.sub(stop, w.constant(1)), block);
   return w.loop(first, w.add(last, w.constant(1)), 1, state, [&](Value n, ValueRange outer) {
-    Value lo = maximum(w, j, w.mul(n, block));
+    Value lo = w.max(j, w.mul(n, block));
     Value hi = w.min(stop, w.mul(w.add(n, w.constant(1)), block));
     Value seen = isSeen(w, tile, n, {lo, hi});
     Value until = arith::SelectOp::create(w.builder, w.location, seen, hi, lo);
     scope.uniform("n'", n, problem.find(problem.seen)->shape.back());
-    Carried next = w.loop(lo, until, keys, outer, [&](Value key, ValueRange inner) {
+    return Accumulators(w.loop(lo, until, keys, outer, [&](Value key, ValueRange inner) {
       return step(w, scope, tile, key, hi, Accumulators(inner.begin(), inner.end()));
-    });
-    return next;
+    }));
   });
 }
 

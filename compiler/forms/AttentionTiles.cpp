@@ -20,11 +20,8 @@ Value AttentionWriter::offset(KernelWriter &w) {
 /// A range of rows cut to those that exist.
 void AttentionWriter::clampRows(KernelWriter &w, Value &start, Value &length, const Extent &rows) {
   Value all = w.extent(rows), zero = w.constant(0);
-  auto notBelow = [&](Value x) {
-    return w.builder.createOrFold<arith::MaxSIOp>(w.location, x, zero);
-  };
-  start = notBelow(w.min(start, all));
-  length = notBelow(w.min(length, w.sub(all, start)));
+  start = w.max(w.min(start, all), zero);
+  length = w.max(w.min(length, w.sub(all, start)), zero);
 }
 
 /// Lengths of sequence b and where its rows begin, at the kernel's start.

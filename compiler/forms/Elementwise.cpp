@@ -217,7 +217,7 @@ Value TileScope::readScalar(Expr read) {
     auto below =
         w.builder.createOrFold<arith::CmpIOp>(w.location, arith::CmpIPredicate::ult, index, limit);
     inside = inside ? w.builder.createOrFold<arith::AndIOp>(w.location, inside, below) : below;
-    at[n] = w.builder.createOrFold<arith::MaxSIOp>(w.location, w.min(index, last), zero);
+    at[n] = w.max(w.min(index, last), zero);
   }
   Value view = w.view(tensor.name, tensor.element, tensor.shape, at);
   Value value = tile::ReadOp::create(w.builder, w.location, view, llvm::ArrayRef<OpFoldResult>());
@@ -267,7 +267,7 @@ Value TileScope::uniformValue(Expr expr) {
 /// comparison with sums of them.
 Value TileScope::saturated(Value index) {
   Value most = w.constant((1 << 29) - 1), least = w.constant(-(1 << 29) + 1);
-  index = w.builder.createOrFold<arith::MaxSIOp>(w.location, w.min(index, most), least);
+  index = w.max(w.min(index, most), least);
   return w.builder.createOrFold<arith::IndexCastOp>(w.location, w.builder.getI32Type(), index);
 }
 

@@ -59,15 +59,7 @@ Expr GraphReader::throughMasks(Expr expr) {
       at.push_back(throughMasks(expr[0]));
       return makeBinary(ExprKind::Eq, read(mask->second, at), makeInteger(context, 1));
     }
-  llvm::SmallVector<Attribute> children;
-  bool changed = false;
-  for (Expr child : expr.children()) {
-    Expr next = throughMasks(child);
-    changed |= next != child;
-    children.push_back(next);
-  }
-  return changed ? Expr::get(context, expr.getKind(), expr.getSymbol(), expr.getValue(), children)
-                 : expr;
+  return pattern::mapChildren(expr, [&](Expr child) { return throughMasks(child); });
 }
 
 // ---- maps ----
@@ -103,10 +95,7 @@ bool GraphReader::readsCodes(Expr expr) {
 static Expr replaceNode(Expr expr, Expr node, Expr by) {
   if (expr == node)
     return by;
-  llvm::SmallVector<Attribute> children;
-  for (Expr child : expr.children())
-    children.push_back(replaceNode(child, node, by));
-  return Expr::get(expr.getContext(), expr.getKind(), expr.getSymbol(), expr.getValue(), children);
+  return pattern::mapChildren(expr, [&](Expr child) { return replaceNode(child, node, by); });
 }
 
 /// The first sum over all tokens up to the map's own, sum[u <= t] { .. }, whose terms do not depend

@@ -21,6 +21,13 @@ struct GraphReader::Selection {
   Expr score, forced, visible, count;
   bool batched = false;
   std::string list;
+
+  /// The score by which candidates rank: forced ones before all, `hidden` where one is not visible.
+  Expr ranked(double hidden) const {
+    auto number = [&](double value) { return pattern::makeFloat(score.getContext(), value); };
+    Expr rank = forced ? call("select", {forced, number(3.0e38), score}) : score;
+    return visible ? call("select", {visible, rank, number(hidden)}) : rank;
+  }
 };
 
 Status GraphReader::readSelect(pattern::SelectOp op) {
@@ -46,12 +53,7 @@ Status GraphReader::readSelect(pattern::SelectOp op) {
 
 /// The list itself: forced candidates before all, -inf where one is not visible.
 Status GraphReader::addList(const Selection &s) {
-  auto number = [&](double value) { return pattern::makeFloat(context, value); };
-  Expr score = s.score;
-  if (s.forced)
-    score = call("select", {s.forced, number(3.0e38), score});
-  if (s.visible)
-    score = call("select", {s.visible, score, number(-std::numeric_limits<double>::infinity())});
+  Expr score = s.ranked(-std::numeric_limits<double>::infinity());
   std::vector<Extent> shape = s.shape;
   shape.back() = graph.extentOf(s.count);
   if (!graph.find(s.list))
@@ -72,11 +74,7 @@ Status GraphReader::addList(const Selection &s) {
 /// where larger scores come first, then smaller numbers, and forced candidates before all.
 Status GraphReader::addMask(const Selection &s) {
   auto number = [&](double value) { return pattern::makeFloat(context, value); };
-  Expr score = s.score;
-  if (s.forced)
-    score = call("select", {s.forced, number(3.0e38), score});
-  if (s.visible)
-    score = call("select", {s.visible, score, number(-3.3e38)});
+  Expr score = s.ranked(-3.3e38);
   std::string scores = freshName(s.list + "_score"), mask = freshName(s.list + "_mask");
   HEDDLE_CHECK(addBuffer(scores, s.batched, s.shape, Float32Type::get(context)));
   HEDDLE_CHECK(addBuffer(mask, s.batched, s.shape, IntegerType::get(context, 8)));

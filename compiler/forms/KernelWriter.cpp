@@ -44,6 +44,10 @@ Value KernelWriter::min(Value x, Value y) {
   return builder.createOrFold<arith::MinSIOp>(location, x, y);
 }
 
+Value KernelWriter::max(Value x, Value y) {
+  return builder.createOrFold<arith::MaxSIOp>(location, x, y);
+}
+
 Value KernelWriter::divide(Value x, int64_t divisor) {
   return divisor == 1 ? x : builder.createOrFold<arith::DivUIOp>(location, x, constant(divisor));
 }

@@ -25,6 +25,7 @@ public:
   mlir::Value sub(mlir::Value x, mlir::Value y);
   mlir::Value mul(mlir::Value x, int64_t factor);
   mlir::Value min(mlir::Value x, mlir::Value y);
+  mlir::Value max(mlir::Value x, mlir::Value y);
   mlir::Value divide(mlir::Value x, int64_t divisor); ///< of numbers >= 0
   /// A new value that is the extent; `tile.scalar` for a run-time one.
   mlir::Value extent(const Extent &extent);

@@ -33,16 +33,6 @@ bool collectMembers(Expr expr, llvm::SmallVectorImpl<Expr> &members) {
   return !hidden;
 }
 
-/// `expr` with the membership true or false.
-Expr assume(Expr expr, Expr member, bool truth) {
-  if (expr == member)
-    return pattern::makeBool(expr.getContext(), truth);
-  if (!expr.is(ExprKind::And) && !expr.is(ExprKind::Or))
-    return expr;
-  return pattern::simplify(
-      makeBinary(expr.getKind(), assume(expr[0], member, truth), assume(expr[1], member, truth)));
-}
-
 /// The number of the query row as supports have it: bounds know positions only.
 Expr rowOf(const Graph &graph, const MixProblem &mix) {
   Expr i = pattern::makeVar(mix.context, "i");

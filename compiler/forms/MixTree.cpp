@@ -45,22 +45,17 @@ Expr MixReader::inTree(Expr expr) {
   if (expr.is(ExprKind::Var) && expr.getName() == "i")
     return sumOf(minus(graph.lengthExpr(problem.Tk), graph.lengthExpr(problem.Tq)),
                  read(depths, {makeVar(context, "row")}));
-  llvm::SmallVector<Attribute> children;
-  std::vector<Expr> x;
-  for (Expr child : expr.children()) {
-    x.push_back(inTree(child));
-    children.push_back(x.back());
-  }
+  expr = pattern::mapChildren(expr, [&](Expr child) { return inTree(child); });
   if (expr.is(ExprKind::Call) && expr.getName() == "depth")
-    return read(depths, {x[0]});
+    return read(depths, {expr[0]});
   if (expr.is(ExprKind::Call) && expr.getName() == "ancestor") {
     // Bounds that say which tiles have any.
-    Expr below = makeBinary(ExprKind::Le, makeInteger(context, 0), x[1]);
-    Expr range = makeBinary(ExprKind::And, below, makeBinary(ExprKind::Le, x[1], x[0]));
-    Expr bit = makeBinary(ExprKind::Eq, read(ancestors, x), makeInteger(context, 1));
+    Expr below = makeBinary(ExprKind::Le, makeInteger(context, 0), expr[1]);
+    Expr range = makeBinary(ExprKind::And, below, makeBinary(ExprKind::Le, expr[1], expr[0]));
+    Expr bit = makeBinary(ExprKind::Eq, read(ancestors, expr.children()), makeInteger(context, 1));
     return makeBinary(ExprKind::And, range, bit);
   }
-  return Expr::get(context, expr.getKind(), expr.getSymbol(), expr.getValue(), children);
+  return expr;
 }
 
 } // namespace heddle::compiler

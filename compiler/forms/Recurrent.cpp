@@ -53,7 +53,7 @@ public:
       // A parent outside the tree is a root's.
       Value slot =
           w.add(arith::IndexCastOp::create(w.builder, w.location, index, parent), w.constant(1));
-      slot = w.builder.createOrFold<arith::MaxSIOp>(w.location, w.min(slot, t), w.constant(0));
+      slot = w.max(w.min(slot, t), w.constant(0));
       ScanState next = step(t, kernel.loadState(scan.nodes, scan.nodeSums, slot));
       kernel.storeState(next, scan.nodes, scan.nodeSums, w.add(t, w.constant(1)));
       return llvm::SmallVector<Value>();

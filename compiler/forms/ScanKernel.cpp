@@ -60,8 +60,7 @@ static Value sharedHead(ScanKernel &k, const Extent &heads, Value member) {
     return k.head;
   // floor(h Hx / H), H the larger of the two.
   Value mine = k.w.extent(heads);
-  Value states =
-      k.w.builder.createOrFold<arith::MaxSIOp>(k.w.location, k.w.extent(p.Hk), k.w.extent(p.Hv));
+  Value keys = k.w.extent(p.Hk), values = k.w.extent(p.Hv), states = k.w.max(keys, values);
   Value scaled = k.w.builder.createOrFold<arith::MulIOp>(k.w.location, k.head, mine);
   return k.w.builder.createOrFold<arith::DivUIOp>(k.w.location, scaled, states);
 }
@@ -238,8 +237,7 @@ Value ScanKernel::column(const ProblemTensor &tensor, Value n, Value t, int64_t 
   Value columns = w.extent(tensor.shape.back());
   Value there = arith::CmpIOp::create(w.builder, w.location, arith::CmpIPredicate::slt, n, columns);
   // Columns that are not there weigh 0.
-  Value last = w.builder.createOrFold<arith::MaxSIOp>(w.location, w.sub(columns, w.constant(1)),
-                                                      w.constant(0));
+  Value last = w.max(w.sub(columns, w.constant(1)), w.constant(0));
   Value view = tokens(tensor, {}, {}, member, w.min(n, last));
   Value count = arith::SelectOp::create(w.builder, w.location, there, valid, w.constant(0));
   return loadRows(tensor, view, t, rows, count);

@@ -31,4 +31,14 @@ inline Expr rename(Expr expr, std::initializer_list<std::pair<std::string, Expr>
   return expr ? pattern::substitute(expr, map) : expr;
 }
 
+/// A condition with each of these true or false where `and` and `or` alone lie above it.
+inline Expr assume(Expr expr, llvm::ArrayRef<Expr> conditions, bool truth) {
+  if (llvm::is_contained(conditions, expr))
+    return pattern::makeBool(expr.getContext(), truth);
+  if (!expr.is(pattern::ExprKind::And) && !expr.is(pattern::ExprKind::Or))
+    return expr;
+  Expr left = assume(expr[0], conditions, truth), right = assume(expr[1], conditions, truth);
+  return pattern::simplify(pattern::makeBinary(expr.getKind(), left, right));
+}
+
 } // namespace heddle::compiler::terms

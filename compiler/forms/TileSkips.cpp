@@ -55,26 +55,13 @@ void collectAtoms(Expr expr, llvm::SmallVectorImpl<Expr> &atoms) {
     atoms.push_back(expr);
 }
 
-/// `expr` with every atom false.
-Expr withoutAtoms(Expr expr, llvm::ArrayRef<Expr> atoms) {
-  if (llvm::is_contained(atoms, expr))
-    return pattern::makeBool(expr.getContext(), false);
-  if (!expr.is(ExprKind::And) && !expr.is(ExprKind::Or))
-    return expr;
-  Expr left = withoutAtoms(expr[0], atoms), right = withoutAtoms(expr[1], atoms);
-  return pattern::simplify(makeBinary(expr.getKind(), left, right));
-}
-
 /// `expr` with `j div block` as the variable n'.
 Expr inBlock(Expr expr, int64_t block) {
   bool quotient = expr.is(ExprKind::FloorDiv) && expr[0].is(ExprKind::Var) &&
                   expr[0].getName() == "j" && expr[1].isInteger(block);
   if (quotient)
     return makeVar(expr.getContext(), "n'");
-  llvm::SmallVector<mlir::Attribute> children;
-  for (Expr child : expr.children())
-    children.push_back(inBlock(child, block));
-  return Expr::get(expr.getContext(), expr.getKind(), expr.getSymbol(), expr.getValue(), children);
+  return pattern::mapChildren(expr, [&](Expr child) { return inBlock(child, block); });
 }
 
 class SkipPlanner {
@@ -112,7 +99,7 @@ public:
     mix.seen = stage.name;
     mix.block = block;
     mix.supportInBlock = inBlock(mix.support, block);
-    mix.always = withoutAtoms(mix.support, atoms);
+    mix.always = assume(mix.support, atoms, false);
     mix.listed = listedKeys();
     return stage;
   }

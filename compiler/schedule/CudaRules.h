@@ -11,7 +11,6 @@ int64_t defaultKeys(const Machine &machine, const Problem &problem);
 int64_t defaultStages(const Machine &machine, const Problem &problem);
 int64_t defaultQreg(const Machine &machine, const Problem &problem);
 int64_t defaultSplit(const Problem &problem);
-/// 0 (64 tokens) where that fits in shared memory, else fewer.
 
 std::string warpsDoNotFit(const Schedule &schedule, const Machine &machine);
 std::string rowsDoNotFit(const Schedule &schedule, const Machine &machine, const Problem &problem);

@@ -134,6 +134,10 @@ ExprAttr substitute(ExprAttr expr, const llvm::StringMap<ExprAttr> &map) {
   return map.empty() ? expr : Substitution(map).apply(expr);
 }
 
+ExprAttr mapChildren(ExprAttr expr, llvm::function_ref<ExprAttr(ExprAttr)> replace) {
+  return withChildren(expr, expr.getName(), llvm::map_to_vector(expr.children(), replace));
+}
+
 ExprAttr renameTensors(ExprAttr expr, const llvm::StringMap<std::string> &map) {
   SmallVector<ExprAttr> children;
   for (ExprAttr child : expr.children())

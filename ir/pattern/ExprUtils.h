@@ -3,6 +3,7 @@
 
 #include "ir/pattern/Expr.h"
 
+#include "llvm/ADT/STLFunctionalExtras.h"
 #include "llvm/ADT/StringMap.h"
 
 #include <optional>
@@ -68,6 +69,8 @@ int64_t depthOf(ExprAttr expr);
 /// `expr` with the free names (Var, Param or Dim) in `map` replaced. Bound names shadow; a bound
 /// name that would capture one of a replacement is renamed first.
 ExprAttr substitute(ExprAttr expr, const llvm::StringMap<ExprAttr> &map);
+/// The node with what `replace` makes of each child; bound names are the caller's concern.
+ExprAttr mapChildren(ExprAttr expr, llvm::function_ref<ExprAttr(ExprAttr)> replace);
 /// `expr` with tensors renamed.
 ExprAttr renameTensors(ExprAttr expr, const llvm::StringMap<std::string> &map);
 /// Replaces every Let by its value.

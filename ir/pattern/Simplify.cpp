@@ -226,13 +226,8 @@ ExprAttr collectSum(ExprAttr expr) {
 }
 
 ExprAttr simplifyTree(ExprAttr expr) {
-  SmallVector<Attribute> children;
-  for (ExprAttr child : expr.children())
-    children.push_back(simplifyTree(child));
   // A Member's row stays a Read; everything else may become any expression.
-  ExprAttr node =
-      ExprAttr::get(expr.getContext(), expr.getKind(), expr.getSymbol(), expr.getValue(), children);
-  return collectSum(dropNeutral(foldConstants(node)));
+  return collectSum(dropNeutral(foldConstants(mapChildren(expr, simplifyTree))));
 }
 
 } // namespace

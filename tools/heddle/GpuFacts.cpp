@@ -53,8 +53,7 @@ void printLoop(const nlohmann::json &loop) {
 
 } // namespace
 
-Result<nlohmann::json> countedEstimate(const Problem &onMachine, const Request &request,
-                                       double bytes, bool count) {
+Result<nlohmann::json> countsOf(const Problem &onMachine, double bytes, bool count) {
   nlohmann::json counts = certifiedCounts(onMachine);
   if (counts.is_null() && !count)
     return counts;
@@ -63,8 +62,11 @@ Result<nlohmann::json> countedEstimate(const Problem &onMachine, const Request &
     counts = std::move(counted);
   }
   counts["bytes"] = bytes;
-  CompilerPlugin &compiler = onMachine.context->compiler();
-  HEDDLE_TRY(artifact, compiler.compile(request));
+  return counts;
+}
+
+Result<nlohmann::json> countedEstimate(CompilerPlugin &compiler, const Request &request,
+                                       const Artifact &artifact, const nlohmann::json &counts) {
   HEDDLE_TRY(facts, compiler.inspect(request, artifact, false, counts.dump()));
   double sum = 0, longest = 0;
   std::string bound;
@@ -76,7 +78,7 @@ Result<nlohmann::json> countedEstimate(const Problem &onMachine, const Request &
       bound = kernel["estimate"]["bound"];
     }
   }
-  return nlohmann::json{{"ms", sum}, {"bound", bound}, {"counts", std::move(counts)}};
+  return nlohmann::json{{"ms", sum}, {"bound", bound}};
 }
 
 Result<Problem> problemOnMachine(ProblemOptions options, const Request &request) {
@@ -102,13 +104,13 @@ Status addGpuFacts(nlohmann::json &json, const ProblemOptions &options, const Pr
     return {};
   if (!onMachine.ok())
     return onMachine.error();
+  HEDDLE_TRY(counts, countsOf(*onMachine, json.value("bytes", 0.0), count));
+  if (counts.is_null())
+    return {};
   HEDDLE_TRY(estimate,
-             countedEstimate(*onMachine, problem.request, json.value("bytes", 0.0), count));
-  if (!estimate.is_null()) {
-    json["counts"] = estimate["counts"];
-    estimate.erase("counts");
-    json["estimate"] = std::move(estimate);
-  }
+             countedEstimate(problem.context->compiler(), problem.request, *artifact, counts));
+  json["counts"] = std::move(counts);
+  json["estimate"] = std::move(estimate);
   return {};
 }
 

@@ -16,10 +16,13 @@ Status addGpuFacts(nlohmann::json &json, const ProblemOptions &options, const Pr
 /// The same problem and schedule with the PTX machine of its target as the device.
 Result<Problem> problemOnMachine(ProblemOptions options, const Request &request);
 
-/// The estimate of a kernel's time from dynamic counts: ms of all launches, bound of the longest,
-/// counts. Null where no certificate has counts and `count` is false. `bytes`: compulsory traffic.
-Result<nlohmann::json> countedEstimate(const Problem &onMachine, const Request &request,
-                                       double bytes, bool count);
+/// Dynamic counts that a certificate of this shape has; else what the machine counts now, if
+/// `count`, or null. `bytes`: compulsory traffic, kept with them.
+Result<nlohmann::json> countsOf(const Problem &onMachine, double bytes, bool count);
+
+/// The estimate of a kernel's time from its counts: ms of all launches, bound of the longest.
+Result<nlohmann::json> countedEstimate(CompilerPlugin &compiler, const Request &request,
+                                       const Artifact &artifact, const nlohmann::json &counts);
 
 /// Prints json["kernels"], json["counts"] and json["estimate"].
 void printGpuFacts(const nlohmann::json &json);

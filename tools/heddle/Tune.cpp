@@ -136,9 +136,12 @@ Status useCounts(const TuneCommandOptions &options, const Problem &problem, nloh
     Request request = problem.request;
     request.schedule = (*ranked[n])["schedule"].get<std::map<std::string, int64_t>>();
     onMachine->request.schedule = request.schedule;
-    HEDDLE_TRY(estimate, countedEstimate(*onMachine, request, bytes, n < counted));
-    if (estimate.is_null())
+    HEDDLE_TRY(counts, countsOf(*onMachine, bytes, n < counted));
+    if (counts.is_null())
       continue;
+    CompilerPlugin &compiler = problem.context->compiler();
+    HEDDLE_TRY(artifact, compiler.compile(request));
+    HEDDLE_TRY(estimate, countedEstimate(compiler, request, artifact, counts));
     ranked[n]->update({{"static_ms", (*ranked[n])["estimated_ms"]},
                        {"estimated_ms", estimate["ms"]},
                        {"bound", estimate["bound"]}});

@@ -25,19 +25,22 @@ using namespace mlir;
 
 namespace heddle::compiler::cuda {
 
+bool hasWholeChunks(Value view, OperandRange valid) {
+  auto op = view.getDefiningOp<tile::ViewOp>();
+  APInt columns;
+  const bool whole = valid.size() < 2 || (matchPattern(valid[1], m_ConstantInt(&columns)) &&
+                                          columns.getSExtValue() % 8 == 0);
+  return whole && op && op.getKept().back() &&
+         cast<tile::ViewType>(view.getType()).getShape().back() % 8 == 0;
+}
+
 bool isCopied(tile::LoadOp load) {
-  auto view = cast<tile::ViewType>(load.getView().getType());
-  auto op = load.getView().getDefiningOp<tile::ViewOp>();
   tile::TileType type = load.getType();
-  if (!op || type.getRank() != 2 || type.getElementType().getIntOrFloatBitWidth() != 16 ||
-      view.getShape().back() % 8 != 0 || !op.getKept().back())
+  if (type.getRank() != 2 || type.getElementType().getIntOrFloatBitWidth() != 16)
     return false;
   int64_t column = load.getStaticOffsets()[1];
-  APInt columns;
-  bool whole =
-      load.getValid().size() < 2 || (matchPattern(load.getValid()[1], m_ConstantInt(&columns)) &&
-                                     columns.getSExtValue() % 8 == 0);
-  return !ShapedType::isDynamic(column) && column % 8 == 0 && whole;
+  return !ShapedType::isDynamic(column) && column % 8 == 0 &&
+         hasWholeChunks(load.getView(), load.getValid());
 }
 
 namespace {

@@ -317,21 +317,11 @@ private:
     return success();
   }
 
-  /// Whether rows of the tensor are whole 16-byte chunks.
-  static bool storesChunks(tile::StoreOp op) {
-    auto view = op.getView().getDefiningOp<tile::ViewOp>();
-    APInt columns;
-    const bool whole =
-        op.getValid().size() < 2 || (matchPattern(op.getValid()[1], m_ConstantInt(&columns)) &&
-                                     columns.getSExtValue() % 8 == 0);
-    return whole && view && view.getKept().back() &&
-           cast<tile::ViewType>(view.getType()).getShape().back() % 8 == 0;
-  }
-
   /// Results of 16 bits go by whole rows.
   LogicalResult visitStore(tile::StoreOp op) {
     TileType type = tileType(op.getTile());
-    if (type.getRank() == 2 && isShort(type) && type.getDim(1) % 8 == 0 && storesChunks(op))
+    if (type.getRank() == 2 && isShort(type) && type.getDim(1) % 8 == 0 &&
+        hasWholeChunks(op.getView(), op.getValid()))
       op.getTileMutable().set(inShared(op.getTile()));
     else if (!isPlaced(op.getTile()))
       setRegisters(op.getTile(), defaultLayout(type));

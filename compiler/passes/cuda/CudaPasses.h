@@ -21,8 +21,10 @@
 
 namespace mlir {
 class Operation;
+class OperandRange;
 class Pass;
 class Type;
+class Value;
 } // namespace mlir
 
 namespace heddle::tile {
@@ -41,7 +43,10 @@ bool carriesState(tile::KernelOp kernel);
 /// The 16-bit type of a tensor that the program has, which operands of products get, or null.
 mlir::Type shortFloat(tile::ProgramOp program);
 
-/// Whether cp.async can bring the tile to shared memory: rows of whole 16-byte chunks.
+/// Whether rows of a view of 16-bit numbers are whole 16-byte chunks, those that `valid` leaves
+/// too.
+bool hasWholeChunks(mlir::Value view, mlir::OperandRange valid);
+/// Whether cp.async can bring the tile to shared memory: rows of such chunks.
 bool isCopied(tile::LoadOp load);
 
 struct LayoutOptions {

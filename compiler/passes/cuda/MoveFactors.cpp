@@ -351,12 +351,9 @@ private:
         tiles.size() + product.scalars.size() + product.masks.size() == 1)
       return product;
     std::swap(*vector, tiles.front());
-    SmallVector<Value> others(ArrayRef<Value>(tiles).drop_front());
     Product rest = product, one = product;
-    rest.tiles = others;
-    one.tiles = {others.empty() && rest.scalars.empty() && rest.masks.empty()
-                     ? tiles.front()
-                     : scaled(tiles.front(), rest, {"n"}, "n")};
+    rest.tiles.assign(tiles.begin() + 1, tiles.end());
+    one.tiles = {scaled(tiles.front(), rest, {"n"}, "n")};
     one.scalars.clear();
     one.masks.clear();
     return one;

@@ -58,10 +58,8 @@ public:
                      "use bf16 or f16");
         return signalPassFailure();
       }
-      for (OpOperand *operand : {&op.getAMutable(), &op.getBMutable()}) {
-        operand->set(operand == &op.getAMutable() ? roundFactors(op, type, rounded)
-                                                  : copyOf(operand->get(), type, rounded));
-      }
+      op.getAMutable().set(roundFactors(op, type, rounded));
+      op.getBMutable().set(copyOf(op.getB(), type, rounded));
       op.setPrecision(type.isBF16() ? tile::Precision::BF16 : tile::Precision::F16);
     }
   }

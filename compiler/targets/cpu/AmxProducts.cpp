@@ -97,6 +97,14 @@ bool isAmxProduct(tile::MmaOp op) {
   return atom && atom.getValue() == tile::kAmxAtom;
 }
 
+bool hasAmxProduct(Operation *op) {
+  return op
+      ->walk([](tile::MmaOp product) {
+        return isAmxProduct(product) ? WalkResult::interrupt() : WalkResult::advance();
+      })
+      .wasInterrupted();
+}
+
 /// The configuration of 8 registers of 16 rows of 64 bytes.
 void NestEmitter::configureAmx() {
   ranged = false;

@@ -44,12 +44,7 @@ Result<Lowered> lower(ModuleOp module, const TargetJob &job, const Artifact &art
                  fmt::format("a register block of MQ={} x MK={} needs more than the {} registers",
                              blocking.vectors, blocking.others, isa.registers())};
   HEDDLE_TRY(program, onlyProgram(module));
-  lowered.isa.amx =
-      isa.amx && program
-                     .walk([](tile::MmaOp op) {
-                       return isAmxProduct(op) ? WalkResult::interrupt() : WalkResult::advance();
-                     })
-                     .wasInterrupted();
+  lowered.isa.amx = isa.amx && hasAmxProduct(program);
   HEDDLE_TRY(vectors,
              lowerTileToVector(program, artifact, lowered.isa, blocking, lowered.scratchBytes));
   lowered.module = std::move(vectors);

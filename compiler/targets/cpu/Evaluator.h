@@ -98,6 +98,8 @@ Roles rolesOf(tile::MmaOp op, int64_t lanesDim);
 
 /// Whether the matrix unit makes the product, from scratch to scratch: AmxProducts.cpp.
 bool isAmxProduct(tile::MmaOp op);
+/// Whether the kernel or program has such a product.
+bool hasAmxProduct(mlir::Operation *op);
 
 /// Whether the product sums along the lanes (rows are few): its kind follows from the layouts
 /// alone.

@@ -26,11 +26,7 @@ static TileType typeOf(Value tile) { return cast<TileType>(tile.getType()); }
 LogicalResult KernelLowering::lower(ValueRange indices) {
   for (auto [argument, index] : llvm::zip(kernel.getBody().getArguments(), indices))
     evaluator.scalars.map(argument, index);
-  bool amx = kernel
-                 .walk([](tile::MmaOp op) {
-                   return isAmxProduct(op) ? WalkResult::interrupt() : WalkResult::advance();
-                 })
-                 .wasInterrupted();
+  bool amx = hasAmxProduct(kernel);
   if (amx)
     nests.configureAmx();
   lowerBlock(kernel.getBody().front());
