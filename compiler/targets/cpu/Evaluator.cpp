@@ -64,9 +64,10 @@ Value Evaluator::read(Value tile, ArrayRef<Coord> point) {
     if (point.empty())
       return found->second.vectors[0];
     int64_t number = point[0].number;
-    if (number < 0 && point[0].lanes && found->second.memory) {
-      auto type = cast<VectorType>(found->second.vectors[0].getType());
-      return e.load(type, e.address(found->second.memory, type.getElementType(), point[0].index));
+    if (point[0].lanes && found->second.memory && (number < 0 || found->second.vectors.empty())) {
+      Type element = typeOf(tile).getElementType();
+      return e.load(VectorType::get({e.lanes()}, element),
+                    e.address(found->second.memory, element, point[0].index));
     }
     if (number < 0 || point[0].lanes == found->second.replicated)
       return reportUnsupported(tile.getParentBlock()->getParentOp(),
@@ -87,15 +88,21 @@ Value Evaluator::read(Value tile, ArrayRef<Coord> point) {
 bool Evaluator::keepInMemory(Value tile, bool splatsToo) {
   if (auto found = rows.find(tile); found != rows.end()) {
     RowsPlace &place = found->second;
-    auto type = cast<VectorType>(place.vectors[0].getType());
     if (place.replicated)
       return splatsToo;
+    if (place.vectors.empty())
+      return true;
+    auto type = cast<VectorType>(place.vectors[0].getType());
     if (type.getElementTypeBitWidth() != 32)
       return false;
     if (!place.memory) {
       place.memory = e.stackArray(type, place.vectors.size());
-      for (auto [n, vector] : llvm::enumerate(place.vectors))
+      // Where they are made, not here: this may be in a loop that does not run.
+      OpBuilder::InsertionGuard guard(e.builder);
+      for (auto [n, vector] : llvm::enumerate(place.vectors)) {
+        e.builder.setInsertionPointAfterValue(vector);
         e.store(vector, e.address(place.memory, type, e.integer(n)));
+      }
     }
     return true;
   }

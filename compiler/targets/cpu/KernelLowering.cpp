@@ -263,10 +263,51 @@ void KernelLowering::lowerRead(tile::ReadOp op) {
 // Control
 //===------------------------------------------------------------------------------------------===//
 
-/// Vectors of the row tiles among `tiles`, in order.
-Values KernelLowering::rowsOf(tile::ForOp loop, ValueRange tiles) {
+/// For each tile that a loop carries on the stack its place there, null for the others.
+Values KernelLowering::rowArrays(tile::ForOp loop) {
+  Values arrays(loop.getNumResults());
+  ValueRange next = loop.getYield().getValues();
+  for (auto [n, result] : llvm::enumerate(loop.getResults()))
+    if (isTile(result) && llvm::is_contained(loop.getIterArgs(), next[n]) &&
+        next[n] != loop.getIterArgs()[n])
+      return arrays; // tiles change places
+  for (auto [n, result] : llvm::enumerate(loop.getResults()))
+    if (isTile(result) && livesOnStack(e, typeOf(result)))
+      arrays[n] = e.stackArray(typeOf(result).getElementType(), typeOf(result).getDim(0));
+  return arrays;
+}
+
+/// Writes the tiles to the places where the loop carries them.
+void KernelLowering::storeRows(ValueRange tiles, const Values &arrays) {
+  for (auto [tile, array] : llvm::zip(tiles, arrays)) {
+    auto rows = evaluator.rows.find(tile);
+    if (!array || (rows != evaluator.rows.end() && rows->second.memory == array))
+      continue;
+    Type element = typeOf(tile).getElementType();
+    int64_t extent = typeOf(tile).getDim(0);
+    if (!evaluator.keepInMemory(tile)) {
+      for (int64_t first = 0; first < extent; first += e.lanes()) {
+        Coord coord = evaluator.lanesFrom(e.integer(first), first / e.lanes(), true);
+        e.store(evaluator.at(tile, {coord}), e.address(array, element, coord.index));
+      }
+      continue;
+    }
+    e.loop(e.integer(0), e.integer(extent), e.lanes(), {}, [&](Value first, ValueRange) -> Values {
+      evaluator.pushScope();
+      Coord coord = evaluator.lanesFrom(first, -1, true);
+      e.store(evaluator.at(tile, {coord}), e.address(array, element, first));
+      evaluator.popScope();
+      return {};
+    });
+  }
+}
+
+/// Scalars and vectors of the row tiles in registers among `tiles`, in order.
+Values KernelLowering::rowsOf(tile::ForOp loop, ValueRange tiles, const Values &arrays) {
   Values vectors;
-  for (auto [result, tile] : llvm::zip(loop.getResults(), tiles)) {
+  for (auto [result, tile, array] : llvm::zip(loop.getResults(), tiles, arrays)) {
+    if (array)
+      continue;
     if (!isTile(result)) {
       vectors.push_back(evaluator.scalars.lookup(tile));
       continue;
@@ -286,7 +327,8 @@ Values KernelLowering::rowsOf(tile::ForOp loop, ValueRange tiles) {
 }
 
 /// Gives the loop's iter arguments or results their places.
-void KernelLowering::bindCarried(tile::ForOp loop, ValueRange tiles, ValueRange vectors) {
+void KernelLowering::bindCarried(tile::ForOp loop, ValueRange tiles, ValueRange vectors,
+                                 const Values &arrays) {
   auto offsets = loop->getAttrOfType<DenseI64ArrayAttr>("tile.offset");
   const Value *next = nullptr;
   Values flat(vectors.begin(), vectors.end());
@@ -302,9 +344,10 @@ void KernelLowering::bindCarried(tile::ForOp loop, ValueRange tiles, ValueRange 
       continue;
     }
     RowsPlace rows;
+    rows.memory = arrays[n];
     rows.replicated = cast<tile::LanesAttr>(type.getLayout()).getWidth() == 1;
     int64_t width = rows.replicated ? 1 : e.lanes();
-    for (int64_t first = 0; first < type.getDim(0); first += width)
+    for (int64_t first = 0; first < type.getDim(0) && !rows.memory; first += width)
       rows.vectors.push_back(*next++);
     evaluator.rows[tile] = rows;
   }
@@ -324,17 +367,22 @@ void KernelLowering::lowerFor(tile::ForOp op) {
     bounds.erase(bounds.begin(), bounds.begin() + 2);
   else if (bounds.size() == 4 && emptyByConstants(bounds[2], bounds[3]))
     bounds.resize(2);
+  Values arrays = rowArrays(op);
   auto body = [&](Value index, ValueRange carried) {
     evaluator.pushScope();
     evaluator.scalars.map(op.getIndex(), index);
-    bindCarried(op, ValueRange(op.getIterArgs()), carried);
+    bindCarried(op, ValueRange(op.getIterArgs()), carried, arrays);
     lowerBlock(op.getBody().front());
-    Values next = evaluator.failed ? Values(carried.begin(), carried.end())
-                                   : rowsOf(op, op.getYield().getValues());
+    Values next(carried.begin(), carried.end());
+    if (!evaluator.failed) {
+      next = rowsOf(op, op.getYield().getValues(), arrays);
+      storeRows(op.getYield().getValues(), arrays);
+    }
     evaluator.popScope();
     return next;
   };
-  Values start = rowsOf(op, op.getInits()), results;
+  storeRows(op.getInits(), arrays);
+  Values start = rowsOf(op, op.getInits(), arrays), results;
   if (bounds.size() == 2) {
     results = e.loop(bounds[0], bounds[1], step, start, body);
   } else {
@@ -354,7 +402,7 @@ void KernelLowering::lowerFor(tile::ForOp op) {
           return body(index, carried);
         });
   }
-  bindCarried(op, op.getResults(), results);
+  bindCarried(op, op.getResults(), results, arrays);
 }
 
 void KernelLowering::lowerIf(Operation *op) {

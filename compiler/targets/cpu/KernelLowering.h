@@ -37,8 +37,10 @@ private:
   void flush();
   void registerLocals(mlir::Operation *op);
   GlobalPlace placeOf(Value view, mlir::ArrayRef<mlir::OpFoldResult> offsets, ValueRange valid);
-  Values rowsOf(tile::ForOp loop, ValueRange tiles);
-  void bindCarried(tile::ForOp loop, ValueRange tiles, ValueRange vectors);
+  Values rowArrays(tile::ForOp loop);
+  void storeRows(ValueRange tiles, const Values &arrays);
+  Values rowsOf(tile::ForOp loop, ValueRange tiles, const Values &arrays);
+  void bindCarried(tile::ForOp loop, ValueRange tiles, ValueRange vectors, const Values &arrays);
 
   VectorBuilder &e;
   tile::KernelOp kernel;

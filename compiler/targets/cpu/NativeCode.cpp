@@ -39,14 +39,11 @@ namespace {
 
 constexpr const char *kTriple = "x86_64-unknown-linux-gnu";
 
-// What blocked code needs of O2: the same loops come out in less than half of the time.
+// What blocked code needs of O2: the same loops come out in a quarter of the time. Value numbering,
+// dead stores and unrolling find nothing in it: products are unrolled where they are made.
 constexpr const char *kPipeline =
-    "always-inline,"
-    "function(early-cse<memssa>,simplifycfg,instcombine<no-verify-fixpoint>,loop-mssa(licm),"
-    "loop-simplify,gvn,dse,simplifycfg),"
-    "function(loop-mssa(licm<allowspeculation>),loop-unroll<O2;full-unroll-max=1>,instcombine<no-"
-    "verify-fixpoint>,"
-    "early-cse<memssa>,loop-mssa(licm),adce,simplifycfg)";
+    "always-inline,function(early-cse<memssa>,simplifycfg,loop-mssa(licm<allowspeculation>),"
+    "instcombine<no-verify-fixpoint>,early-cse<memssa>,loop-mssa(licm),adce,simplifycfg)";
 
 Error codeError(const std::string &message) { return {ErrorCode::CompilerFailure, message}; }
 

@@ -568,7 +568,7 @@ void NestEmitter::Nest::emitLoopOverGroups() {
     return {};
   });
   for (auto [reduce, place] : llvm::zip(carried, results)) {
-    for (int64_t n = 0; n < vectors; ++n)
+    for (int64_t n = 0; n < vectors && !livesOnStack(e, typeOf(reduce.getResult())); ++n)
       place.vectors.push_back(
           e.load(vectorType(reduce), e.address(place.memory, vectorType(reduce), e.integer(n))));
     evaluator.rows[reduce.getResult()] = place;
@@ -629,7 +629,32 @@ void NestEmitter::emit(const NestGroup &group) {
   Nest(*this, group).emit();
 }
 
+/// Row vectors on the stack, made by a loop.
+void NestEmitter::emitRowsOnStack(tile::MapOp map) {
+  SmallVector<RowsPlace> places(map.getNumResults());
+  int64_t extent = typeOf(map.getResult(0)).getDim(0);
+  auto elementOf = [](Value tile) { return typeOf(tile).getElementType(); };
+  for (auto [place, result] : llvm::zip(places, map.getResults()))
+    place.memory = e.stackArray(elementOf(result), extent);
+  e.loop(e.integer(0), e.integer(extent), e.lanes(), {}, [&](Value first, ValueRange) -> Values {
+    evaluator.pushScope();
+    Coord lane = evaluator.lanesFrom(first, -1, true);
+    for (auto [place, result] : llvm::zip(places, map.getResults()))
+      e.store(evaluator.compute(result, {lane}), e.address(place.memory, elementOf(result), first));
+    evaluator.popScope();
+    return {};
+  });
+  for (auto [place, result] : llvm::zip(places, map.getResults()))
+    evaluator.rows[result] = place;
+}
+
 void NestEmitter::emitRows(tile::MapOp map) {
+  bool onStack =
+      llvm::all_of(map.getResults(),
+                   [&](Value result) { return livesOnStack(e, typeOf(result)); }) &&
+      llvm::all_of(map.getInputs(), [&](Value input) { return evaluator.keepInMemory(input); });
+  if (onStack)
+    return emitRowsOnStack(map);
   TileType type = typeOf(map.getResult(0));
   auto layout = cast<tile::LanesAttr>(type.getLayout());
   bool replicated = layout.getWidth() == 1;

@@ -54,6 +54,9 @@ public:
 
 private:
   struct Nest; ///< one group being emitted
+  void turnBlock(mlir::Type element, int64_t present, int64_t count,
+                 mlir::function_ref<Value(Value)> row,
+                 mlir::function_ref<void(Value, Value)> column);
   void fillTransposed(Value result, const LocalPlace &place,
                       mlir::function_ref<Value(mlir::ArrayRef<Coord>)> source);
   void fillTransposedPairs(const LocalPlace &place, const GlobalPlace &source);
@@ -67,6 +70,7 @@ private:
   /// Calls body for indices 0, step, .. below `end`, a last smaller piece apart: (index, count).
   void forPieces(int64_t extent, int64_t step, mlir::function_ref<void(Value, int64_t)> body);
 
+  void emitRowsOnStack(tile::MapOp map);
   bool turnsInBlocks(mlir::Operation *op);
   mlir::SmallVector<Coord> vectorsOf(int64_t extent);
   void overIndices(int64_t extent, mlir::function_ref<void(Value)> body);

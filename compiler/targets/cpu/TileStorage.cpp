@@ -10,6 +10,31 @@
 using namespace mlir;
 
 namespace heddle::compiler::cpu {
+
+/// Small floats move as integers: LLVM widens vectors of types that the machine cannot compute in.
+/// Truth values move as bytes: LLVM would pack a vector of them into bits, where one alone is not
+/// found again.
+Type movedAs(Type element) {
+  unsigned width = element.getIntOrFloatBitWidth();
+  if (width == 1)
+    return IntegerType::get(element.getContext(), 8);
+  bool small = isa<FloatType>(element) && width <= 16;
+  return small ? Type(IntegerType::get(element.getContext(), width)) : element;
+}
+
+Value asType(VectorBuilder &e, Value vector, Type element) {
+  auto type = cast<VectorType>(vector.getType());
+  // LLVM has no type of 8-bit floats: they stay bytes until a map widens them.
+  bool byte = isa<FloatType>(element) && element.getIntOrFloatBitWidth() == 8;
+  if (type.getElementType() == element || byte)
+    return vector;
+  if (type.getElementType().isInteger(1))
+    return arith::ExtUIOp::create(e.builder, e.loc, type.clone(element), vector);
+  if (element.isInteger(1))
+    return arith::TruncIOp::create(e.builder, e.loc, type.clone(element), vector);
+  return arith::BitcastOp::create(e.builder, e.loc, type.clone(element), vector);
+}
+
 namespace {
 
 /// Element offset of row `row` of a view.
@@ -79,17 +104,6 @@ bool unitStride(const GlobalPlace &place, int64_t dim) {
          (dim > 0 || place.view.access == tile::Access::Dense);
 }
 
-/// Small floats move as integers: LLVM widens vectors of types that the machine cannot compute in.
-/// Truth values move as bytes: LLVM would pack a vector of them into bits, where one alone is not
-/// found again.
-Type movedAs(Type element) {
-  unsigned width = element.getIntOrFloatBitWidth();
-  if (width == 1)
-    return IntegerType::get(element.getContext(), 8);
-  bool small = isa<FloatType>(element) && width <= 16;
-  return small ? Type(IntegerType::get(element.getContext(), width)) : element;
-}
-
 /// Pointers of the lanes of a tile that is not contiguous along them.
 Value lanePointers(VectorBuilder &e, const GlobalPlace &place, ArrayRef<Coord> point,
                    int64_t lanes) {
@@ -103,19 +117,6 @@ Value lanePointers(VectorBuilder &e, const GlobalPlace &place, ArrayRef<Coord> p
   return LLVM::GEPOp::create(e.builder, e.loc, VectorType::get({e.lanes()}, pointer),
                              movedAs(place.view.element), globalAddress(e, place, point),
                              ValueRange{offsets});
-}
-
-Value asType(VectorBuilder &e, Value vector, Type element) {
-  auto type = cast<VectorType>(vector.getType());
-  // LLVM has no type of 8-bit floats: they stay bytes until a map widens them.
-  bool byte = isa<FloatType>(element) && element.getIntOrFloatBitWidth() == 8;
-  if (type.getElementType() == element || byte)
-    return vector;
-  if (type.getElementType().isInteger(1))
-    return arith::ExtUIOp::create(e.builder, e.loc, type.clone(element), vector);
-  if (element.isInteger(1))
-    return arith::TruncIOp::create(e.builder, e.loc, type.clone(element), vector);
-  return arith::BitcastOp::create(e.builder, e.loc, type.clone(element), vector);
 }
 
 Value fillVector(VectorBuilder &e, Type element, double fill) {
@@ -163,6 +164,14 @@ Value laneMask(VectorBuilder &e, Value first, Value bound) {
   left = e.minIndex(e.maxIndex(left, e.integer(0)), e.integer(e.lanes()));
   return arith::CmpIOp::create(e.builder, e.loc, arith::CmpIPredicate::slt, e.iota(),
                                e.broadcast(left));
+}
+
+bool livesOnStack(VectorBuilder &e, tile::TileType type) {
+  constexpr int64_t kVectorsInRegisters = 8;
+  auto layout = dyn_cast<tile::LanesAttr>(type.getLayout());
+  return type.getSpace() == tile::Space::Reg && type.getRank() == 1 && layout &&
+         layout.getWidth() > 1 && type.getElementType().getIntOrFloatBitWidth() == 32 &&
+         type.getDim(0) % e.lanes() == 0 && type.getDim(0) > kVectorsInRegisters * e.lanes();
 }
 
 LocalPlace makeLocal(VectorBuilder &e, Value scratch, tile::TileType type, int64_t offset) {
@@ -367,13 +376,6 @@ Value loadGlobalPairWord(VectorBuilder &e, const GlobalPlace &place, ArrayRef<Co
   return asPairs(e, e.broadcast(word));
 }
 
-Value joinPairs(VectorBuilder &e, Value low, Value high, ArrayRef<int64_t> order) {
-  Type shorts = e.builder.getI16Type();
-  Value both = vector::ShuffleOp::create(e.builder, e.loc, asType(e, low, shorts),
-                                         asType(e, high, shorts), order);
-  return vector::BitCastOp::create(e.builder, e.loc, e.ints, both);
-}
-
 void storePairWords(VectorBuilder &e, const LocalPlace &place, Value lane, Value packed,
                     Value words) {
   e.store(words, pairAddress(e, place, lane, packed));
@@ -385,43 +387,6 @@ void storePairs(VectorBuilder &e, const LocalPlace &place, Value lane, Value pac
   for (int64_t i = 0; i < e.lanes(); ++i)
     order.append({i, e.lanes() + i});
   storePairWords(e, place, lane, packed, joinPairs(e, even, odd, order));
-}
-
-/// One step of both networks below. For stride h it pairs vectors k and k + h:
-///   low[k]  lane l = (l & h) == 0 ? v[k][l]     : v[k + h][l - h]
-///   high[k] lane l = (l & h) == 0 ? v[k][l + h] : v[k + h][l]
-static std::pair<Value, Value> exchange(VectorBuilder &e, Value a, Value b, int64_t h) {
-  SmallVector<int64_t> low, high;
-  int64_t width = e.lanes();
-  for (int64_t lane = 0; lane < width; ++lane) {
-    bool first = (lane & h) == 0;
-    low.push_back(first ? lane : width + lane - h);
-    high.push_back(first ? lane + h : width + lane);
-  }
-  return {vector::ShuffleOp::create(e.builder, e.loc, a, b, low),
-          vector::ShuffleOp::create(e.builder, e.loc, a, b, high)};
-}
-
-Values transposeBlock(VectorBuilder &e, Values rows) {
-  Type element = getElementTypeOrSelf(rows[0].getType());
-  for (Value &row : rows)
-    row = asType(e, row, movedAs(element));
-  for (int64_t h = e.lanes() / 2; h >= 1; h /= 2)
-    for (int64_t k = 0; k < e.lanes(); ++k)
-      if ((k & h) == 0)
-        std::tie(rows[k], rows[k + h]) = exchange(e, rows[k], rows[k + h], h);
-  for (Value &row : rows)
-    row = asType(e, row, element);
-  return rows;
-}
-
-Value sumsOfVectors(VectorBuilder &e, Values vectors) {
-  for (int64_t h = e.lanes() / 2; h >= 1; h /= 2)
-    for (int64_t k = 0; k < h; ++k) {
-      auto [low, high] = exchange(e, vectors[k], vectors[k + h], h);
-      vectors[k] = e.add(low, high);
-    }
-  return vectors[0];
 }
 
 } // namespace heddle::compiler::cpu

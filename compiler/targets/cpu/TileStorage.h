@@ -55,12 +55,21 @@ struct LocalPlace {
   tile::PairsAttr pairs;         ///< null: plain
 };
 
-/// A 1-d tile in registers.
+/// A 1-d tile in registers, on the stack, or both.
 struct RowsPlace {
-  Values vectors;
+  Values vectors;          ///< empty: on the stack alone
   bool replicated = false; ///< one splat vector per element
-  Value memory;            ///< a copy on the stack, for loops over the vectors; or null
+  Value memory;            ///< on the stack, for loops over the vectors; or null
 };
+
+/// Whether a 1-d tile has more vectors than registers can hold beside a register block. Such tiles
+/// live on the stack and are made by loops: code for each vector takes long to compile.
+bool livesOnStack(VectorBuilder &e, tile::TileType type);
+
+/// The type in which vectors of an element type are moved: small floats as integers, bits as bytes.
+mlir::Type movedAs(mlir::Type element);
+/// A vector between the type it is moved in and its own.
+Value asType(VectorBuilder &e, Value vector, mlir::Type element);
 
 LocalPlace makeLocal(VectorBuilder &e, Value scratch, tile::TileType type, int64_t offset);
 
@@ -109,8 +118,8 @@ Value globalAddress(VectorBuilder &e, const GlobalPlace &place, mlir::ArrayRef<C
 /// Asks for the cache lines of `columns` elements of a row; the row need not be there.
 void prefetchRow(VectorBuilder &e, const GlobalPlace &place, Value row, int64_t columns);
 
-/// Transposes a square block: result[i] lane j = rows[j] lane i.
-Values transposeBlock(VectorBuilder &e, Values rows);
+/// Transposes the square block of vectors at an address: new[i] lane j = old[j] lane i.
+void callTranspose(VectorBuilder &e, mlir::VectorType type, Value block);
 /// Lane t of the result is the sum over the lanes of vectors[t].
 Value sumsOfVectors(VectorBuilder &e, Values vectors);
 

@@ -2,6 +2,9 @@
 // dimension, W x W blocks are read along memory, turned in registers and written along the lanes:
 //
 //   memory  q[i][d]: 16 rows x 16 columns  ->  16 shuffles x 4 steps  ->  scratch Q[d][i]
+//
+// Loops fill a block on the stack, a function of the module turns it (Shuffles.cpp), loops empty
+// it.
 #include "compiler/targets/cpu/Nests.h"
 
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
@@ -30,6 +33,31 @@ void NestEmitter::forPieces(int64_t extent, int64_t step, function_ref<void(Valu
   }
 }
 
+/// Turns W x W elements: `row` makes the rows, of which `present` are there (the last one stands
+/// for the others), and `column` takes the first `count` columns.
+void NestEmitter::turnBlock(Type element, int64_t present, int64_t count,
+                            function_ref<Value(Value)> row,
+                            function_ref<void(Value, Value)> column) {
+  int64_t width = e.lanes();
+  VectorType type = VectorType::get({width}, movedAs(element));
+  Value block = e.stackArray(type, width);
+  auto each = [&](int64_t extent, function_ref<void(Value, Value)> body) {
+    e.loop(e.integer(0), e.integer(extent), 1, {}, [&](Value n, ValueRange) -> Values {
+      evaluator.pushScope();
+      body(n, e.address(block, type, n));
+      evaluator.popScope();
+      return {};
+    });
+  };
+  each(width, [&](Value n, Value address) {
+    Value there = present < width ? e.minIndex(n, e.integer(present - 1)) : n;
+    e.store(asType(e, row(there), type.getElementType()), address);
+  });
+  callTranspose(e, type, block);
+  each(count,
+       [&](Value n, Value address) { column(n, asType(e, e.load(type, address), element)); });
+}
+
 /// `source(point)` has lanes along dimension 1; the tile in scratch has them along dimension 0.
 void NestEmitter::fillTransposed(Value result, const LocalPlace &place,
                                  function_ref<Value(ArrayRef<Coord>)> source) {
@@ -37,14 +65,13 @@ void NestEmitter::fillTransposed(Value result, const LocalPlace &place,
   forPieces(rows, width, [&](Value first, int64_t present) {
     forPieces(columns, width, [&](Value column, int64_t count) {
       Coord along = evaluator.lanesFrom(column, -1, count == width);
-      Values block;
-      for (int64_t r = 0; r < width; ++r)
-        block.push_back(r < present ? source({evaluator.element(e.plus(first, r)), along})
-                                    : block[0]);
-      block = transposeBlock(e, block);
-      for (int64_t c = 0; c < count; ++c)
-        storeLocal(e, place, {evaluator.lanesFrom(first), evaluator.element(e.plus(column, c))},
-                   block[c]);
+      turnBlock(
+          typeOf(result).getElementType(), present, count,
+          [&](Value r) { return source({evaluator.element(e.plus(first, r)), along}); },
+          [&](Value c, Value vector) {
+            storeLocal(e, place, {evaluator.lanesFrom(first), evaluator.element(e.plus(column, c))},
+                       vector);
+          });
     });
   });
 }
@@ -58,19 +85,21 @@ void NestEmitter::fillTransposedPairs(const LocalPlace &place, const GlobalPlace
   forPieces(rows, 2 * width, [&](Value first, int64_t) {
     forPieces(columns, width, [&](Value column, int64_t count) {
       Coord along = evaluator.lanesFrom(column, -1, count == width);
-      auto line = [&](int64_t r) {
-        return loadGlobal(e, source, {evaluator.element(e.plus(first, r)), along},
-                          place.type.getShape());
+      auto line = [&](Value r) {
+        return loadGlobal(e, source, {evaluator.element(r), along}, place.type.getShape());
       };
-      Values block;
-      for (int64_t r = 0; r < 2 * width; r += 2)
-        block.push_back(joinPairs(e, line(r), line(r + 1), order));
-      block = transposeBlock(e, block);
-      for (int64_t c = 0; c < count; ++c)
-        e.store(block[c],
-                localAddress(e, place,
-                             {evaluator.element(first), evaluator.element(e.plus(column, c))},
-                             place.type.getElementType()));
+      turnBlock(
+          e.builder.getI32Type(), width, count,
+          [&](Value pair) {
+            Value even = e.plus(first, e.times(pair, 2));
+            return joinPairs(e, line(even), line(e.plus(even, 1)), order);
+          },
+          [&](Value c, Value words) {
+            e.store(words,
+                    localAddress(e, place,
+                                 {evaluator.element(first), evaluator.element(e.plus(column, c))},
+                                 place.type.getElementType()));
+          });
     });
   });
 }
@@ -82,12 +111,7 @@ void NestEmitter::fillQueryPairs(const LocalPlace &place, const GlobalPlace &sou
   SmallVector<int64_t> order = llvm::to_vector(llvm::seq<int64_t>(0, 2 * width));
   forPieces(rows, width, [&](Value first, int64_t present) {
     forPieces(columns, 2 * width, [&](Value column, int64_t count) {
-      Values block;
-      for (int64_t r = 0; r < width; ++r) {
-        if (r >= present) {
-          block.push_back(block[0]);
-          continue;
-        }
+      auto pairs = [&](Value r) {
         Coord row = evaluator.element(e.plus(first, r));
         Value low =
             loadGlobal(e, source, {row, evaluator.lanesFrom(column, -1, count >= width)}, shape);
@@ -96,11 +120,12 @@ void NestEmitter::fillQueryPairs(const LocalPlace &place, const GlobalPlace &sou
           high = loadGlobal(
               e, source, {row, evaluator.lanesFrom(e.plus(column, width), -1, count == 2 * width)},
               shape);
-        block.push_back(joinPairs(e, low, high, order));
-      }
-      block = transposeBlock(e, block);
-      for (int64_t pair = 0; 2 * pair < count; ++pair)
-        storePairWords(e, place, first, e.plus(column, 2 * pair), block[pair]);
+        return joinPairs(e, low, high, order);
+      };
+      turnBlock(e.builder.getI32Type(), present, (count + 1) / 2, pairs,
+                [&](Value pair, Value words) {
+                  storePairWords(e, place, first, e.plus(column, e.times(pair, 2)), words);
+                });
     });
   });
 }
@@ -194,14 +219,13 @@ void NestEmitter::storeTransposed(tile::StoreOp store, const GlobalPlace &target
   auto strip = [&](Value first, int64_t present, int64_t number) {
     forPieces(columns, width, [&](Value column, int64_t count) {
       Coord lane = evaluator.lanesFrom(first, number, present == width);
-      Values block;
-      for (int64_t c = 0; c < width; ++c)
-        block.push_back(c < count ? evaluator.at(tile, {lane, evaluator.element(e.plus(column, c))})
-                                  : block[0]);
-      block = transposeBlock(e, block);
       Coord along = evaluator.lanesFrom(column, -1, count == width);
-      for (int64_t r = 0; r < present; ++r)
-        storeGlobal(e, target, {evaluator.element(e.plus(first, r)), along}, shape, block[r]);
+      turnBlock(
+          typeOf(tile).getElementType(), count, present,
+          [&](Value c) { return evaluator.at(tile, {lane, evaluator.element(e.plus(column, c))}); },
+          [&](Value r, Value vector) {
+            storeGlobal(e, target, {evaluator.element(e.plus(first, r)), along}, shape, vector);
+          });
     });
   };
   if (evaluator.keepInMemory(tile)) {
