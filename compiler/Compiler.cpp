@@ -113,9 +113,10 @@ public:
     HEDDLE_CHECK(parse());
     HEDDLE_CHECK(plan());
     Status placed = lowerProgram();
-    // Whether a chunk's tiles fit is known after layouts: by default, chunks are halved until they
-    // do.
-    while (!placed && placed.error().code == ErrorCode::Unsupported && halveChunk())
+    // Whether tiles fit is known after layouts: by default, chunks, and tiles of attention, are
+    // halved until they do.
+    while (!placed && placed.error().code == ErrorCode::Unsupported &&
+           (halveChunk() || (isTooBig(placed.error()) && halveTiles())))
       placed = lowerProgram();
     return placed;
   }
@@ -139,6 +140,30 @@ public:
     const int64_t tokens = chunk->second == 0 ? 64 : chunk->second;
     chunk->second = tokens / 2;
     return tokens > 16;
+  }
+
+  /// VerifyBudget's refusals name the excess.
+  static bool isTooBig(const Error &error) {
+    return error.message.find(" more than the ") != std::string::npos;
+  }
+
+  /// Whether a GPU's tiles of keys were not given and could be shorter, or else those of rows; then
+  /// they are. The rules know the widths of a pattern's tensors, not those of what it computes.
+  bool halveTiles() {
+    if (!request.target.starts_with("sm_") || choice.form == nullptr ||
+        std::string_view(choice.form->name) != "attention")
+      return false;
+    const auto halve = [&](std::initializer_list<const char *> knobs, int64_t least) {
+      for (const char *knob : knobs)
+        if (request.schedule.contains(knob))
+          return false;
+      if (schedule.at(*knobs.begin()) < 2 * least)
+        return false;
+      for (const char *knob : knobs)
+        schedule[knob] /= 2;
+      return true;
+    };
+    return halve({"BN"}, 16) || halve({"WARPS", "BM"}, 1);
   }
 
   Artifact frame() {

@@ -8,6 +8,8 @@
 #include "compiler/forms/StageKernels.h"
 #include "compiler/forms/TileSkips.h"
 
+#include <fmt/format.h>
+
 namespace heddle::compiler {
 
 using namespace mlir;
@@ -102,13 +104,38 @@ void writeSplits(ProgramWriter &program, AttentionWriter &writer) {
   writer.writeMerge(program);
 }
 
+/// Columns first .. of the values; the first launch alone writes the log-sum-exp.
+MixProblem columnsOf(const MixProblem &mix, int64_t first, int64_t columns) {
+  MixProblem part = mix;
+  part.firstColumn = first;
+  part.v.first += first;
+  part.v.width = part.Dv = std::min(columns, mix.Dv - first);
+  if (first > 0)
+    part.lse.clear();
+  return part;
+}
+
+/// All columns of the values, or as many a launch as the schedule says: on a GPU sums of all would
+/// not fit a thread's registers. Scores are made for each part anew.
+void writeColumns(ProgramWriter &program, const FormRequest &request, const MixProblem &mix,
+                  const std::string &suffix) {
+  auto knob = request.schedule.find("VCOLS");
+  int64_t columns = knob == request.schedule.end() || mix.entry ? mix.Dv : knob->second;
+  for (int64_t first = 0; first == 0 || first < mix.Dv; first += columns) {
+    const MixProblem part = columnsOf(mix, first, columns);
+    AttentionWriter tiles(part, request.schedule,
+                          first > 0 ? fmt::format("{}_from{}", suffix, first) : suffix);
+    hasOneRow(request, part) ? writeSplits(program, tiles) : tiles.writeRows(program);
+  }
+}
+
 void writeMix(ProgramWriter &program, const FormRequest &request, const MixProblem &mix,
               const ListPlans &plans, const std::string &suffix) {
-  AttentionWriter tiles(mix, request.schedule, suffix);
-  bool oneRow = hasOneRow(request, mix);
   auto plan = plans.find(mix.o);
   if (plan == plans.end())
-    return oneRow ? writeSplits(program, tiles) : tiles.writeRows(program);
+    return writeColumns(program, request, mix, suffix);
+  AttentionWriter tiles(mix, request.schedule, suffix);
+  bool oneRow = hasOneRow(request, mix);
   const ListedMix &listed = plan->second.mix;
   AttentionWriter inside(listed.inside, request.schedule, suffix);
   std::optional<AttentionWriter> others;

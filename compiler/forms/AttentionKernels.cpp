@@ -72,7 +72,7 @@ void AttentionWriter::writeRows(ProgramWriter &program, tile::FormulaAttr factor
     addEntry(w, scope, tile, start, b, h);
   Accumulators sums = loop(w, scope, tile, w.constant(0), lengths.k, start);
   Value o = finish(w, scope, sums, rowsPerTile);
-  storeRows(w, problem.o, o, {b, {}, h, {}}, {place, w.fixed(0)}, rows);
+  storeRows(w, problem.o, o, {b, {}, h, {}}, {place, w.fixed(problem.firstColumn)}, rows);
   if (!problem.lse.empty())
     storeRows(w, problem.lse, logSum(w, sums, rowsPerTile), {b, {}, h}, {place}, rows);
 }
@@ -124,7 +124,7 @@ RowTile AttentionWriter::openPackedRow(KernelWriter &w, TileScope &scope, const 
 void AttentionWriter::storePackedRow(KernelWriter &w, TileScope &scope, const Accumulators &sums,
                                      const PackedRow &at) {
   Value o = finish(w, scope, sums, packed);
-  storeRows(w, problem.o, o, {at.b, at.row, {}, {}}, {at.h0, w.fixed(0)}, {});
+  storeRows(w, problem.o, o, {at.b, at.row, {}, {}}, {at.h0, w.fixed(problem.firstColumn)}, {});
   if (!problem.lse.empty())
     storeRows(w, problem.lse, logSum(w, sums, packed), {at.b, at.row, {}}, {at.h0}, {});
 }

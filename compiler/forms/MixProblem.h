@@ -42,6 +42,7 @@ struct MixProblem : PatternProblem {
   std::string o, lse;          ///< names of the results; lse may be empty
   Extent B, Tq, Tk, H, Hq, Hk; ///< H: heads of the output
   int64_t D = 0, Dv = 0, G = 1;
+  int64_t firstColumn = 0; ///< of o, where only some of its columns are summed
   bool bottomRight = true;
   /// Lengths of sequence b, and where its rows begin, as expressions of `b`; null: Tq, Tk and 0.
   Expr lenQ, lenK, startQ, startK;

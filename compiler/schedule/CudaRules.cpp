@@ -49,7 +49,8 @@ Schedule defaults(const Machine &machine, const Problem &problem) {
   for (int64_t leastKeys : {64, 16})
     for (int64_t warps = most; warps >= 1; warps /= 2)
       for (int64_t keys = isDecode(problem) || wide ? 64 : 128; keys >= leastKeys; keys /= 2) {
-        schedule = {{"WARPS", warps}, {"BM", 16 * warps}, {"BN", keys}, {"STAGES", 1}, {"QREG", 0}};
+        schedule = {{"WARPS", warps}, {"BM", 16 * warps}, {"BN", keys},
+                    {"STAGES", 1},    {"QREG", 0},        {"VCOLS", 256}};
         if (!fits(schedule, machine, problem))
           continue;
         schedule["STAGES"] = 2;
@@ -98,12 +99,14 @@ std::string chunkDoesNotFit(const Schedule &schedule) {
 int64_t sharedBytes(const Schedule &schedule, const Problem &problem) {
   const int64_t features = roundUp(problem.d, 16);
   return schedule.at("BM") * pitchOf(features) +
-         schedule.at("STAGES") * schedule.at("BN") * (pitchOf(features) + pitchOf(problem.dv));
+         schedule.at("STAGES") * schedule.at("BN") *
+             (pitchOf(features) + pitchOf(std::min(problem.dv, schedule.at("VCOLS"))));
 }
 
 int64_t registersOf(const Schedule &schedule, const Problem &problem) {
   const int64_t rows = schedule.at("BM") / std::max<int64_t>(schedule.at("WARPS"), 1);
-  int64_t registers = rows * (problem.dv + schedule.at("BN")) / 32 + 64;
+  int64_t registers =
+      rows * (std::min(problem.dv, schedule.at("VCOLS")) + schedule.at("BN")) / 32 + 64;
   if (schedule.at("QREG") == 1)
     registers += rows * roundUp(problem.d, 16) / 64;
   return registers;
@@ -163,6 +166,13 @@ std::string registersExceeded(const Schedule &schedule, const Machine &machine,
                      schedule.at("BM"), schedule.at("WARPS"), schedule.at("BN"),
                      schedule.at("QREG"), registers, problem.d, problem.dv, registers - kRegisters,
                      kRegisters);
+}
+
+std::string columnsDoNotFit(const Schedule &schedule) {
+  const int64_t columns = schedule.at("VCOLS");
+  if (columns >= 16 && columns <= 1024 && columns % 16 == 0)
+    return "";
+  return fmt::format("VCOLS={} is no multiple of 16, or not in 16 to 1024", columns);
 }
 
 std::string isFlag(const Schedule &schedule, const char *name) {

@@ -126,6 +126,28 @@ def compile_for_a_gpu_writes_code_text_resources_and_a_launcher():
 
 
 @case
+def build_for_a_gpu_makes_a_bundle_of_cubins():
+    gpu_facts()
+    shapes = SCRATCH / "shapes.txt"
+    shapes.write_text("B=1,Hq=4,Hk=2,T=777,D=72,dtype=bf16\n")
+    bundle = SCRATCH / "gpu.bundle"
+    words = ["build", "--patterns", "causal_softmax", "--shapes", str(shapes), "-o", str(bundle), "--quiet"]
+    made = json.loads(heddle(*words, "--for", "sm_90", "--json")[0])
+    assert made["kernels"] and all(k["target"] == "sm_90" for k in made["kernels"]), made
+    assert all(k["features"] == ["sm_90"] and k["form"] == "attention" for k in made["kernels"]), made
+    assert bundle.read_bytes().count(b"\x7fELF") == len(made["kernels"])
+    refused(*words, "--for", "sm_77", says=["sm_77", "heddle machines"])
+
+
+@case
+def absorbed_mla_of_deepseek_runs_as_cuda():
+    gpu_facts()
+    shape = "Tq=1,Tk=70,Hq=2,Dn=8,Dr=64,Dc=512,D=576,Dv=8"  # 512 columns of values: two launches of 256
+    out, _ = heddle("verify", "mla", "--shape", shape, "--dtype", "bf16", "--target", "sm_80", "--quiet")
+    assert "attn_from256" in out and "verdict: clean, numbers right" in out, out
+
+
+@case
 def tune_for_a_gpu_that_is_not_here_ranks_by_estimate_and_goes_on():
     gpu_facts()
     cache = SCRATCH / "gpu-cache"

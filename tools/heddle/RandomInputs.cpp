@@ -213,6 +213,11 @@ Status fillRandom(const Signature &signature, std::vector<HostTensor> &tensors, 
       return {};
     }
   }
+  if (signature.tensors[index].name.starts_with("w_")) { // weights, which keep lengths, about
+    const double spread = std::sqrt(static_cast<double>(tensor.shape().back()));
+    fill.each([&](int64_t n, int64_t) { return normalAt(own, n) / spread; });
+    return {};
+  }
   if (decodes(signature, tensors) && fillCodec(fill, signature, tensors, index, own))
     return {};
   if (isFloat(tensor.dtype())) {

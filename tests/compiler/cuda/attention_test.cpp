@@ -71,6 +71,15 @@ TEST_CASE("every knob gives the same function") {
         {"causal_softmax", sizes(1, 1, 1, 150, 333, 64, 64), DType::BF16, "sm_80", schedule});
 }
 
+TEST_CASE("values wider than a launch's columns are summed in several") {
+  NEEDS_NVRTC;
+  using Schedule = std::map<std::string, int64_t>;
+  const Schedule columns{{"VCOLS", 64}};
+  checkOnPtxMachine(
+      {"causal_softmax", sizes(1, 2, 1, 40, 70, 64, 160), DType::BF16, "sm_80", columns});
+  checkOnPtxMachine({"gqa", sizes(1, 4, 2, 1, 600, 32, 80), DType::F16, "sm_80", columns});
+}
+
 TEST_CASE("lengths around tiles") {
   NEEDS_NVRTC;
   for (int64_t Tk : {1, 127, 129})

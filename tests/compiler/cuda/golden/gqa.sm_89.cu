@@ -5,7 +5,7 @@
 //           in  v: bf16[B, Tk, Hk, 128]
 //           out o: bf16[B, Tq, Hq, 128]
 //           out lse: f32[B, Tq, Hq]
-// schedule  BM=16 BN=64 CHUNK=0 QREG=1 RESCALE=0 SPLIT=512 STAGES=2 WARPS=1
+// schedule  BM=16 BN=64 CHUNK=0 QREG=1 RESCALE=0 SPLIT=512 STAGES=2 VCOLS=256 WARPS=1
 // launch    split: grid (ceildiv(Tk, 512), Hk, B), block 32, dynamic shared memory 69632 bytes
 // launch    merge: grid (Hk, B, 1), block 32, dynamic shared memory 0 bytes
 // workspace part_m: 4 * B * ceildiv(Tk, 512) * Hq bytes
