@@ -204,9 +204,14 @@ Result<CudaCode> Nvrtc::compile(const std::string &source, const std::string &na
                  fmt::format("NVRTC makes no program: {}", call.GetErrorString(result))};
   const std::string real = "--gpu-architecture=" + arch;
   const std::string toPtx = "--gpu-architecture=compute_" + arch.substr(3);
-  const char *options[] = {output == Ptx ? toPtx.c_str() : real.c_str(), "-default-device",
-                           "-std=c++17", "--ptxas-options=-v"};
-  const int compiled = call.CompileProgram(program.handle, output == Ptx ? 3 : 4, options);
+  std::vector<const char *> options = {output == Ptx ? toPtx.c_str() : real.c_str(),
+                                       "-default-device", "-std=c++17"};
+  if (output != Ptx)
+    options.push_back("--ptxas-options=-v");
+  if (major >= 13)
+    options.push_back("--minimal"); // without textures and surfaces; a tenth of a small kernel
+  const int compiled =
+      call.CompileProgram(program.handle, static_cast<int>(options.size()), options.data());
   CudaCode code;
   HEDDLE_TRY(log, text(program.handle, call.GetProgramLogSize, call.GetProgramLog));
   code.log = log.c_str(); // without the closing zero

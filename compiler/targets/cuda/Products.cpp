@@ -196,19 +196,31 @@ Status KernelEmitter::mma(tile::MmaOp op) {
     out.line("{}({}{}, {}, {}, {}, {}, {}, {});", multiply, result, subscript(sums, {{"n", n}}, 2),
              fragments[0], fragments[1], fragments[2], fragments[3], b0, b1);
   };
-  std::string b4 = fresh("b");
+  const auto multiplyPair = [&](const std::string &n, const std::string &next,
+                                const std::string &from) {
+    const char *type = a.getElementType().isBF16() ? "bf16" : "f16";
+    out.line("mma_pair_{}{}({}{}, {}{}, {}, {}, {}, {}, {});", type, trans ? "_trans" : "", result,
+             subscript(sums, {{"n", n}}, 2), result, subscript(sums, {{"n", next}}, 2),
+             fragments[0], fragments[1], fragments[2], fragments[3], from);
+  };
   int64_t paired = columns / 2 * 2;
   if (paired > 0) {
     bool loop = paired > 2;
     std::string n = loop ? "n" : "0";
     if (loop)
       out.unrolled("n", paired, 2);
-    out.line("u32 {}[4];", b4);
-    out.line("load_matrix_x4{}({}, {});", trans ? "_trans" : "", b4, operandAt(readerB, n, k));
-    openRows();
-    multiplyColumn(n, b4 + "[0]", b4 + "[1]");
-    multiplyColumn(loop ? "n + 1" : "1", b4 + "[2]", b4 + "[3]");
-    closeRows();
+    const std::string next = loop ? "n + 1" : "1", from = operandAt(readerB, n, k);
+    if (rowTiles == 1) {
+      multiplyPair(n, next, from);
+    } else { // b is read once for all rows
+      const std::string b4 = fresh("b");
+      out.line("u32 {}[4];", b4);
+      out.line("load_matrix_x4{}({}, {});", trans ? "_trans" : "", b4, from);
+      openRows();
+      multiplyColumn(n, b4 + "[0]", b4 + "[1]");
+      multiplyColumn(next, b4 + "[2]", b4 + "[3]");
+      closeRows();
+    }
     if (loop)
       out.close();
   }

@@ -92,17 +92,31 @@ __device__ __forceinline__ void load_matrix_x4(u32 (&x)[4], u32 from) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                : "=r"(x[0]), "=r"(x[1]), "=r"(x[2]), "=r"(x[3]) : "r"(from) : "memory");
 }
-// As load_matrix_x4, each matrix transposed.
-__device__ __forceinline__ void load_matrix_x4_trans(u32 (&x)[4], u32 from) {
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
-               : "=r"(x[0]), "=r"(x[1]), "=r"(x[2]), "=r"(x[3]) : "r"(from) : "memory");
+// d += a b0, e += a b1, where ldmatrix reads the blocks b0 and b1 of 8 columns at `from`.
+__device__ __forceinline__ void mma_pair_bf16(float (&d)[2][2], float (&e)[2][2],
+    u32 a0, u32 a1, u32 a2, u32 a3, u32 from) {
+  asm volatile("{ .reg .b32 b<4>;\n"
+    "ldmatrix.sync.aligned.m8n8.x4.shared.b16 {b0, b1, b2, b3}, [%12];\n"
+    "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
+    "{%0, %1, %2, %3}, {%8, %9, %10, %11}, {b0, b1}, {%0, %1, %2, %3};\n"
+    "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
+    "{%4, %5, %6, %7}, {%8, %9, %10, %11}, {b2, b3}, {%4, %5, %6, %7}; }"
+    : "+f"(d[0][0]), "+f"(d[0][1]), "+f"(d[1][0]), "+f"(d[1][1]),
+      "+f"(e[0][0]), "+f"(e[0][1]), "+f"(e[1][0]), "+f"(e[1][1])
+    : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(from) : "memory");
 }
-// d += a b for 16x16 and 16x8 fragments of a warp: mma.m16n8k16.
-__device__ __forceinline__ void mma_bf16(float (&d)[2][2], u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1) {
-  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
-               "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-               : "+f"(d[0][0]), "+f"(d[0][1]), "+f"(d[1][0]), "+f"(d[1][1])
-               : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+// d += a b0, e += a b1, where ldmatrix reads the blocks b0 and b1 of 8 columns at `from`.
+__device__ __forceinline__ void mma_pair_bf16_trans(float (&d)[2][2], float (&e)[2][2],
+    u32 a0, u32 a1, u32 a2, u32 a3, u32 from) {
+  asm volatile("{ .reg .b32 b<4>;\n"
+    "ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {b0, b1, b2, b3}, [%12];\n"
+    "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
+    "{%0, %1, %2, %3}, {%8, %9, %10, %11}, {b0, b1}, {%0, %1, %2, %3};\n"
+    "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
+    "{%4, %5, %6, %7}, {%8, %9, %10, %11}, {b2, b3}, {%4, %5, %6, %7}; }"
+    : "+f"(d[0][0]), "+f"(d[0][1]), "+f"(d[1][0]), "+f"(d[1][1]),
+      "+f"(e[0][0]), "+f"(e[0][1]), "+f"(e[1][0]), "+f"(e[1][1])
+    : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(from) : "memory");
 }
 
 struct Parameters {
@@ -352,10 +366,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     for (int k = 0; k < 4; ++k) {
       #pragma unroll
       for (int n = 0; n < 16; n += 2) {
-        u32 b2[4];
-        load_matrix_x4(b2, (turned_lane ^ k * 32) + n * 1024);
-        mma_bf16(acc[n], q_fragments[2 * k][0], q_fragments[2 * k][1], q_fragments[2 * k + 1][0], q_fragments[2 * k + 1][1], b2[0], b2[1]);
-        mma_bf16(acc[n + 1], q_fragments[2 * k][0], q_fragments[2 * k][1], q_fragments[2 * k + 1][0], q_fragments[2 * k + 1][1], b2[2], b2[3]);
+        mma_pair_bf16(acc[n], acc[n + 1], q_fragments[2 * k][0], q_fragments[2 * k][1], q_fragments[2 * k + 1][0], q_fragments[2 * k + 1][1], (turned_lane ^ k * 32) + n * 1024);
       }
     }
     #pragma unroll
@@ -445,10 +456,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     for (int k = 0; k < 8; ++k) {
       #pragma unroll
       for (int n = 0; n < 8; n += 2) {
-        u32 b3[4];
-        load_matrix_x4_trans(b3, (turned_lane2 ^ n * 16) + k * 2048);
-        mma_bf16(running_out[n], t3[2 * k][0], t3[2 * k][1], t3[2 * k + 1][0], t3[2 * k + 1][1], b3[0], b3[1]);
-        mma_bf16(running_out[n + 1], t3[2 * k][0], t3[2 * k][1], t3[2 * k + 1][0], t3[2 * k + 1][1], b3[2], b3[3]);
+        mma_pair_bf16_trans(running_out[n], running_out[n + 1], t3[2 * k][0], t3[2 * k][1], t3[2 * k + 1][0], t3[2 * k + 1][1], (turned_lane2 ^ n * 16) + k * 2048);
       }
     }
     #pragma unroll
@@ -555,10 +563,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     for (int k = 0; k < 4; ++k) {
       #pragma unroll
       for (int n = 0; n < 16; n += 2) {
-        u32 b4[4];
-        load_matrix_x4(b4, (turned_lane ^ k * 32) + n * 1024);
-        mma_bf16(acc2[n], q_fragments[2 * k][0], q_fragments[2 * k][1], q_fragments[2 * k + 1][0], q_fragments[2 * k + 1][1], b4[0], b4[1]);
-        mma_bf16(acc2[n + 1], q_fragments[2 * k][0], q_fragments[2 * k][1], q_fragments[2 * k + 1][0], q_fragments[2 * k + 1][1], b4[2], b4[3]);
+        mma_pair_bf16(acc2[n], acc2[n + 1], q_fragments[2 * k][0], q_fragments[2 * k][1], q_fragments[2 * k + 1][0], q_fragments[2 * k + 1][1], (turned_lane ^ k * 32) + n * 1024);
       }
     }
     #pragma unroll
@@ -648,10 +653,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     for (int k = 0; k < 8; ++k) {
       #pragma unroll
       for (int n = 0; n < 8; n += 2) {
-        u32 b5[4];
-        load_matrix_x4_trans(b5, (turned_lane2 ^ n * 16) + k * 2048);
-        mma_bf16(running_out[n], t6[2 * k][0], t6[2 * k][1], t6[2 * k + 1][0], t6[2 * k + 1][1], b5[0], b5[1]);
-        mma_bf16(running_out[n + 1], t6[2 * k][0], t6[2 * k][1], t6[2 * k + 1][0], t6[2 * k + 1][1], b5[2], b5[3]);
+        mma_pair_bf16_trans(running_out[n], running_out[n + 1], t6[2 * k][0], t6[2 * k][1], t6[2 * k + 1][0], t6[2 * k + 1][1], (turned_lane2 ^ n * 16) + k * 2048);
       }
     }
     #pragma unroll
