@@ -37,7 +37,7 @@ double chunked(const MixSizes &m, double length, double C) {
 
 double attention(const MixSizes &m, double length) {
   double pairs = length * (length + 1) / 2 * (m.key + m.value + kWeight + (m.decays ? kDecay : 0));
-  double states = (m.givesState + m.takesState) * kPass * length * m.key * m.value;
+  double states = (m.givesState + m.takesState) * kPass * (length + 1) * m.key * m.value;
   return pairs + states + (m.decays || m.givesState ? kLaunch : 0);
 }
 

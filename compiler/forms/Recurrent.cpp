@@ -18,6 +18,8 @@
 #include <fmt/format.h>
 
 #include <numbers>
+#include <optional>
+#include <utility>
 
 namespace heddle::compiler {
 
@@ -33,8 +35,9 @@ Value product(OpBuilder &b, Location at, Value x, Value y) {
 
 class RecurrentBuilder {
 public:
-  RecurrentBuilder(const ScanProblem &scan, ProgramWriter &program, llvm::StringRef suffix)
-      : scan(scan), kernel(program, scan, ("steps" + suffix).str()), w(kernel.w) {}
+  RecurrentBuilder(const ScanProblem &scan, ProgramWriter &program, llvm::StringRef suffix,
+                   bool single)
+      : scan(scan), kernel(program, scan, ("steps" + suffix).str()), w(kernel.w), single(single) {}
 
   /// Nodes of a tree: slot n + 1 of the workspace is the state after node n, slot 0 that on entry.
   void runTree() {
@@ -63,6 +66,10 @@ public:
   void run() {
     prepare();
     ScanState start = kernel.enter();
+    if (single) { // no loop: the state is read where it lies and written where it goes
+      step(w.constant(0), start);
+      return;
+    }
     llvm::SmallVector<Value> carried{start.S};
     if (start.z)
       carried.push_back(start.z);
@@ -166,8 +173,12 @@ private:
     if (update() == pattern::UpdateKind::add)
       return addOuter(S, k, v);
     if (update() == pattern::UpdateKind::delta) {
-      Value u = w.elementwise({v, project(S, k), load("beta", t, sub)}, {kValue, kValue, kOne},
-                              kValue, [](OpBuilder &b, Location at, ValueRange x) {
+      // A decay of rows may act on the key: then the state is passed over twice, not four times.
+      bool byRows = n == 0 && scan.decay != StateDecay::None && scan.decay <= StateDecay::Feature &&
+                    !scan.input("k_before");
+      Value old = byRows ? project(before, decayed(k, kKey, t)) : project(S, k);
+      Value u = w.elementwise({v, old, load("beta", t, sub)}, {kValue, kValue, kOne}, kValue,
+                              [](OpBuilder &b, Location at, ValueRange x) {
                                 Value e = arith::SubFOp::create(b, at, x[0], x[1]);
                                 return product(b, at, e, x[2]);
                               });
@@ -195,9 +206,18 @@ private:
       if (next.z)
         next.z = plus(next.z, k);
     }
+    if (single)
+      unstored = next;
     if (!early)
       readAll(t, next, keys);
+    storeOnce();
     return next;
+  }
+
+  /// A single token's state goes where the caller has it.
+  void storeOnce() {
+    if (unstored)
+      kernel.leave(*std::exchange(unstored, std::nullopt));
   }
 
   // ---- reads ----
@@ -222,6 +242,8 @@ private:
     auto start = kernel.scope.start;
     kernel.readAs(member);
     Value q = kernel.mappedQueries(load("q", t, readAxis(n), member), t);
+    if (scan.group == 1)
+      storeOnce(); // beside the read, in one pass over the state
     Value O = project(state.S, q);
     if (bonus)
       for (auto [sub, k] : llvm::enumerate(keys))
@@ -265,11 +287,20 @@ private:
   const ScanProblem &scan;
   ScanKernel kernel;
   KernelWriter &w;
+  bool single; ///< there is one token
+  std::optional<ScanState> unstored;
   Value constantDecay; ///< the factor of a step, or null
   Value bonus;         ///< u [F], or null
 };
 
 } // namespace
+
+/// Of a sequence that is a decode step; GPUs have the state in registers either way.
+static bool hasOneToken(const FormRequest &request, const ScanProblem &scan) {
+  auto length = request.request.extents.find(scan.T.name);
+  return request.request.target == "cpu" && length != request.request.extents.end() &&
+         length->second.bound == ExtentClass::One && !scan.start;
+}
 
 std::string refuseRecurrent(const FormRequest &request) {
   return refuseScans(request, MixAs::Steps, [](const ScanProblem &) { return std::string(); });
@@ -279,10 +310,11 @@ OwningOpRef<ModuleOp> buildRecurrent(const FormRequest &request) {
   auto write = [&](ProgramWriter &program, const ScanProblem &scan, llvm::StringRef suffix) {
     // A static state has no order: its tokens come in tiles.
     int64_t tokens = scan.walk == ScanWalk::Static ? 64 : 1;
+    const bool single = hasOneToken(request, scan);
     if (scan.walk == ScanWalk::Tree)
-      RecurrentBuilder(scan, program, suffix).runTree();
+      RecurrentBuilder(scan, program, suffix, single).runTree();
     else if (!writeOtherWalk(program, scan, ("steps" + suffix).str(), tokens))
-      RecurrentBuilder(scan, program, suffix).run();
+      RecurrentBuilder(scan, program, suffix, single).run();
   };
   return buildScans(request, MixAs::Steps, write);
 }

@@ -219,6 +219,7 @@ TEST_CASE("one query row: keys in ranges, then merged", "[cpu]") {
   const One cases[] = {
       {{.group = 4, .d = 64, .dv = 64, .bn = 32, .split = 64}, {2, 1, 200, 8, 2}},
       {{.group = 1, .d = 72, .dv = 40, .bn = 16, .split = 48}, {1, 1, 101, 2, 2}},
+      {{.group = 7, .d = 72, .dv = 40, .bn = 16, .split = 48}, {1, 1, 101, 7, 1}},
       {{.group = 16, .d = 80, .dv = 96, .bn = 32, .split = 96}, {1, 1, 97, 16, 1}},
   };
   for (const Isa &isa : hostIsas())

@@ -46,6 +46,15 @@ TEST_CASE("forms are chosen by what they are expected to take") {
   CHECK(FormRun(named).build(Upto::Form));
 }
 
+TEST_CASE("one token on a state is a step") {
+  std::string text = "pattern.def @p(%q: seq<T x H x K>, %k: seq<T x H x K>, %v: seq<T x H x V>, "
+                     "%s0: seq<f32, H x K x V>) {\n  %o, %s = mix %q, %k, %v weight id norm none "
+                     "initial state %s0 gives o, state\n  return %o, %s\n}\n";
+  for (int64_t width : {64, 128})
+    CHECK(chosen(scanCase(text, {{"B", 1}, {"T", 1}, {"H", 2}, {"K", width}, {"V", width}}, "",
+                          0)) == "recurrent");
+}
+
 TEST_CASE("estimates: pairs grow with the square of the length, states with the length") {
   std::vector<compiler::MixSizes> mixes = {sizes(64)};
   auto units = [&](const char *form, int64_t length) {

@@ -14,7 +14,8 @@ namespace {
 /// A case as native code, with random tensors.
 class CompiledScan {
 public:
-  explicit CompiledScan(const FormCase &given, DType dtype = DType::F32)
+  /// `tokens` gives the class of lengths that the code is for.
+  explicit CompiledScan(const FormCase &given, DType dtype = DType::F32, int64_t tokens = 1000)
       : c(given), dtype(dtype), device(std::move(*openDevice("cpu", 2))) {
     Request request;
     request.patternText = c.text;
@@ -23,7 +24,7 @@ public:
         request.dims[name] = extent;
       else
         request.extents[name] = ExtentClass::of(extent);
-    request.extents["T"] = ExtentClass::of(1000);
+    request.extents["T"] = ExtentClass::of(tokens);
     if (c.dims.contains("Hq") && c.dims.contains("Hk"))
       request.dims["G"] = c.dims.at("Hq") / c.dims.at("Hk");
     request.dtypes["*"] = dtype;
@@ -168,6 +169,14 @@ TEST_CASE("compiled scans: every class token by token") {
     INFO(kind.what);
     runCompiled(scanCase(textOf(kind), sizes(13, 40, 24), "recurrent", 64));
     runCompiled(scanCase(textOf(kind), sizes(1, 9, 7), "recurrent", 64));
+  }
+}
+
+TEST_CASE("compiled scans: every class as a step of one token") {
+  for (const ScanClass &kind : kScanClasses) {
+    INFO(kind.what);
+    CompiledScan(scanCase(textOf(kind), sizes(1, 40, 24), "recurrent", 64), DType::F32, 1).check();
+    CompiledScan(scanCase(textOf(kind), sizes(1, 16, 80), "recurrent", 64), DType::BF16, 1).check();
   }
 }
 

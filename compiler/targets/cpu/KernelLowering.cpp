@@ -249,6 +249,11 @@ void KernelLowering::lowerLoad(tile::LoadOp op) {
 }
 
 void KernelLowering::lowerStore(tile::StoreOp op) {
+  if (nests.storesInNest(op)) {
+    addSink(op);
+    pending.targets[op] = placeOf(op.getView(), op.getMixedOffsets(), op.getValid());
+    return;
+  }
   flush();
   nests.emitStore(op, placeOf(op.getView(), op.getMixedOffsets(), op.getValid()));
 }

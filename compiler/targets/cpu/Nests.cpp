@@ -33,6 +33,8 @@ int64_t lanesDimOf(TileType type) {
 static Value visited(Operation *op) {
   if (auto reduce = dyn_cast<tile::ReduceOp>(op))
     return reduce.getTile();
+  if (auto store = dyn_cast<tile::StoreOp>(op))
+    return store.getTile();
   return op->getResult(0);
 }
 
@@ -106,12 +108,36 @@ bool NestEmitter::turnsInBlocks(Operation *op) {
          llvm::all_of(tileOperands(op), anyPoint);
 }
 
+/// Whether a streamed tile is made from tensors and rows alone: scratch may be written again before
+/// its nest is emitted.
+static bool madeFromTensors(Evaluator &evaluator, Value tile) {
+  if (!isStreamed(tile) || evaluator.rows.count(tile))
+    return !evaluator.locals.count(tile);
+  return isa<tile::MapOp>(tile.getDefiningOp()) &&
+         llvm::all_of(tileOperands(tile.getDefiningOp()),
+                      [&](Value operand) { return madeFromTensors(evaluator, operand); });
+}
+
+bool NestEmitter::storesInNest(tile::StoreOp store) {
+  Value tile = store.getTile();
+  auto view = store.getView().getDefiningOp<tile::ViewOp>();
+  if (!view || typeOf(tile).getRank() != 2 || lanesDimOf(typeOf(tile)) != 1 || !isStreamed(tile) ||
+      !store.getValid().empty() || !madeFromTensors(evaluator, tile))
+    return false;
+  WalkResult read = store->getParentOfType<tile::KernelOp>().walk([&](tile::ViewOp other) {
+    bool stored = llvm::all_of(other->getUsers(), llvm::IsaPred<tile::StoreOp>);
+    return other.getName() != view.getName() || stored ? WalkResult::advance()
+                                                       : WalkResult::interrupt();
+  });
+  return !read.wasInterrupted();
+}
+
 bool NestEmitter::joins(const NestGroup &group, Operation *op) {
   if (group.empty())
     return true;
   if (turnsInBlocks(group.sinks[0]) || turnsInBlocks(op))
     return false;
-  if (!isa<tile::MapOp, tile::ReduceOp>(op))
+  if (!isa<tile::MapOp, tile::ReduceOp, tile::StoreOp>(op))
     return false;
   TileType first = typeOf(visited(group.sinks[0])), type = typeOf(visited(op));
   if (first.getShape() != type.getShape() || lanesDimOf(first) != lanesDimOf(type))
@@ -227,7 +253,7 @@ NestEmitter::Nest::Nest(NestEmitter &emitter, const NestGroup &group)
   SmallVector<tile::MmaOp> products;
   for (Operation *sink : group.sinks) {
     Value tile = visited(sink);
-    Value smaller = isa<tile::ReduceOp>(sink)
+    Value smaller = isa<tile::ReduceOp, tile::StoreOp>(sink)
                         ? evaluator.clipOf(tile, 1 - lanes)
                         : evaluator.clipOfSources(sink->getResult(0), 1 - lanes);
     if (smaller && smaller != clip)
@@ -252,7 +278,8 @@ NestEmitter::Nest::Nest(NestEmitter &emitter, const NestGroup &group)
   unrolled |= !across.empty();
   for (Operation *sink : group.sinks) {
     Value tile = visited(sink);
-    bool made = !isa<tile::ReduceOp>(sink) || llvm::is_contained(group.sinks, tile.getDefiningOp());
+    bool made = !isa<tile::ReduceOp, tile::StoreOp>(sink) ||
+                llvm::is_contained(group.sinks, tile.getDefiningOp());
     Value end = made ? evaluator.lanesEndOfSources(tile, lanes) : evaluator.lanesEndOf(tile, lanes);
     lanesEnd = sink == group.sinks[0] || end == lanesEnd ? end : Value();
     if (!lanesEnd)
@@ -262,7 +289,7 @@ NestEmitter::Nest::Nest(NestEmitter &emitter, const NestGroup &group)
   blockVectors = products.empty() ? std::min<int64_t>(vectors, 4)
                  : dot            ? 1
                                   : emitter.blocking.vectors;
-  blockOthers = products.empty() || dot ? 1 : emitter.blocking.others;
+  blockOthers = products.empty() ? 1 : dot ? std::min<int64_t>(others, 4) : emitter.blocking.others;
   if (!products.empty() && !dot && emitter.blocking.vectors == 1 && others <= 8) {
     // Few rows: wide blocks, so that each row of memory is walked once or twice.
     blockOthers = std::min<int64_t>(others, 4);
@@ -375,6 +402,15 @@ Values NestEmitter::Nest::body(ArrayRef<Coord> laneCoords, Value first, int64_t 
   size_t slot = 0;
   for (Operation *sink : group.sinks) {
     auto reduce = dyn_cast<tile::ReduceOp>(sink);
+    if (auto store = dyn_cast<tile::StoreOp>(sink)) {
+      for (const Coord &other : otherCoords)
+        for (const Coord &lane : laneCoords) {
+          Point point = pointOf(lane, other);
+          storeGlobal(e, group.targets.find(store)->second, point, type.getShape(),
+                      evaluator.at(store.getTile(), point));
+        }
+      continue;
+    }
     if (!reduce) {
       write(sink, laneCoords, otherCoords);
       continue;

@@ -17,9 +17,10 @@ struct Blocking {
   int64_t others = 4;  ///< MK: columns of the other dimension
 };
 
-/// Sinks that share their points: ops with a local result, or reductions.
+/// Sinks that share their points: ops with a local result, reductions, or stores (storesInNest).
 struct NestGroup {
   mlir::SmallVector<mlir::Operation *> sinks;
+  std::map<mlir::Operation *, GlobalPlace> targets = {}; ///< of stores
   bool empty() const { return sinks.empty(); }
 };
 
@@ -30,6 +31,9 @@ public:
 
   /// Whether `op` can be computed in the same nest as the group's sinks.
   bool joins(const NestGroup &group, mlir::Operation *op);
+  /// Whether a nest may store the tile as it makes it, beside what else is made of it: a map of
+  /// whole tiles that lie in memory, and nothing in the kernel reads what is stored.
+  bool storesInNest(tile::StoreOp store);
   /// Whether the tile is made, point by point or not, from a result of the group.
   bool dependsOn(const NestGroup &group, Value tile);
   void emit(const NestGroup &group);

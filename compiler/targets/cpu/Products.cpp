@@ -3,8 +3,9 @@
 //   outer:  acc[k][n] += other(k, c) * lanes(n, c)      lanes along a result dimension
 //           4 vectors x 4 others: 16 accumulators carried through the loop over c, one broadcast
 //           and four vectors loaded for sixteen (dpbf16: thirty-two) multiply-adds
-//   dot:    16 partial sums along c for 16 keys, added up by a network of exchanges; for few rows,
-//           whose operands both lie with c contiguous
+//   dot:    16 partial sums along c, of 16 keys or of 4 keys with 4 queries, added up by a network
+//   of
+//           exchanges; for few rows, whose operands both lie with c contiguous
 #include "compiler/targets/cpu/Evaluator.h"
 
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
@@ -53,6 +54,21 @@ Value dotOfPairs(VectorBuilder &e, Value accumulator, Value a, Value b) {
 
 /// How many rows ahead of those that few queries read memory is asked for.
 constexpr int64_t kRowsAhead = 32;
+
+/// Lanes first .. first + count of each of the parts, one part after the other.
+Value lanesOfParts(VectorBuilder &e, Values parts, int64_t first, int64_t count) {
+  for (; parts.size() > 1; first = 0, count *= 2) {
+    Values joined;
+    for (size_t n = 0; n < parts.size(); n += 2) {
+      int64_t second = cast<VectorType>(parts[n].getType()).getDimSize(0) + first;
+      SmallVector<int64_t> order = llvm::to_vector(llvm::seq(first, first + count));
+      llvm::append_range(order, llvm::seq(second, second + count));
+      joined.push_back(vector::ShuffleOp::create(e.builder, e.loc, parts[n], parts[n + 1], order));
+    }
+    parts = joined;
+  }
+  return parts[0];
+}
 
 bool isPairs(Value tile) {
   return isa<tile::PairsAttr>(cast<TileType>(tile.getType()).getLayout());
@@ -238,34 +254,53 @@ void Evaluator::dotProduct(tile::MmaOp op) {
     return LLVM::MaskedLoadOp::create(e.builder, e.loc, type, address, mask, zeros,
                                       e.builder.getI32IntegerAttr(2));
   };
-  for (const Coord &other : block.others)
-    for (const Coord &lane : block.lanes) {
-      if (other.number <= 0 && roles.lanesFree == 0)
-        askForLanes(roles.lanes, lane);
-      SmallVector<Coord> keys;
-      for (int64_t t = 0; t < width; ++t)
-        keys.push_back(element(e.minIndex(e.plus(lane.index, t), lastRow)));
-      auto accumulate = [&](Value c, ValueRange carried, bool whole) {
-        pushScope();
-        Value x = piece(roles.others, roles.othersFree, other, c, whole);
-        Values next;
-        for (auto [key, sum] : llvm::zip(keys, carried)) {
-          Value y = piece(roles.lanes, roles.lanesFree, key, c, whole);
+  // Sums of some queries with a few keys: what is read of a key serves all of those queries.
+  auto sumsOf = [&](ArrayRef<Coord> queries, const Coord &lane, int64_t firstKey) {
+    SmallVector<Coord> keys;
+    for (int64_t t = 0; t < width / static_cast<int64_t>(queries.size()); ++t)
+      keys.push_back(element(e.minIndex(e.plus(lane.index, firstKey + t), lastRow)));
+    auto accumulate = [&](Value c, ValueRange carried, bool whole) {
+      pushScope();
+      Values xs, ys, next;
+      for (const Coord &query : queries)
+        xs.push_back(piece(roles.others, roles.othersFree, query, c, whole));
+      for (const Coord &key : keys)
+        ys.push_back(piece(roles.lanes, roles.lanesFree, key, c, whole));
+      for (Value x : xs)
+        for (Value y : ys) {
+          Value sum = carried[next.size()];
           next.push_back(pairs ? dotOfPairs(e, sum, x, y) : e.fma(x, y, sum));
         }
-        popScope();
-        return next;
-      };
-      Values sums(width, e.splat(0));
-      int64_t full = extent / step * step;
-      if (full > 0)
-        sums = e.loop(e.integer(0), e.integer(full), step, sums,
-                      [&](Value c, ValueRange carried) { return accumulate(c, carried, true); });
-      if (full < extent)
-        sums = accumulate(e.integer(full), sums, false);
-      Point point = pointOf(block.lanesDim, lane, other);
-      remember(op.getResult(), point, e.add(sumsOfVectors(e, sums), at(op.getInit(), point)));
+      popScope();
+      return next;
+    };
+    Values sums(width, e.splat(0));
+    int64_t full = extent / step * step;
+    if (full > 0)
+      sums = e.loop(e.integer(0), e.integer(full), step, sums,
+                    [&](Value c, ValueRange carried) { return accumulate(c, carried, true); });
+    if (full < extent)
+      sums = accumulate(e.integer(full), sums, false);
+    return sumsOfVectors(e, sums); // lane q n + t: query q, key t of n
+  };
+  for (const Coord &lane : block.lanes) {
+    if (block.others[0].number <= 0 && roles.lanesFree == 0)
+      askForLanes(roles.lanes, lane);
+    ArrayRef<Coord> left = block.others;
+    while (!left.empty()) {
+      ArrayRef<Coord> queries = left.take_front(llvm::bit_floor(std::min<size_t>(left.size(), 4)));
+      left = left.drop_front(queries.size());
+      int64_t count = width / queries.size();
+      Values parts;
+      for (int64_t first = 0; first < width; first += count)
+        parts.push_back(sumsOf(queries, lane, first));
+      for (auto [n, query] : llvm::enumerate(queries)) {
+        Point point = pointOf(block.lanesDim, lane, query);
+        Value own = lanesOfParts(e, parts, n * count, count);
+        remember(op.getResult(), point, e.add(own, at(op.getInit(), point)));
+      }
     }
+  }
 }
 
 } // namespace heddle::compiler::cpu
