@@ -26,7 +26,7 @@ ROOT = HERE.parent.parent
 PACKAGES = ["numpy", "torch", "onnxruntime", "onnx", "openvino", "einops"]
 ALONE = ["fla-core"]  # without what it depends on: only its plain functions are read (tests/patterns/fla_test.py)
 GGML_SOURCE = "llama-cpp-python"  # holds ggml's sources, of which the CPU library alone is built (cmake, ninja, a compiler)
-PEERS = ["torch", "onnxruntime", "openvino", "ggml"]
+PEERS = ["torch", "onnxruntime", "openvino", "ggml", "fla"]
 LIMITS = {"f32": 1e-4, "bf16": 2e-2}  # relative error in the 2-norm; f16 peers stay below bf16's
 SEED = 7
 
@@ -83,12 +83,16 @@ class Worker:
 
     def __init__(self, name, python, threads, build):
         self.name = name
+        self.command = [python, str(HERE / "worker.py"), f"{name}_peer", str(threads), str(build)]
         # No pool may spin while another peer is timed.
         passive = {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0", "GOMP_SPINCOUNT": "0"}
+        self.environment = dict(os.environ, **passive)
+        self.start()
+
+    def start(self):
         self.log = tempfile.TemporaryFile()
-        self.process = subprocess.Popen([python, str(HERE / "worker.py"), f"{name}_peer", str(threads), str(build)],
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True, cwd=HERE,
-                                        env=dict(os.environ, **passive))
+        self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True,
+                                        cwd=HERE, env=self.environment)
 
     def ask(self, **request):
         try:
@@ -98,7 +102,21 @@ class Worker:
         except (BrokenPipeError, ValueError):
             self.log.seek(0)
             last = self.log.read().decode(errors="replace").strip().split("\n")[-1]
+            self.process.kill()
+            self.process.wait()
+            self.start()  # the next case finds a live one
             return {"reason": f"the process ended: {last[:200]}"}
+
+
+def read_rate(build, threads):
+    """Bytes a second that all threads together read from memory, now; None where the program is not built."""
+    program = build / "bin" / "attention_bench"
+    if not program.exists():
+        return None
+    done = subprocess.run([str(program), f"--threads={threads}", "--benchmark_filter=^peak/read", "--benchmark_format=json"],
+                          capture_output=True, text=True)
+    found = json.loads(done.stdout)["benchmarks"] if done.returncode == 0 else []
+    return 1e9 * found[0]["gbps"] if found and "gbps" in found[0] else None
 
 
 def run_case(problem, np, case, dtype, workers, arguments, scratch):
@@ -112,7 +130,10 @@ def run_case(problem, np, case, dtype, workers, arguments, scratch):
         if "reason" not in answer and not answer["error"] < LIMITS[dtype]:
             answer = {"reason": f"wrong result: relative error {answer['error']:.1e}, limit {LIMITS[dtype]:.0e}"}
         found[worker.name] = answer
+    rates = []
     for _ in range(arguments.rounds):
+        if problem.is_memory_bound(case):
+            rates.append(read_rate(arguments.build.resolve(), arguments.threads))
         for worker in workers:
             result = found[worker.name]
             if "reason" in result:
@@ -131,6 +152,9 @@ def run_case(problem, np, case, dtype, workers, arguments, scratch):
     peers = {n: r for n, r in found.items() if n != "heddle" and "min_ms" in r}
     record = {"case": case["name"], "dtype": dtype, "group": "attention" if problem.is_attention(case) else "retention",
               "results": found}
+    if any(rates) and "gbps" in found["heddle"]:
+        record["read_gbps"] = max(filter(None, rates)) / 1e9
+        record["of_read"] = found["heddle"]["gbps"] / record["read_gbps"]
     if peers:
         record["best_peer"] = min(peers, key=lambda n: peers[n]["min_ms"])
         if "min_ms" in found["heddle"]:
@@ -144,8 +168,9 @@ def print_record(record):
     beside = record["results"][best] if best else {}
     cell = lambda r: f"{r['gflops']:8.1f} {r['gbps']:7.1f}" if "gflops" in r else f"{'-':>8} {'-':>7}"
     ratio = f"{record['ratio']:6.2f}x" if "ratio" in record else "      -"
+    share = f"  {100 * record['of_read']:.0f} % of {record['read_gbps']:.1f} GB/s read" if "of_read" in record else ""
     print(f"{record['case']:18} {record['dtype']:5} {cell(mine)} {cell(beside)} {ratio}  "
-          f"{(best + ': ' + beside['how']) if best else ''}{'  ' + mine['reason'] if 'reason' in mine else ''}", flush=True)
+          f"{(best + ': ' + beside['how']) if best else ''}{share}{'  ' + mine['reason'] if 'reason' in mine else ''}", flush=True)
 
 
 def summary(records):
@@ -155,6 +180,17 @@ def summary(records):
         if "ratio" in record:
             means.setdefault(f"{record['group']} {record['dtype']}", []).append(record["ratio"])
     return {name: math.exp(sum(map(math.log, ratios)) / len(ratios)) for name, ratios in means.items()}
+
+
+def print_refusals(records):
+    """Why a peer is missing: each reason once, with the cases."""
+    reasons = {}
+    for record in records:
+        for name, result in record["results"].items():
+            if "reason" in result:
+                reasons.setdefault((name, result["reason"]), []).append(f"{record['case']} {record['dtype']}")
+    for (name, reason), cases in reasons.items():
+        print(f"not run: {name}: {reason} ({len(cases)}: {', '.join(cases[:3])}{', ..' if len(cases) > 3 else ''})")
 
 
 def draw(records, file):
@@ -199,6 +235,7 @@ def main():
     means = summary(records)
     for name, mean in means.items():
         print(f"{name}: {mean:.2f} times the best peer (geometric mean)")
+    print_refusals(records)
     report = {"time": time.strftime("%Y-%m-%d %H:%M"), "processor": processor(), "threads": arguments.threads,
               "rounds": arguments.rounds, "means": means, "records": records}
     (build / "bench").mkdir(parents=True, exist_ok=True)

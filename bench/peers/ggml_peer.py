@@ -33,7 +33,8 @@ class Graph:
 
     def __init__(self, size):
         self.base = library["-base"]
-        self.context = ctypes.c_void_p(self.base.ggml_init(InitParams(size + (64 << 20), None, False)))
+        room = 256 << 20  # beside the tensors: what the operator works in
+        self.context = ctypes.c_void_p(self.base.ggml_init(InitParams(size + room, None, False)))
 
     def tensor(self, array, kind, extents):
         """A tensor that holds `array`; `extents` innermost first."""

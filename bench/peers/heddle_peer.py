@@ -127,11 +127,13 @@ def result_shape(case, name):
 
 def make(case, dtype, data):
     file, extents, launch, constants = pattern_of(case)
-    return kernel_of(file, extents, launch, constants, lambda name: result_shape(case, name), dtype, data)
+    return kernel_of(file, extents, launch, constants, lambda name: result_shape(case, name), dtype, data,
+                     heads_first=("k", "v") if problem.is_attention(case) and case["Tq"] == 1 else ())
 
 
-def kernel_of(file, extents, launch, constants, shape_of, dtype, data):
-    """(call, result, schedule) of a pattern's kernel on `data`; `shape_of` gives the shapes of results."""
+def kernel_of(file, extents, launch, constants, shape_of, dtype, data, heads_first=()):
+    """(call, result, schedule) of a pattern's kernel on `data`; `shape_of` gives the shapes of results. Inputs named in
+    `heads_first` lie head by head, as caches of other libraries do: kernels take any strides."""
     entries = (Extent * len(extents))(*[Extent(n.encode(), v) for n, v in extents.items()])
     request = Request(size=ctypes.sizeof(Request), extents=entries, extent_count=len(extents),
                       parameters=parameters(constants), parameter_count=len(constants), dtype=DTYPES[dtype])
@@ -148,12 +150,15 @@ def kernel_of(file, extents, launch, constants, shape_of, dtype, data):
         name = info.name.decode()
         shape = shape_of(name) if info.is_result else data[name].shape
         memory = aligned(shape, 4 if info.dtype == DTYPES["f32"] else 2)
+        order = (0, 2, 1, 3) if name in heads_first else range(len(shape))
         if not info.is_result:
-            fill(memory, data[name], info.dtype)
+            fill(memory, data[name].transpose(order), info.dtype)
         if name == "o":
             output = (memory, shape, info.dtype)
         memories.append(memory)
-        strides = [int(np.prod(shape[d + 1:], dtype=np.int64)) for d in range(len(shape))]
+        strides = [0] * len(shape)
+        for at, d in enumerate(order):
+            strides[d] = int(np.prod([shape[e] for e in order[at + 1:]], dtype=np.int64))
         tensors[n] = Tensor(memory.ctypes.data, info.dtype, len(shape), (ctypes.c_int64 * 8)(*shape),
                             (ctypes.c_int64 * 8)(*strides))
     values = parameters(launch)

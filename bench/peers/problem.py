@@ -26,6 +26,11 @@ def is_attention(case):
     return case["kind"] == "attention"
 
 
+def is_memory_bound(case):
+    """Decode and steps: each element is used once or for a few rows."""
+    return bool(case.get("step")) or case.get("Tq") == 1
+
+
 def pairs(case):
     """Unmasked (row, key) pairs of one head."""
     tq, tk = case["Tq"], case["Tk"]
