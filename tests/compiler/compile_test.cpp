@@ -220,6 +220,52 @@ TEST_CASE("code for a matrix unit asks for it, and only where a product takes it
   }
 }
 
+/// Causal attention of 300 rows and 400 keys on any processor with a matrix unit.
+Request tallTiles(int64_t rows, DType dtype) {
+  Request request =
+      requestOf({softmax("", kCausal), dims(1, 2, 1, 300, 400, 64, 64), dtype}, *cpu());
+  request.deviceFacts = kTileMachine;
+  request.schedule = {{"BM", rows}, {"BN", 64}};
+  return request;
+}
+
+TEST_CASE("rows of a tile cost no code beyond what registers hold") {
+  for (DType dtype : {DType::F32, DType::BF16}) {
+    Result<Artifact> low = compiler::compile(tallTiles(192, dtype));
+    Result<Artifact> high = compiler::compile(tallTiles(768, dtype));
+    REQUIRE(low.ok());
+    REQUIRE(high.ok());
+    CHECK(high->image.size() < low->image.size() * 5 / 4);
+  }
+}
+
+TEST_CASE("a kernel has one transpose a width of elements, wherever blocks are turned") {
+  for (DType dtype : {DType::F32, DType::BF16}) {
+    Result<std::string> text = compiler::show(tallTiles(64, dtype), "vector");
+    REQUIRE(text.ok());
+    auto count = [&](const std::string &word) {
+      int found = 0;
+      for (size_t at = text->find(word); at != std::string::npos; at = text->find(word, at + 1))
+        ++found;
+      return found;
+    };
+    const int functions = count("func.func private @transpose.");
+    CHECK(functions == (dtype == DType::BF16 ? 2 : 1)); // results are turned in 16 bits
+    CHECK(count("call @transpose.") > functions);
+  }
+}
+
+TEST_CASE("compiled tiles of more rows than registers hold") {
+  Problem problem{
+      softmax(", %sinks: tensor<f32, Hq>",
+              "support { j <= i and i - j < 90 } sink { sinks[h] } weight exp norm sum"),
+      dims(1, 2, 1, 300, 333, 32, 32)};
+  for (int64_t rows : {256, 512}) {
+    problem.schedule = {{"BM", rows}, {"BN", 64}};
+    runAndCheck(problem);
+  }
+}
+
 TEST_CASE("one query row: splits are merged to the same bits by any number of threads") {
   for (auto shape :
        {dims(2, 8, 2, 1, 700, 64, 64), dims(1, 3, 3, 1, 65, 20, 12), dims(1, 4, 1, 1, 1, 32, 32)}) {

@@ -58,6 +58,14 @@ void NestEmitter::turnBlock(Type element, int64_t present, int64_t count,
        [&](Value n, Value address) { column(n, asType(e, e.load(type, address), element)); });
 }
 
+/// Asks for the same columns of a later row: blocks walk memory in rows that are far apart. Rows
+/// that are not there may be asked for.
+static void askForLater(VectorBuilder &e, const GlobalPlace &source, const Coord &row,
+                        const Coord &along, int64_t ahead) {
+  if (source.view.access == tile::Access::Dense)
+    e.prefetch(globalAddress(e, source, {Coord{e.plus(row.index, ahead)}, along}));
+}
+
 /// `source(point)` has lanes along dimension 1; the tile in scratch has them along dimension 0.
 void NestEmitter::fillTransposed(Value result, const LocalPlace &place,
                                  function_ref<Value(ArrayRef<Coord>)> source) {
@@ -86,7 +94,9 @@ void NestEmitter::fillTransposedPairs(const LocalPlace &place, const GlobalPlace
     forPieces(columns, width, [&](Value column, int64_t count) {
       Coord along = evaluator.lanesFrom(column, -1, count == width);
       auto line = [&](Value r) {
-        return loadGlobal(e, source, {evaluator.element(r), along}, place.type.getShape());
+        Coord row = evaluator.element(r);
+        askForLater(e, source, row, along, 2 * width);
+        return loadGlobal(e, source, {row, along}, place.type.getShape());
       };
       turnBlock(
           e.builder.getI32Type(), width, count,
@@ -202,6 +212,7 @@ void NestEmitter::emitLoad(tile::LoadOp load, const GlobalPlace &given) {
   }
   if (rank == 2 && lanesDimOf(place.type) == 0)
     return fillTransposed(load.getResult(), place, [&](ArrayRef<Coord> point) {
+      askForLater(e, source, point[0], point[1], e.lanes());
       return loadGlobal(e, source, point, place.type.getShape());
     });
   auto loop = load->getParentOfType<tile::ForOp>();
