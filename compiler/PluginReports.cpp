@@ -19,7 +19,7 @@
 namespace heddle::compiler {
 namespace {
 
-DType dtypeOf(const Request &request) {
+DType requestedDtype(const Request &request) {
   auto found = request.dtypes.find("*");
   return found == request.dtypes.end() ? DType::F32 : found->second;
 }
@@ -70,7 +70,7 @@ OracleJob oracleJob(const Request &request, const heddle_compiler_check &options
   OracleJob job;
   job.patternText = request.patternText;
   job.patternName = request.patternName;
-  job.dtype = dtypeOf(request);
+  job.dtype = requestedDtype(request);
   job.budget = options.budget;
   job.mostRows = options.most_rows;
   job.seed = options.seed;
@@ -174,8 +174,8 @@ Result<std::string> explainReport(const Request &request, const heddle_compiler_
     estimates = found;
   }
   int64_t chunk = schedule.contains("CHUNK") ? schedule.at("CHUNK") : 0;
-  Result<Cost> cost =
-      costOf(parsed.def, bindings, dtypeOf(request), choice.form, chunk ? chunk : estimates.chunk);
+  Result<Cost> cost = costOf(parsed.def, bindings, requestedDtype(request), choice.form,
+                             chunk ? chunk : estimates.chunk);
   if (cost.ok())
     addCost(json, *cost);
   else

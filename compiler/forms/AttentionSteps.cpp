@@ -9,15 +9,12 @@
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 
-#include <limits>
 #include <numbers>
 
 namespace heddle::compiler {
 
 using namespace mlir;
 using pattern::ExprKind;
-
-static constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 static Expr withoutPromises(Expr expr) {
   if (expr.is(ExprKind::Call) && expr.getName() == "ascending")
@@ -202,7 +199,7 @@ Value AttentionWriter::scoreTile(KernelWriter &w, TileScope &scope, const RowTil
 Accumulators AttentionWriter::softmaxStep(KernelWriter &w, TileScope &scope, const RowTile &tile,
                                           Value S, Value keep, Value V, Type element,
                                           const Accumulators &state) {
-  Value s = scoreTile(w, scope, tile, S, keep, std::numbers::log2e, -kInfinity);
+  Value s = scoreTile(w, scope, tile, S, keep, std::numbers::log2e, -steps::kInfinity);
   Value M = w.reduce(tile::Reduction::Max, s, 1, state[0]);
   Value base = steps::finiteOrZero(w, M);
   Value r = steps::exp2Difference(w, state[0], base);

@@ -8,14 +8,11 @@
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 
-#include <limits>
 #include <numbers>
 
 namespace heddle::compiler {
 
 using namespace mlir;
-
-static constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 /// m = -inf, l = 0, O = 0; with a learned sink m = sink, l = 1: a key whose value is 0.
 Accumulators AttentionWriter::initial(KernelWriter &w, TileScope &scope, int64_t rows,
@@ -31,7 +28,7 @@ Accumulators AttentionWriter::initial(KernelWriter &w, TileScope &scope, int64_t
     Value l = steps::combine(
         w, {sink}, {"i"}, w.builder.getF32Type(),
         [&](OpBuilder &builder, Location at, ValueRange x) {
-          Value none = steps::real(builder, at, -kInfinity);
+          Value none = steps::real(builder, at, -steps::kInfinity);
           Value empty = arith::CmpFOp::create(builder, at, arith::CmpFPredicate::OEQ, x[0], none);
           return arith::SelectOp::create(builder, at, empty, steps::real(builder, at, 0),
                                          steps::real(builder, at, 1));
@@ -39,7 +36,7 @@ Accumulators AttentionWriter::initial(KernelWriter &w, TileScope &scope, int64_t
     start = {m, l};
   } else {
     if (weights.exponential)
-      start.push_back(w.fill(w.f32({rows}), -kInfinity));
+      start.push_back(w.fill(w.f32({rows}), -steps::kInfinity));
     if (weights.sums)
       start.push_back(w.fill(w.f32({rows}), 0));
   }
@@ -202,7 +199,7 @@ Value AttentionWriter::logSum(KernelWriter &w, const Accumulators &sums, int64_t
              Value sum = arith::AddFOp::create(builder, at, x[0], log);
              Value natural = arith::MulFOp::create(builder, at, sum,
                                                    steps::real(builder, at, std::numbers::ln2));
-             Value none = steps::real(builder, at, -kInfinity);
+             Value none = steps::real(builder, at, -steps::kInfinity);
              tile::YieldOp::create(
                  builder, at,
                  arith::SelectOp::create(builder, at, some, natural, none).getResult());

@@ -10,8 +10,6 @@
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 
-#include <limits>
-
 namespace heddle::compiler {
 
 using namespace mlir;
@@ -19,8 +17,6 @@ using namespace mlir;
 namespace {
 
 constexpr int64_t kNewest = int64_t(1) << 29, kBuckets = 4;
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
-
 class BucketWriter {
 public:
   BucketWriter(const PatternProblem &problem, const BucketStage &stage, tile::KernelOp kernel)
@@ -29,7 +25,7 @@ public:
         first(w.mul(kernel.getGridIndex(0), kBuckets)), b(kernel.getGridIndex(1)) {}
 
   void run() {
-    Value scores = w.fill(w.f32({kBuckets, capacity}), -kInfinity);
+    Value scores = w.fill(w.f32({kBuckets, capacity}), -steps::kInfinity);
     Value ids = w.fill(w.tileType({kBuckets, capacity}, w.builder.getI32Type()), -1);
     w.loop(w.constant(0), w.extent(kept.dim(0)), 1, {scores, ids},
            [&](Value t, ValueRange held) -> llvm::SmallVector<Value> {
@@ -83,7 +79,7 @@ private:
           Value there = compare(builder, arith::CmpIPredicate::slt, x[3], limit);
           Value counts = arith::AndIOp::create(builder, at, own, there);
           return arith::SelectOp::create(builder, at, counts, x[0],
-                                         steps::real(builder, at, -kInfinity));
+                                         steps::real(builder, at, -steps::kInfinity));
         });
     Value ids = w.elementwise(
         {key, bucket}, {Names{"j"}, Names{"i"}}, dims,

@@ -7,9 +7,9 @@
 
 #include "compiler/forms/Elementwise.h"
 #include "compiler/forms/Terms.h"
+#include "compiler/forms/TileSteps.h"
 
 #include <algorithm>
-#include <limits>
 
 namespace heddle::compiler {
 
@@ -18,8 +18,6 @@ using namespace terms;
 using pattern::ExprKind;
 
 namespace {
-
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 class ChooseWriter {
 public:
@@ -64,7 +62,7 @@ public:
     indices.push_back({});
     Value end = w.extent(stage.candidates);
     Type i32 = w.builder.getI32Type();
-    Value scores = w.fill(w.f32({rows, count}), -kInfinity);
+    Value scores = w.fill(w.f32({rows, count}), -steps::kInfinity);
     Value ids = w.fill(w.tileType({rows, count}, i32), -1);
     // What candidates do not change goes before the loop.
     auto anchor = arith::ConstantIndexOp::create(w.builder, w.location, 0);
@@ -88,7 +86,8 @@ private:
     MLIRContext *context = problem.context;
     Expr inside = pattern::makeBinary(ExprKind::Lt, pattern::makeVar(context, name),
                                       problem.lengthExpr(stage.candidates));
-    Expr score = call("select", {inside, stage.score, pattern::makeFloat(context, -kInfinity)});
+    Expr score =
+        call("select", {inside, stage.score, pattern::makeFloat(context, -steps::kInfinity)});
     llvm::SmallVector<int64_t> extents{rows, columns};
     Value scores = scope.tile(score, {"i", "j"}, extents);
     Value ids = stage.id ? scope.integerTile(stage.id, {"i", "j"}, extents) : w.index(n, columns);

@@ -20,6 +20,7 @@
 namespace heddle::compiler {
 
 using namespace mlir;
+using steps::product;
 
 namespace {
 
@@ -61,10 +62,6 @@ private:
 Value added(OpBuilder &b, Location at, Value x, Value y) {
   return arith::AddFOp::create(b, at, x, y);
 }
-Value product(OpBuilder &b, Location at, Value x, Value y) {
-  return arith::MulFOp::create(b, at, x, y);
-}
-
 class PowerChunks {
 public:
   PowerChunks(ProgramWriter &program, const ScanProblem &scan, llvm::StringRef name, int64_t chunk)

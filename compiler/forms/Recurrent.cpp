@@ -24,14 +24,11 @@
 namespace heddle::compiler {
 
 using namespace mlir;
+using steps::product;
 
 namespace {
 
 const Names kState = {"d", "e"}, kKey = {"d"}, kValue = {"e"}, kOne = {};
-
-Value product(OpBuilder &b, Location at, Value x, Value y) {
-  return arith::MulFOp::create(b, at, x, y);
-}
 
 class RecurrentBuilder {
 public:

@@ -31,9 +31,9 @@ template <typename... Args> Error unsupported(fmt::format_string<Args...> text, 
   return {ErrorCode::Unsupported, fmt::format(text, std::forward<Args>(args)...)};
 }
 
-class Reader {
+class ProblemReader {
 public:
-  explicit Reader(ScanProblem &scan) : scan(scan) {}
+  explicit ProblemReader(ScanProblem &scan) : scan(scan) {}
 
   Status run() {
     HEDDLE_CHECK(checkWeights());
@@ -332,6 +332,6 @@ private:
 
 } // namespace
 
-Status readScan(ScanProblem &scan) { return Reader(scan).run(); }
+Status readScan(ScanProblem &scan) { return ProblemReader(scan).run(); }
 
 } // namespace heddle::compiler

@@ -8,8 +8,6 @@
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 
-#include <limits>
-
 namespace heddle::compiler::steps {
 
 using namespace mlir;
@@ -21,6 +19,10 @@ Value real(OpBuilder &builder, Location at, double value) {
 Value asReal(OpBuilder &builder, Location at, Value x) {
   pattern::TypeScope none;
   return ExprOps(builder, at, builder.getI64Type(), none, [](Expr) { return Value(); }).asReal(x);
+}
+
+Value product(OpBuilder &builder, Location at, Value x, Value y) {
+  return arith::MulFOp::create(builder, at, x, y);
 }
 
 Value combine(KernelWriter &w, ValueRange tiles, const Names &dims, Type element, Combine combine) {
@@ -44,13 +46,12 @@ Value rounded(KernelWriter &w, Value tile, const Names &dims, Type element) {
 }
 
 Value finiteOrZero(KernelWriter &w, Value m) {
-  return combine(
-      w, {m}, {"i"}, w.builder.getF32Type(), [&](OpBuilder &builder, Location at, ValueRange x) {
-        Value none =
-            arith::CmpFOp::create(builder, at, arith::CmpFPredicate::OEQ, x[0],
-                                  real(builder, at, -std::numeric_limits<double>::infinity()));
-        return arith::SelectOp::create(builder, at, none, real(builder, at, 0), x[0]);
-      });
+  return combine(w, {m}, {"i"}, w.builder.getF32Type(),
+                 [&](OpBuilder &builder, Location at, ValueRange x) {
+                   Value none = arith::CmpFOp::create(builder, at, arith::CmpFPredicate::OEQ, x[0],
+                                                      real(builder, at, -kInfinity));
+                   return arith::SelectOp::create(builder, at, none, real(builder, at, 0), x[0]);
+                 });
 }
 
 Value exp2Difference(KernelWriter &w, Value x, Value y) {

@@ -4,13 +4,20 @@
 
 #include "compiler/forms/KernelWriter.h"
 
+#include <limits>
+
 namespace heddle::compiler::steps {
+
+inline constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 /// An f32 constant inside a region.
 mlir::Value real(mlir::OpBuilder &builder, mlir::Location at, double value);
 
 /// Any scalar as f32: exact for integers up to 2^24, half formats and f32.
 mlir::Value asReal(mlir::OpBuilder &builder, mlir::Location at, mlir::Value x);
+
+/// x y inside a region.
+mlir::Value product(mlir::OpBuilder &builder, mlir::Location at, mlir::Value x, mlir::Value y);
 
 using Combine =
     llvm::function_ref<mlir::Value(mlir::OpBuilder &, mlir::Location, mlir::ValueRange)>;

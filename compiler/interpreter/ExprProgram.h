@@ -9,10 +9,13 @@
 #include "runtime/Result.h"
 
 #include <array>
+#include <limits>
 #include <map>
 #include <optional>
 
 namespace heddle::compiler {
+
+inline constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 /// The name of a Var, Param, Dim, Read, Call, reduction or Let; empty for others.
 inline llvm::StringRef nameOf(pattern::ExprAttr expr) {

@@ -16,8 +16,6 @@ using pattern::ExprKind;
 
 namespace {
 
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
-
 double floorMod(double x, double y) { return x - y * std::floor(x / y); }
 
 /// What a reduction of nothing gives.

@@ -16,8 +16,6 @@ using pattern::WeightKind;
 
 namespace {
 
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
-
 /// One summand: key j (sub-token `sub`) weighed by `gate`, decayed from prefix `source` to prefix
 /// `reference`. Without segments and taps: source = j, reference = the query's time, gate = 1.
 struct Term {

@@ -161,7 +161,7 @@ private:
 
 // ---- bucket and tree: route vectors against keys
 
-double dot(const double *x, const double *y, int64_t count) {
+double innerProduct(const double *x, const double *y, int64_t count) {
   return std::inner_product(x, x + count, y, 0.0);
 }
 
@@ -258,7 +258,7 @@ private:
       for (int64_t n = 0; n < std::min(visit, bucketCount); ++n)
         for (const Entry &entry : buckets[order[n].index])
           if (entry.key <= position(row))
-            found.push_back({entry.key, dot(route(row), keyRow(entry.key), width)});
+            found.push_back({entry.key, innerProduct(route(row), keyRow(entry.key), width)});
       writeBest(found, count, out + row * count);
     }
   }
@@ -267,7 +267,7 @@ private:
                                  int64_t n) const {
     std::vector<Candidate> order;
     for (int64_t r = 0; r < n; ++r)
-      order.push_back({r, dot(x, rows.data() + r * width, width)});
+      order.push_back({r, innerProduct(x, rows.data() + r * width, width)});
     std::sort(order.begin(), order.end(), better);
     return order;
   }
@@ -293,7 +293,7 @@ private:
   Node node(int64_t first, int64_t size, int64_t row) const {
     double sum = 0;
     for (int64_t j = first * block; j < (first + size) * block; ++j)
-      sum += dot(route(row), keyRow(j), width);
+      sum += innerProduct(route(row), keyRow(j), width);
     return {first, size, sum / double(size * block)};
   }
 

@@ -1,13 +1,14 @@
 // The formula of GpuEstimate.h, resource by resource.
 #include "compiler/machine/GpuEstimate.h"
 
+#include "compiler/machine/Occupancy.h"
+
 #include <algorithm>
 #include <cmath>
 
 namespace heddle::compiler {
 namespace {
 
-constexpr double kPartitions = 4, kWarp = 32;
 constexpr double kBandwidthShare = 0.92, kLatencySeconds = 700e-9, kLaunchSeconds = 3e-6;
 
 struct Named {

@@ -8,7 +8,6 @@
 namespace heddle::compiler {
 namespace {
 
-constexpr int64_t kWarp = 32, kPartitions = 4;
 constexpr int64_t kRegisterUnit = 256, kMostRegisters = 255;
 constexpr int64_t kSharedUnit = 128, kSystemShared = 1024;
 constexpr int64_t kMostThreads = 1024;

@@ -8,6 +8,9 @@
 
 namespace heddle::compiler {
 
+/// Of a multiprocessor: threads of a warp; partitions that issue by themselves.
+inline constexpr int64_t kWarp = 32, kPartitions = 4;
+
 /// What one block takes.
 struct BlockNeeds {
   int64_t threads = 0;

@@ -24,8 +24,7 @@ namespace {
 
 using tile::Space;
 using tile::TileType;
-
-TileType tileType(Value value) { return dyn_cast<TileType>(value.getType()); }
+using tile::tileType;
 
 int64_t position(ArrayAttr names, StringRef name) {
   for (auto [n, attribute] : llvm::enumerate(names))

@@ -20,14 +20,7 @@ using namespace mlir;
 namespace heddle::compiler {
 namespace {
 
-tile::TileType tileType(Value value) { return dyn_cast<tile::TileType>(value.getType()); }
-
-std::optional<double> constantOf(Value value) {
-  FloatAttr attr;
-  if (matchPattern(value, m_Constant(&attr)))
-    return attr.getValueAsDouble();
-  return std::nullopt;
-}
+using tile::tileType;
 
 /// x * c with a constant c > 0 in the map's region.
 struct Scaled {
@@ -40,7 +33,7 @@ std::optional<Scaled> scaled(Value value) {
     return std::nullopt;
   for (auto [rest, factor] : {std::pair(product.getLhs(), product.getRhs()),
                               std::pair(product.getRhs(), product.getLhs())})
-    if (std::optional<double> c = constantOf(factor); c && *c > 0)
+    if (std::optional<double> c = floatConstant(factor); c && *c > 0)
       return Scaled{product, rest, factor};
   return std::nullopt;
 }
@@ -50,7 +43,7 @@ std::optional<Scaled> scaledResult(tile::MapOp map) {
   Value result = map.getYield().getValues()[0];
   if (auto select = result.getDefiningOp<arith::SelectOp>();
       select && select->hasOneUse() &&
-      constantOf(select.getFalseValue()) == -std::numeric_limits<double>::infinity())
+      floatConstant(select.getFalseValue()) == -std::numeric_limits<double>::infinity())
     result = select.getTrueValue();
   return scaled(result);
 }

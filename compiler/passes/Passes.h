@@ -2,9 +2,11 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 
 namespace mlir {
 class Pass;
+class Value;
 } // namespace mlir
 
 namespace heddle::compiler {
@@ -27,6 +29,9 @@ std::unique_ptr<mlir::Pass> createFoldScalePass();
 
 /// hoist-reciprocals: x / l with a number l of the row becomes x * (1 / l).
 std::unique_ptr<mlir::Pass> createHoistReciprocalsPass();
+
+/// What a floating-point constant is worth; nothing for any other value.
+std::optional<double> floatConstant(mlir::Value value);
 
 /// Registers all passes by name; called by heddle-opt alone.
 void registerPasses();

@@ -23,14 +23,14 @@ namespace heddle::compiler {
 
 using namespace mlir;
 
-namespace {
-
-std::optional<double> constantOf(Value value) {
+std::optional<double> floatConstant(Value value) {
   FloatAttr attr;
   if (matchPattern(value, m_Constant(&attr)))
     return attr.getValueAsDouble();
   return std::nullopt;
 }
+
+namespace {
 
 /// value = factor * rest, for a product with a constant, a quotient by one, or a negation.
 struct Factored {
@@ -40,13 +40,13 @@ struct Factored {
 
 std::optional<Factored> factored(Value value) {
   if (auto product = value.getDefiningOp<arith::MulFOp>()) {
-    if (std::optional<double> c = constantOf(product.getRhs()))
+    if (std::optional<double> c = floatConstant(product.getRhs()))
       return Factored{*c, product.getLhs()};
-    if (std::optional<double> c = constantOf(product.getLhs()))
+    if (std::optional<double> c = floatConstant(product.getLhs()))
       return Factored{*c, product.getRhs()};
   }
   if (auto quotient = value.getDefiningOp<arith::DivFOp>())
-    if (std::optional<double> c = constantOf(quotient.getRhs()); c && *c != 0)
+    if (std::optional<double> c = floatConstant(quotient.getRhs()); c && *c != 0)
       return Factored{1 / *c, quotient.getLhs()};
   if (auto negated = value.getDefiningOp<arith::NegFOp>())
     return Factored{-1, negated.getOperand()};
@@ -77,7 +77,7 @@ struct FoldFactors : OpRewritePattern<arith::MulFOp> {
 struct DivideByConstant : OpRewritePattern<arith::DivFOp> {
   using OpRewritePattern::OpRewritePattern;
   LogicalResult matchAndRewrite(arith::DivFOp op, PatternRewriter &rewriter) const override {
-    std::optional<double> divisor = constantOf(op.getRhs());
+    std::optional<double> divisor = floatConstant(op.getRhs());
     if (!divisor || *divisor == 0 || !op.getType().isF32())
       return failure();
     Value factor = constantLike(rewriter, op.getLoc(), op.getType(), 1 / *divisor);

@@ -42,6 +42,11 @@ llvm::SmallVector<mlir::OpFoldResult> mixedOffsets(mlir::MLIRContext *context,
                                                    mlir::ValueRange offsets,
                                                    llvm::ArrayRef<int64_t> staticOffsets);
 
+/// The type of a value that is a tile.
+inline TileType typeOf(mlir::Value tile) { return mlir::cast<TileType>(tile.getType()); }
+/// The same, null for any other value.
+inline TileType tileType(mlir::Value value) { return mlir::dyn_cast<TileType>(value.getType()); }
+
 } // namespace heddle::tile
 
 #define GET_OP_CLASSES

@@ -40,7 +40,7 @@ Example:
 Exit codes: 0 done, 1 bad input or unsupported, 2 the kernel is wrong (or, with --check-races, not
 all of it could be checked).)";
 
-struct RunOptions {
+struct PtxRunOptions {
   std::string file, entry, copies = "early";
   std::string grid = "1", block = "1", cluster;
   int64_t sharedBytes = 0, steps = ptx::LaunchOptions().stepLimit;
@@ -92,7 +92,7 @@ Result<std::string> chooseEntry(const ptx::Module &module, const std::string &wa
   return error;
 }
 
-Result<int> run(const RunOptions &options) {
+Result<int> run(const PtxRunOptions &options) {
   HEDDLE_TRY(text, readText(options.file));
   ptx::Machine machine;
   HEDDLE_TRY(module, machine.load(text, options.file));
@@ -208,7 +208,7 @@ Result<int> listOpcodes(const std::string &file, bool asJson) {
 }
 
 /// The three kinds of arguments keep their order on the command line.
-void noteOrder(const CLI::App &command, RunOptions &options) {
+void noteOrder(const CLI::App &command, PtxRunOptions &options) {
   size_t values = 0, blobs = 0, maps = 0;
   for (const CLI::Option *option : command.parse_order()) {
     if (option->get_name() == "--arg")
@@ -222,7 +222,7 @@ void noteOrder(const CLI::App &command, RunOptions &options) {
 
 void addRun(CLI::App &parent, Action &action) {
   auto *command = parent.add_subcommand("run", "run a kernel of a PTX file");
-  auto o = std::make_shared<RunOptions>();
+  auto o = std::make_shared<PtxRunOptions>();
   command->footer(kRunFooter);
   command->add_option("file", o->file, "PTX text, versions 7.0 to 9.4")->required();
   command->add_option("--entry", o->entry, "the kernel; may be left out where there is one");

@@ -8,9 +8,7 @@
 
 namespace heddle::compiler::cuda {
 
-inline tile::TileType tileType(mlir::Value value) {
-  return mlir::dyn_cast<tile::TileType>(value.getType());
-}
+using tile::tileType;
 
 /// Where a name stands in a list of dimension names; -1 if it does not.
 int64_t positionOf(mlir::ArrayAttr names, llvm::StringRef name);

@@ -19,10 +19,9 @@ namespace heddle::compiler::cpu {
 
 using tile::Space;
 using tile::TileType;
+using tile::typeOf;
 
 static bool isTile(Value value) { return isa<TileType>(value.getType()); }
-static TileType typeOf(Value tile) { return cast<TileType>(tile.getType()); }
-
 LogicalResult KernelLowering::lower(ValueRange indices) {
   for (auto [argument, index] : llvm::zip(kernel.getBody().getArguments(), indices))
     evaluator.scalars.map(argument, index);

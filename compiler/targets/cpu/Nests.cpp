@@ -18,8 +18,7 @@ using namespace mlir;
 namespace heddle::compiler::cpu {
 
 using tile::TileType;
-
-static TileType typeOf(Value tile) { return cast<TileType>(tile.getType()); }
+using tile::typeOf;
 
 int64_t lanesDimOf(TileType type) {
   if (auto lanes = dyn_cast<tile::LanesAttr>(type.getLayout()))

@@ -12,8 +12,7 @@ using namespace mlir;
 namespace heddle::compiler::cpu {
 
 using tile::TileType;
-
-static TileType typeOf(Value tile) { return cast<TileType>(tile.getType()); }
+using tile::typeOf;
 
 /// a op b of a reduction or scan.
 static Value combined(Evaluator &evaluator, Operation *op, tile::Reduction kind, Value a, Value b) {

@@ -20,8 +20,7 @@ using namespace mlir;
 namespace heddle::compiler::cpu {
 
 using tile::TileType;
-
-static TileType typeOf(Value tile) { return cast<TileType>(tile.getType()); }
+using tile::typeOf;
 
 namespace {
 

@@ -14,8 +14,7 @@ using namespace mlir;
 namespace heddle::compiler::cpu {
 
 using tile::TileType;
-
-static TileType typeOf(Value tile) { return cast<TileType>(tile.getType()); }
+using tile::typeOf;
 
 void NestEmitter::forPieces(int64_t extent, int64_t step, function_ref<void(Value, int64_t)> body) {
   int64_t full = extent / step * step;

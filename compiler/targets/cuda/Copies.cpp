@@ -13,10 +13,9 @@ namespace heddle::compiler::cuda {
 
 using namespace mlir;
 using tile::TileType;
+using tile::typeOf;
 
 namespace {
-
-TileType typeOf(Value value) { return cast<TileType>(value.getType()); }
 
 int64_t slotBytes(TileType type) {
   layout::SwizzledLayout layout = cast<tile::MemAttr>(type.getLayout()).getLayout();

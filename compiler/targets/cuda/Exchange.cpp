@@ -15,10 +15,9 @@ namespace heddle::compiler::cuda {
 
 using namespace mlir;
 using tile::TileType;
+using tile::typeOf;
 
 namespace {
-
-TileType typeOf(Value value) { return cast<TileType>(value.getType()); }
 
 int64_t bytesOf(TileType type) { return type.getElementType().getIntOrFloatBitWidth() / 8; }
 

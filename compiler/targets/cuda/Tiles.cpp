@@ -16,10 +16,9 @@ namespace heddle::compiler::cuda {
 
 using namespace mlir;
 using tile::TileType;
+using tile::typeOf;
 
 namespace {
-
-TileType typeOf(Value value) { return cast<TileType>(value.getType()); }
 
 bool isIdentity(ArrayRef<int64_t> positions, size_t rank) {
   return positions.size() == rank && llvm::equal(positions, llvm::seq<int64_t>(0, rank));
