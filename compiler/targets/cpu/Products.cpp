@@ -3,9 +3,8 @@
 //   outer:  acc[k][n] += other(k, c) * lanes(n, c)      lanes along a result dimension
 //           4 vectors x 4 others: 16 accumulators carried through the loop over c, one broadcast
 //           and four vectors loaded for sixteen (dpbf16: thirty-two) multiply-adds
-//   dot:    16 partial sums along c, of 16 keys or of 4 keys with 4 queries, added up by a network
-//   of
-//           exchanges; for few rows, whose operands both lie with c contiguous
+//   dot:    16 partial sums along c, of 16 keys or of 4 keys with 4 queries, added up by exchanges;
+//           for few rows, whose operands both lie with c contiguous
 #include "compiler/targets/cpu/Evaluator.h"
 
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
