@@ -76,7 +76,7 @@ Status KernelEmitter::ring(tile::RingOp op) {
   }
   int64_t offset = op->getAttrOfType<IntegerAttr>("tile.offset").getInt();
   text.target = fresh(text.name + "_to");
-  out.line("const u32 {} = smem + {} + {};", text.target, offset,
+  out.line("const u32 {} = {} + {};", text.target, sharedBase(offset),
            walk.rows.address(walk.row, walk.chunk));
   if (op.getType().getSlots() > 1) {
     text.filled = fresh(text.name + "_fill");
@@ -184,7 +184,8 @@ void KernelEmitter::walkRows(
   const auto rowsAt = [&](const std::string &rows) {
     std::string to = shared, from = walking, condition = "true";
     if (xored)
-      to = fmt::format("({} ^ {} / {} % {} * 16)", to, rows, 1 << walk.rows.shift,
+      to = fmt::format("({} ^ {}{} % {} * 16)", to, rows,
+                       walk.rows.shift ? fmt::format(" / {}", 1 << walk.rows.shift) : "",
                        walk.rows.mask + 1);
     if (rows != "0")
       to += fmt::format(" + {} * {}", rows, walk.rows.pitch);
@@ -269,7 +270,8 @@ Status KernelEmitter::storeRows(tile::StoreOp op) {
   int64_t offset = source->getAttrOfType<IntegerAttr>("tile.offset").getInt();
   out.comment(fmt::format("Store whole rows of {}.", view.pointer));
   std::string from = fresh("from"), to = fresh("to"), left;
-  out.line("const u32 {} = smem + {} + {};", from, offset, walk.rows.address(walk.row, walk.chunk));
+  out.line("const u32 {} = {} + {};", from, sharedBase(offset),
+           walk.rows.address(walk.row, walk.chunk));
   std::string at = view.pointer;
   for (auto [dim, start] : llvm::enumerate(op.getMixedOffsets())) {
     std::string index = this->offset(start);

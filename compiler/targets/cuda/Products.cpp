@@ -41,7 +41,7 @@ KernelEmitter::Matrix KernelEmitter::matrix(Value value) {
     matrix.name = "turned";
   }
   auto offset = op->getAttrOfType<IntegerAttr>("tile.offset");
-  matrix.base = fmt::format("smem + {}", offset ? offset.getInt() : 0);
+  matrix.base = sharedBase(offset ? offset.getInt() : 0);
   return matrix;
 }
 
@@ -276,6 +276,7 @@ Status KernelEmitter::turn(tile::ConvertOp op) {
   std::string lane =
       once("turned_lane", "u32",
            fmt::format("{} + {} + quad * 4", target.base, target.rows.address(row, chunk)));
+  out.comment("Results to shared memory, row by row.");
   int loops = openLoops(fragment, 1);
   // Rows 8 further down have the same place in the pattern, or one that the address can be xored
   // to.

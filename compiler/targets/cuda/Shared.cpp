@@ -26,12 +26,18 @@ SharedRows::SharedRows(tile::TileType type) : rows(type.getRank() < 2 ? 1 : type
   shift = layout.swizzle.base() + layout.swizzle.shift() - llvm::Log2_64(elements);
 }
 
-std::string SharedRows::address(const std::string &row, const std::string &chunk) const {
-  std::string at = fmt::format("({}) * {}", row, pitch);
+std::string sharedBase(int64_t offset) {
+  return offset == 0 ? "smem" : fmt::format("smem + {}", offset);
+}
+
+std::string SharedRows::address(const std::string &rowText, const std::string &chunk) const {
+  const bool isName = rowText.find_first_of(" *+%/^()") == std::string::npos;
+  const std::string row = isName ? rowText : fmt::format("({})", rowText);
+  std::string at = fmt::format("{} * {}", row, pitch);
   if (mask == 0)
     return chunk == "0" ? at : fmt::format("{} + ({}) * 16", at, chunk);
-  std::string bits = shift == 0 ? fmt::format("({}) % {}", row, mask + 1)
-                                : fmt::format("({}) / {} % {}", row, 1 << shift, mask + 1);
+  std::string bits = shift == 0 ? fmt::format("{} % {}", row, mask + 1)
+                                : fmt::format("{} / {} % {}", row, 1 << shift, mask + 1);
   return chunk == "0" ? fmt::format("{} + {} * 16", at, bits)
                       : fmt::format("{} + ({} ^ {}) * 16", at, chunk, bits);
 }

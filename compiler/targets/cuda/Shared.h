@@ -29,4 +29,7 @@ struct SharedRows {
   int64_t swizzleOf(int64_t row) const { return (row >> shift & mask) * 16; }
 };
 
+/// "smem + 4096", the address of what lies `offset` bytes into the block's shared memory.
+std::string sharedBase(int64_t offset);
+
 } // namespace heddle::compiler::cuda

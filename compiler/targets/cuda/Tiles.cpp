@@ -268,6 +268,20 @@ static const char *vectorName(tile::MapOp op) {
   return op.getYield().getValues()[0].getDefiningOp<math::Exp2Op>() ? "factor" : "r";
 }
 
+/// A comment for maps that begin a stage of attention; null: none.
+static const char *stageOf(tile::MapOp op) {
+  if (op->getParentOfType<tile::KernelOp>()->hasAttr("tile.state") || op.getExtents().size() != 2)
+    return nullptr;
+  if (op.getMask())
+    return "Scores of pairs outside the support go.";
+  Operation *last = op.getYield().getValues()[0].getDefiningOp();
+  if (isa_and_nonnull<math::Exp2Op>(last))
+    return "Weights.";
+  if (isa_and_nonnull<arith::MulFOp>(last) && isRunning(op.getInputs()[0]))
+    return "What was summed so far, under the new maximum.";
+  return nullptr;
+}
+
 Status KernelEmitter::map(tile::MapOp op) {
   if (isLazy(op.getResult(0)))
     return {}; // computed where it is reduced
@@ -283,6 +297,8 @@ Status KernelEmitter::map(tile::MapOp op) {
     if (!placed)
       declareTile(result, nameFor(result, fragment.type.getRank() == 2 ? "t" : vectorName(op)));
   }
+  if (const char *what = stageOf(op))
+    out.comment(what);
   if (!packed) {
     int loops = openLoops(fragment);
     HEDDLE_TRY(values, mapBody(op, fragment, {}));
@@ -441,6 +457,10 @@ Status KernelEmitter::reduce(tile::ReduceOp op) {
   for (int64_t d = 0; d < rank; ++d)
     if (d != dim || shares)
       positions.push_back(d);
+  if (!kernel->hasAttr("tile.state"))
+    out.comment(op.getKind() == tile::Reduction::Max ? "Maxima of rows, in each of their threads."
+                : shares                             ? "Sums of weights, each thread its own share."
+                                                     : "Sums of rows, in each of their threads.");
   int outside = openLoops(kept);
   std::string start = element(op.getInit(), positions, fragment, {});
   // A maximum may begin with the start value in every thread; a sum across threads may not.
@@ -621,6 +641,7 @@ std::string KernelEmitter::readElement(tile::LoadOp op, const Fragment &fragment
 
 Status KernelEmitter::storeTile(tile::StoreOp op) {
   Fragment fragment(typeOf(op.getTile()));
+  out.comment(fmt::format("Store {}.", views[op.getView()].pointer));
   int loops = openLoops(fragment);
   std::vector<std::string> inside;
   std::string condition = replicaCondition(fragment);

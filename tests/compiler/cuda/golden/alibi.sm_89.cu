@@ -170,7 +170,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
   const int copy_row2 = threadIdx.x / 9;
   const int copy_chunk2 = threadIdx.x % 9;
   const i64 k_stride1_bytes = (i64)k_stride1 * 50;
-  const u32 q_lane = smem + 0 + (warp * 16 + lane % 16) * 176 + (lane / 16) * 16;
+  const u32 q_lane = smem + (warp * 16 + lane % 16) * 176 + (lane / 16) * 16;
   const i64 v_stride1_bytes = (i64)v_stride1 * 56;
   const u32 k_lane = smem + 22528 + (lane % 8 + lane / 16 * 8) * 176 + (lane / 8 % 2) * 16;
   const int row = 16 * warp + group;
@@ -179,7 +179,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
   const int o_stride0 = (int)p.o_stride0;
   const int o_stride1 = (int)p.o_stride1;
   const int o_stride2 = (int)p.o_stride2;
-  const u32 turned_lane = smem + 0 + (row) * 144 + quad * 4;
+  const u32 turned_lane = smem + row * 144 + quad * 4;
   const i64 o_stride1_bytes = (i64)o_stride1 * 56;
   const int lse_stride0 = (int)p.lse_stride0;
   const int lse_stride1 = (int)p.lse_stride1;
@@ -191,7 +191,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
   auto *const q = p.q + (i64)b * q_stride0 + (i64)hq * q_stride2;
   // q: 1 slot of 128 x 80, rows of 176 bytes.
   auto *const q_from = q + (i64)copy_row * q_stride1 + copy_chunk * 8;
-  const u32 q_to = smem + 0 + (copy_row) * 176 + (copy_chunk) * 16;
+  const u32 q_to = smem + copy_row * 176 + (copy_chunk) * 16;
   // Copy the next tile of q.
   auto *const from = row_at(q_from, at, q_stride1);
   const int rows_left = at2 - copy_row;
@@ -224,10 +224,10 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
   const int at15 = at13 + max((at12 + 127) / 128, 0);
   // k: 1 slot of 128 x 80, rows of 176 bytes.
   auto *const k_from = k + (i64)copy_row * k_stride1 + copy_chunk * 8;
-  const u32 k_to = smem + 22528 + (copy_row) * 176 + (copy_chunk) * 16;
+  const u32 k_to = smem + 22528 + copy_row * 176 + (copy_chunk) * 16;
   // v: 1 slot of 128 x 72, rows of 144 bytes.
   auto *const v_from = v + (i64)copy_row2 * v_stride1 + copy_chunk2 * 8;
-  const u32 v_to = smem + 45056 + (copy_row2) * 144 + (copy_chunk2) * 16;
+  const u32 v_to = smem + 45056 + copy_row2 * 144 + (copy_chunk2) * 16;
   if (at15 > 0) {
     const bool is = at13 > 0;
     const int at16 = is ? at12 : at14;
@@ -334,6 +334,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
       }
     }
     float row_max[2];
+    // Maxima of rows, in each of their threads.
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
       float largest = -infinity();
@@ -359,6 +360,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     for (int half = 0; half < 2; ++half) {
       factor[half] = exp2_approx(running_max[half] - r[half]);
     }
+    // Weights.
     #pragma unroll
     for (int n = 0; n < 16; ++n) {
       #pragma unroll
@@ -369,10 +371,12 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
         }
       }
     }
+    // What was summed so far, under the new maximum.
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
       running_sum[half] = running_sum[half] * factor[half];
     }
+    // Sums of weights, each thread its own share.
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
       float sum = running_sum[half];
@@ -390,6 +394,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
         t[n][half] = pack_bf16(acc[n][half][0], acc[n][half][1]);
       }
     }
+    // What was summed so far, under the new maximum.
     #pragma unroll
     for (int n = 0; n < 9; ++n) {
       #pragma unroll
@@ -487,6 +492,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
       }
     }
     float row_max2[2];
+    // Maxima of rows, in each of their threads.
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
       float largest2 = -infinity();
@@ -512,6 +518,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     for (int half = 0; half < 2; ++half) {
       factor2[half] = exp2_approx(running_max[half] - r2[half]);
     }
+    // Weights.
     #pragma unroll
     for (int n = 0; n < 16; ++n) {
       #pragma unroll
@@ -522,10 +529,12 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
         }
       }
     }
+    // What was summed so far, under the new maximum.
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
       running_sum[half] = running_sum[half] * factor2[half];
     }
+    // Sums of weights, each thread its own share.
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
       float sum2 = running_sum[half];
@@ -543,6 +552,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
         t2[n][half] = pack_bf16(acc2[n][half][0], acc2[n][half][1]);
       }
     }
+    // What was summed so far, under the new maximum.
     #pragma unroll
     for (int n = 0; n < 9; ++n) {
       #pragma unroll
@@ -589,6 +599,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     tile = at21;
   }
   float row_sum[2];
+  // Sums of rows, in each of their threads.
   #pragma unroll
   for (int half = 0; half < 2; ++half) {
     float sum3 = 0.0f;
@@ -617,6 +628,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
   }
   auto *const o = p.o + (i64)b * o_stride0 + (i64)hq * o_stride2;
   __syncthreads();
+  // Results to shared memory, row by row.
   #pragma unroll
   for (int n = 0; n < 9; ++n) {
     #pragma unroll
@@ -626,7 +638,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
   }
   __syncthreads();
   // Store whole rows of o.
-  const u32 from7 = smem + 0 + (copy_row2) * 144 + (copy_chunk2) * 16;
+  const u32 from7 = smem + copy_row2 * 144 + (copy_chunk2) * 16;
   auto *const to = o + (i64)(at + copy_row2) * o_stride1 + copy_chunk2 * 8;
   const int rows_left5 = at2 - copy_row2;
   if (threadIdx.x < 252) {
@@ -647,6 +659,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     running_max[half] = (row_sum[half] > 0.0f) ? ((running_max[half] + log2_approx(row_sum[half])) * 0.693147182f) : (-infinity());
   }
   auto *const lse = p.lse + (i64)b * lse_stride0 + (i64)hq * 1;
+  // Store lse.
   #pragma unroll
   for (int half = 0; half < 2; ++half) {
     if (quad == 0 && row + 8 * half < at2)

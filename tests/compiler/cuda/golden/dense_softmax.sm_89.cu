@@ -159,7 +159,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
   const int v_stride2 = (int)p.v_stride2;
   const i64 k_stride1_bytes = (i64)k_stride1 * 64;
   const i64 v_stride1_bytes = (i64)v_stride1 * 64;
-  const u32 q_lane = smem + 0 + (warp * 16 + lane % 16) * 128 + (lane / 16 ^ (warp * 16 + lane % 16) % 8) * 16;
+  const u32 q_lane = smem + (warp * 16 + lane % 16) * 128 + (lane / 16 ^ (warp * 16 + lane % 16) % 8) * 16;
   const u32 k_lane = smem + 16384 + (lane % 8 + lane / 16 * 8) * 128 + (lane / 8 % 2 ^ (lane % 8 + lane / 16 * 8) % 8) * 16;
   const int column = 2 * quad;
   const u32 v_lane = smem + 49152 + (lane % 16) * 128 + (lane / 16 ^ (lane % 16) % 8) * 16;
@@ -167,7 +167,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
   const int o_stride1 = (int)p.o_stride1;
   const int o_stride2 = (int)p.o_stride2;
   const int row = 16 * warp + group;
-  const u32 turned_lane = smem + 0 + (row) * 128 + (row) % 8 * 16 + quad * 4;
+  const u32 turned_lane = smem + row * 128 + row % 8 * 16 + quad * 4;
   const i64 o_stride1_bytes = (i64)o_stride1 * 64;
   const int lse_stride0 = (int)p.lse_stride0;
   const int lse_stride1 = (int)p.lse_stride1;
@@ -177,7 +177,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
   auto *const q = p.q + (i64)b * q_stride0 + (i64)hq * q_stride2;
   // q: 1 slot of 128 x 64, rows of 128 bytes, chunks swizzled.
   auto *const q_from = q + (i64)copy_row * q_stride1 + copy_chunk * 8;
-  const u32 q_to = smem + 0 + (copy_row) * 128 + (copy_chunk ^ (copy_row) % 8) * 16;
+  const u32 q_to = smem + copy_row * 128 + (copy_chunk ^ copy_row % 8) * 16;
   // Copy the next tile of q.
   auto *const from = row_at(q_from, at, q_stride1);
   const int rows_left = at2 - copy_row;
@@ -201,11 +201,11 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
   const int at10 = at8 + max((at7 + 127) / 128, 0);
   // k: 2 slots of 128 x 64, rows of 128 bytes, chunks swizzled.
   auto *const k_from = k + (i64)copy_row * k_stride1 + copy_chunk * 8;
-  const u32 k_to = smem + 16384 + (copy_row) * 128 + (copy_chunk ^ (copy_row) % 8) * 16;
+  const u32 k_to = smem + 16384 + copy_row * 128 + (copy_chunk ^ copy_row % 8) * 16;
   u32 k_fill = 0, k_next = 0; // slots to fill and to take next
   // v: 2 slots of 128 x 64, rows of 128 bytes, chunks swizzled.
   auto *const v_from = v + (i64)copy_row * v_stride1 + copy_chunk * 8;
-  const u32 v_to = smem + 49152 + (copy_row) * 128 + (copy_chunk ^ (copy_row) % 8) * 16;
+  const u32 v_to = smem + 49152 + copy_row * 128 + (copy_chunk ^ copy_row % 8) * 16;
   u32 v_fill = 0, v_next = 0; // slots to fill and to take next
   const bool is3 = at10 > 0;
   if (is3) {
@@ -355,6 +355,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
         }
       }
       float row_max[2];
+      // Maxima of rows, in each of their threads.
       #pragma unroll
       for (int half = 0; half < 2; ++half) {
         float largest = -infinity();
@@ -380,6 +381,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
       for (int half = 0; half < 2; ++half) {
         factor[half] = exp2_approx(running_max[half] - r[half]);
       }
+      // Weights.
       #pragma unroll
       for (int n = 0; n < 4; ++n) {
         #pragma unroll
@@ -390,10 +392,12 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
           }
         }
       }
+      // What was summed so far, under the new maximum.
       #pragma unroll
       for (int half = 0; half < 2; ++half) {
         running_sum[half] = running_sum[half] * factor[half];
       }
+      // Sums of weights, each thread its own share.
       #pragma unroll
       for (int half = 0; half < 2; ++half) {
         float sum = running_sum[half];
@@ -411,6 +415,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
           t[n][half] = pack_f16(acc[n][half][0], acc[n][half][1]);
         }
       }
+      // What was summed so far, under the new maximum.
       #pragma unroll
       for (int n = 0; n < 8; ++n) {
         #pragma unroll
@@ -479,6 +484,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
       }
     }
     float row_max2[2];
+    // Maxima of rows, in each of their threads.
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
       float largest2 = -infinity();
@@ -504,6 +510,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     for (int half = 0; half < 2; ++half) {
       factor2[half] = exp2_approx(running_max[half] - r2[half]);
     }
+    // Weights.
     #pragma unroll
     for (int n = 0; n < 16; ++n) {
       #pragma unroll
@@ -514,10 +521,12 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
         }
       }
     }
+    // What was summed so far, under the new maximum.
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
       running_sum[half] = running_sum[half] * factor2[half];
     }
+    // Sums of weights, each thread its own share.
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
       float sum2 = running_sum[half];
@@ -535,6 +544,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
         t2[n][half] = pack_f16(acc2[n][half][0], acc2[n][half][1]);
       }
     }
+    // What was summed so far, under the new maximum.
     #pragma unroll
     for (int n = 0; n < 8; ++n) {
       #pragma unroll
@@ -578,6 +588,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     tile = at18;
   }
   float row_sum[2];
+  // Sums of rows, in each of their threads.
   #pragma unroll
   for (int half = 0; half < 2; ++half) {
     float sum3 = 0.0f;
@@ -606,6 +617,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
   }
   auto *const o = p.o + (i64)b * o_stride0 + (i64)hq * o_stride2;
   __syncthreads();
+  // Results to shared memory, row by row.
   #pragma unroll
   for (int n = 0; n < 8; ++n) {
     #pragma unroll
@@ -615,7 +627,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
   }
   __syncthreads();
   // Store whole rows of o.
-  const u32 from8 = smem + 0 + (copy_row) * 128 + (copy_chunk ^ (copy_row) % 8) * 16;
+  const u32 from8 = smem + copy_row * 128 + (copy_chunk ^ copy_row % 8) * 16;
   auto *const to7 = o + (i64)(at + copy_row) * o_stride1 + copy_chunk * 8;
   const int rows_left6 = at2 - copy_row;
   auto *rows_from8 = to7;
@@ -630,6 +642,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     running_max[half] = (row_sum[half] > 0.0f) ? ((running_max[half] + log2_approx(row_sum[half])) * 0.693147182f) : (-infinity());
   }
   auto *const lse = p.lse + (i64)b * lse_stride0 + (i64)hq * 1;
+  // Store lse.
   #pragma unroll
   for (int half = 0; half < 2; ++half) {
     if (quad == 0 && row + 8 * half < at2)

@@ -158,7 +158,7 @@ extern "C" __global__ void __launch_bounds__(32) split(const __grid_constant__ P
   const int v_stride2 = (int)p.v_stride2;
   const i64 k_stride1_bytes = (i64)k_stride1 * 8;
   const i64 v_stride1_bytes = (i64)v_stride1 * 8;
-  const u32 q_lane = smem + 0 + (lane % 16) * 256 + (lane / 16 ^ (lane % 16) % 8) * 16;
+  const u32 q_lane = smem + (lane % 16) * 256 + (lane / 16 ^ (lane % 16) % 8) * 16;
   const u32 k_lane = smem + 4096 + (lane % 8 + lane / 16 * 8) * 256 + (lane / 8 % 2 ^ (lane % 8 + lane / 16 * 8) % 8) * 16;
   const int column = 2 * quad;
   const u32 v_lane = smem + 36864 + (lane % 16) * 256 + (lane / 16 ^ (lane % 16) % 8) * 16;
@@ -173,7 +173,7 @@ extern "C" __global__ void __launch_bounds__(32) split(const __grid_constant__ P
   auto *const q = p.q + (i64)b * q_stride0;
   // q: 1 slot of 16 x 128, rows of 256 bytes, chunks swizzled.
   auto *const q_from = q + (i64)copy_row * q_stride2 + copy_chunk * 8;
-  const u32 q_to = smem + 0 + (copy_row) * 256 + (copy_chunk ^ (copy_row) % 8) * 16;
+  const u32 q_to = smem + copy_row * 256 + (copy_chunk ^ copy_row % 8) * 16;
   // Copy the next tile of q.
   auto *const from = row_at(q_from, at, q_stride2);
   const int rows_left = 4 - copy_row;
@@ -183,7 +183,7 @@ extern "C" __global__ void __launch_bounds__(32) split(const __grid_constant__ P
     const bool valid = (pass * 4) < rows_left;
     #pragma unroll
     for (int piece = 0; piece < 2; ++piece) {
-      copy_16((q_to ^ (pass * 4) / 1 % 8 * 16) + (pass * 4) * 256 + piece * 128, rows_from + piece * 64, valid);
+      copy_16((q_to ^ (pass * 4) % 8 * 16) + (pass * 4) * 256 + piece * 128, rows_from + piece * 64, valid);
     }
     rows_from = advance(rows_from, q_stride2_bytes);
   }
@@ -211,11 +211,11 @@ extern "C" __global__ void __launch_bounds__(32) split(const __grid_constant__ P
   const int at19 = at17 + max((at13 + 63) / 64, 0);
   // k: 2 slots of 64 x 128, rows of 256 bytes, chunks swizzled.
   auto *const k_from = k + (i64)copy_row * k_stride1 + copy_chunk * 8;
-  const u32 k_to = smem + 4096 + (copy_row) * 256 + (copy_chunk ^ (copy_row) % 8) * 16;
+  const u32 k_to = smem + 4096 + copy_row * 256 + (copy_chunk ^ copy_row % 8) * 16;
   u32 k_fill = 0, k_next = 0; // slots to fill and to take next
   // v: 2 slots of 64 x 128, rows of 256 bytes, chunks swizzled.
   auto *const v_from = v + (i64)copy_row * v_stride1 + copy_chunk * 8;
-  const u32 v_to = smem + 36864 + (copy_row) * 256 + (copy_chunk ^ (copy_row) % 8) * 16;
+  const u32 v_to = smem + 36864 + copy_row * 256 + (copy_chunk ^ copy_row % 8) * 16;
   u32 v_fill = 0, v_next = 0; // slots to fill and to take next
   const bool is3 = at19 > 0;
   if (is3) {
@@ -232,7 +232,7 @@ extern "C" __global__ void __launch_bounds__(32) split(const __grid_constant__ P
       const bool valid2 = (pass * 4) < rows_left2;
       #pragma unroll
       for (int piece = 0; piece < 2; ++piece) {
-        copy_16((to ^ (pass * 4) / 1 % 8 * 16) + (pass * 4) * 256 + piece * 128, rows_from2 + piece * 64, valid2);
+        copy_16((to ^ (pass * 4) % 8 * 16) + (pass * 4) * 256 + piece * 128, rows_from2 + piece * 64, valid2);
       }
       rows_from2 = advance(rows_from2, k_stride1_bytes);
     }
@@ -253,7 +253,7 @@ extern "C" __global__ void __launch_bounds__(32) split(const __grid_constant__ P
       const bool valid3 = (pass * 4) < rows_left3;
       #pragma unroll
       for (int piece = 0; piece < 2; ++piece) {
-        copy_16((to2 ^ (pass * 4) / 1 % 8 * 16) + (pass * 4) * 256 + piece * 128, rows_from3 + piece * 64, valid3);
+        copy_16((to2 ^ (pass * 4) % 8 * 16) + (pass * 4) * 256 + piece * 128, rows_from3 + piece * 64, valid3);
       }
       rows_from3 = advance(rows_from3, v_stride1_bytes);
     }
@@ -321,7 +321,7 @@ extern "C" __global__ void __launch_bounds__(32) split(const __grid_constant__ P
         const bool valid4 = (pass * 4) < rows_left4;
         #pragma unroll
         for (int piece = 0; piece < 2; ++piece) {
-          copy_16((to3 ^ (pass * 4) / 1 % 8 * 16) + (pass * 4) * 256 + piece * 128, rows_from4 + piece * 64, valid4);
+          copy_16((to3 ^ (pass * 4) % 8 * 16) + (pass * 4) * 256 + piece * 128, rows_from4 + piece * 64, valid4);
         }
         rows_from4 = advance(rows_from4, k_stride1_bytes);
       }
@@ -346,7 +346,7 @@ extern "C" __global__ void __launch_bounds__(32) split(const __grid_constant__ P
         const bool valid5 = (pass * 4) < rows_left5;
         #pragma unroll
         for (int piece = 0; piece < 2; ++piece) {
-          copy_16((to4 ^ (pass * 4) / 1 % 8 * 16) + (pass * 4) * 256 + piece * 128, rows_from5 + piece * 64, valid5);
+          copy_16((to4 ^ (pass * 4) % 8 * 16) + (pass * 4) * 256 + piece * 128, rows_from5 + piece * 64, valid5);
         }
         rows_from5 = advance(rows_from5, v_stride1_bytes);
       }
@@ -388,6 +388,7 @@ extern "C" __global__ void __launch_bounds__(32) split(const __grid_constant__ P
         }
       }
       float row_max[2];
+      // Maxima of rows, in each of their threads.
       #pragma unroll
       for (int half = 0; half < 2; ++half) {
         float largest = -infinity();
@@ -413,6 +414,7 @@ extern "C" __global__ void __launch_bounds__(32) split(const __grid_constant__ P
       for (int half = 0; half < 2; ++half) {
         factor[half] = exp2_approx(running_max[half] - r[half]);
       }
+      // Weights.
       #pragma unroll
       for (int n = 0; n < 4; ++n) {
         #pragma unroll
@@ -423,10 +425,12 @@ extern "C" __global__ void __launch_bounds__(32) split(const __grid_constant__ P
           }
         }
       }
+      // What was summed so far, under the new maximum.
       #pragma unroll
       for (int half = 0; half < 2; ++half) {
         running_sum[half] = running_sum[half] * factor[half];
       }
+      // Sums of weights, each thread its own share.
       #pragma unroll
       for (int half = 0; half < 2; ++half) {
         float sum = running_sum[half];
@@ -444,6 +448,7 @@ extern "C" __global__ void __launch_bounds__(32) split(const __grid_constant__ P
           t[n][half] = pack_bf16(acc[n][half][0], acc[n][half][1]);
         }
       }
+      // What was summed so far, under the new maximum.
       #pragma unroll
       for (int n = 0; n < 16; ++n) {
         #pragma unroll
@@ -487,7 +492,7 @@ extern "C" __global__ void __launch_bounds__(32) split(const __grid_constant__ P
       for (int pass = 0; pass < 16; ++pass) {
         #pragma unroll
         for (int piece = 0; piece < 2; ++piece) {
-          copy_16((to5 ^ (pass * 4) / 1 % 8 * 16) + (pass * 4) * 256 + piece * 128, rows_from6 + piece * 64, true);
+          copy_16((to5 ^ (pass * 4) % 8 * 16) + (pass * 4) * 256 + piece * 128, rows_from6 + piece * 64, true);
         }
         rows_from6 = advance(rows_from6, k_stride1_bytes);
       }
@@ -515,6 +520,7 @@ extern "C" __global__ void __launch_bounds__(32) split(const __grid_constant__ P
       }
     }
     float row_max2[2];
+    // Maxima of rows, in each of their threads.
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
       float largest2 = -infinity();
@@ -540,6 +546,7 @@ extern "C" __global__ void __launch_bounds__(32) split(const __grid_constant__ P
     for (int half = 0; half < 2; ++half) {
       factor2[half] = exp2_approx(running_max[half] - r2[half]);
     }
+    // Weights.
     #pragma unroll
     for (int n = 0; n < 8; ++n) {
       #pragma unroll
@@ -550,10 +557,12 @@ extern "C" __global__ void __launch_bounds__(32) split(const __grid_constant__ P
         }
       }
     }
+    // What was summed so far, under the new maximum.
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
       running_sum[half] = running_sum[half] * factor2[half];
     }
+    // Sums of weights, each thread its own share.
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
       float sum2 = running_sum[half];
@@ -571,6 +580,7 @@ extern "C" __global__ void __launch_bounds__(32) split(const __grid_constant__ P
         t2[n][half] = pack_bf16(acc2[n][half][0], acc2[n][half][1]);
       }
     }
+    // What was summed so far, under the new maximum.
     #pragma unroll
     for (int n = 0; n < 16; ++n) {
       #pragma unroll
@@ -594,7 +604,7 @@ extern "C" __global__ void __launch_bounds__(32) split(const __grid_constant__ P
       for (int pass = 0; pass < 16; ++pass) {
         #pragma unroll
         for (int piece = 0; piece < 2; ++piece) {
-          copy_16((to6 ^ (pass * 4) / 1 % 8 * 16) + (pass * 4) * 256 + piece * 128, rows_from7 + piece * 64, true);
+          copy_16((to6 ^ (pass * 4) % 8 * 16) + (pass * 4) * 256 + piece * 128, rows_from7 + piece * 64, true);
         }
         rows_from7 = advance(rows_from7, v_stride1_bytes);
       }
@@ -617,6 +627,7 @@ extern "C" __global__ void __launch_bounds__(32) split(const __grid_constant__ P
     tile = at27;
   }
   float row_sum[2];
+  // Sums of rows, in each of their threads.
   #pragma unroll
   for (int half = 0; half < 2; ++half) {
     float sum3 = 0.0f;
@@ -626,18 +637,21 @@ extern "C" __global__ void __launch_bounds__(32) split(const __grid_constant__ P
     row_sum[half] = sum3;
   }
   auto *const part_m = p.part_m + (i64)b * part_m_stride0 + (i64)block * part_m_stride1;
+  // Store part_m.
   #pragma unroll
   for (int half = 0; half < 2; ++half) {
     if (quad == 0 && row + 8 * half < 4)
       part_m[(at + row + 8 * half)] = running_max[half];
   }
   auto *const part_l = p.part_l + (i64)b * part_m_stride0 + (i64)block * part_m_stride1;
+  // Store part_l.
   #pragma unroll
   for (int half = 0; half < 2; ++half) {
     if (quad == 0 && row + 8 * half < 4)
       part_l[(at + row + 8 * half)] = row_sum[half];
   }
   auto *const part_o = p.part_o + (i64)b * part_o_stride0 + (i64)block * part_o_stride1;
+  // Store part_o.
   #pragma unroll
   for (int n = 0; n < 16; ++n) {
     #pragma unroll
@@ -760,6 +774,7 @@ extern "C" __global__ void __launch_bounds__(32) merge(const __grid_constant__ P
     }
   }
   auto *const o = p.o + (i64)b * o_stride0;
+  // Store o.
   #pragma unroll
   for (int r1 = 0; r1 < 4; ++r1) {
     #pragma unroll
@@ -772,6 +787,7 @@ extern "C" __global__ void __launch_bounds__(32) merge(const __grid_constant__ P
     running_max[e1] = (carried[e1] > 0.0f) ? ((running_max[e1] + log2_approx(carried[e1])) * 0.693147182f) : (-infinity());
   }
   auto *const lse = p.lse + (i64)b * lse_stride0;
+  // Store lse.
   #pragma unroll
   for (int e1 = 0; e1 < 4; ++e1) {
     if (lane == 0)

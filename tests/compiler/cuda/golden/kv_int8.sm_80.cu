@@ -170,7 +170,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
   const int copy_row = threadIdx.x / 8;
   const int copy_chunk = threadIdx.x % 8;
   const i64 q_stride1_bytes = (i64)q_stride1 * 64;
-  const u32 q_lane = smem + 0 + (warp * 16 + lane % 16) * 128 + (lane / 16 ^ (warp * 16 + lane % 16) % 8) * 16;
+  const u32 q_lane = smem + (warp * 16 + lane % 16) * 128 + (lane / 16 ^ (warp * 16 + lane % 16) % 8) * 16;
   const int k_stride0 = (int)p.k_stride0;
   const int k_stride1 = (int)p.k_stride1;
   const int k_stride2 = (int)p.k_stride2;
@@ -184,13 +184,13 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
   const int v_stride2 = (int)p.v_stride2;
   const int v_scale_stride0 = (int)p.v_scale_stride0;
   const int v_scale_stride1 = (int)p.v_scale_stride1;
-  const u32 turned_lane = smem + 0 + (lane % 8 + lane / 16 * 8) * 128 + (lane / 8 % 2 ^ (lane % 8 + lane / 16 * 8) % 8) * 16;
+  const u32 turned_lane = smem + (lane % 8 + lane / 16 * 8) * 128 + (lane / 8 % 2 ^ (lane % 8 + lane / 16 * 8) % 8) * 16;
   const int row2 = 16 * warp + group;
   const u32 turned_lane2 = smem + 16384 + (lane % 16) * 128 + (lane / 16 ^ (lane % 16) % 8) * 16;
   const int o_stride0 = (int)p.o_stride0;
   const int o_stride1 = (int)p.o_stride1;
   const int o_stride2 = (int)p.o_stride2;
-  const u32 turned_lane3 = smem + 0 + (row2) * 128 + (row2) % 8 * 16 + quad * 4;
+  const u32 turned_lane3 = smem + row2 * 128 + row2 % 8 * 16 + quad * 4;
   const i64 o_stride1_bytes = (i64)o_stride1 * 64;
   const int lse_stride0 = (int)p.lse_stride0;
   const int lse_stride1 = (int)p.lse_stride1;
@@ -203,7 +203,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
   auto *const q = p.q + (i64)b * q_stride0 + (i64)hq * q_stride2;
   // q: 1 slot of 128 x 64, rows of 128 bytes, chunks swizzled.
   auto *const q_from = q + (i64)copy_row * q_stride1 + copy_chunk * 8;
-  const u32 q_to = smem + 0 + (copy_row) * 128 + (copy_chunk ^ (copy_row) % 8) * 16;
+  const u32 q_to = smem + copy_row * 128 + (copy_chunk ^ copy_row % 8) * 16;
   // Copy the next tile of q.
   auto *const from = row_at(q_from, at, q_stride1);
   const int rows_left = at2 - copy_row;
@@ -293,7 +293,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     __syncthreads();
     #pragma unroll
     for (int r32 = 0; r32 < 4; ++r32) {
-      store_shared_16(smem + 0 + place<128, 0, 7>(row + 32 * r32, (column) * 2), t[r32][0], t[r32][1], t[r32][2], t[r32][3]);
+      store_shared_16(smem + place<128, 0, 7>(row + 32 * r32, (column) * 2), t[r32][0], t[r32][1], t[r32][2], t[r32][3]);
     }
     __syncthreads();
     auto *const v = p.v + (i64)b * v_stride0 + (i64)at5 * v_stride2;
@@ -380,6 +380,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
       }
     }
     float row_max[2];
+    // Maxima of rows, in each of their threads.
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
       float largest = -infinity();
@@ -405,6 +406,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     for (int half = 0; half < 2; ++half) {
       factor[half] = exp2_approx(running_max[half] - r3[half]);
     }
+    // Weights.
     #pragma unroll
     for (int n = 0; n < 16; ++n) {
       #pragma unroll
@@ -415,10 +417,12 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
         }
       }
     }
+    // What was summed so far, under the new maximum.
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
       running_sum[half] = running_sum[half] * factor[half];
     }
+    // Sums of weights, each thread its own share.
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
       float sum = running_sum[half];
@@ -428,6 +432,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
       }
       running_sum[half] = sum;
     }
+    // What was summed so far, under the new maximum.
     #pragma unroll
     for (int n = 0; n < 8; ++n) {
       #pragma unroll
@@ -504,7 +509,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     __syncthreads();
     #pragma unroll
     for (int r32 = 0; r32 < 4; ++r32) {
-      store_shared_16(smem + 0 + place<128, 0, 7>(row + 32 * r32, (column) * 2), t4[r32][0], t4[r32][1], t4[r32][2], t4[r32][3]);
+      store_shared_16(smem + place<128, 0, 7>(row + 32 * r32, (column) * 2), t4[r32][0], t4[r32][1], t4[r32][2], t4[r32][3]);
     }
     __syncthreads();
     auto *const v2 = p.v + (i64)b * v_stride0 + (i64)at5 * v_stride2;
@@ -577,6 +582,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
       }
     }
     float row_max2[2];
+    // Maxima of rows, in each of their threads.
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
       float largest2 = -infinity();
@@ -602,6 +608,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     for (int half = 0; half < 2; ++half) {
       factor2[half] = exp2_approx(running_max[half] - r4[half]);
     }
+    // Weights.
     #pragma unroll
     for (int n = 0; n < 16; ++n) {
       #pragma unroll
@@ -612,10 +619,12 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
         }
       }
     }
+    // What was summed so far, under the new maximum.
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
       running_sum[half] = running_sum[half] * factor2[half];
     }
+    // Sums of weights, each thread its own share.
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
       float sum2 = running_sum[half];
@@ -625,6 +634,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
       }
       running_sum[half] = sum2;
     }
+    // What was summed so far, under the new maximum.
     #pragma unroll
     for (int n = 0; n < 8; ++n) {
       #pragma unroll
@@ -662,6 +672,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     }
   }
   float row_sum[2];
+  // Sums of rows, in each of their threads.
   #pragma unroll
   for (int half = 0; half < 2; ++half) {
     float sum3 = 0.0f;
@@ -690,6 +701,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
   }
   auto *const o = p.o + (i64)b * o_stride0 + (i64)hq * o_stride2;
   __syncthreads();
+  // Results to shared memory, row by row.
   #pragma unroll
   for (int n = 0; n < 8; ++n) {
     #pragma unroll
@@ -699,7 +711,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
   }
   __syncthreads();
   // Store whole rows of o.
-  const u32 from2 = smem + 0 + (copy_row) * 128 + (copy_chunk ^ (copy_row) % 8) * 16;
+  const u32 from2 = smem + copy_row * 128 + (copy_chunk ^ copy_row % 8) * 16;
   auto *const to = o + (i64)(at + copy_row) * o_stride1 + copy_chunk * 8;
   const int rows_left2 = at2 - copy_row;
   auto *rows_from2 = to;
@@ -714,6 +726,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     running_max[half] = (row_sum[half] > 0.0f) ? ((running_max[half] + log2_approx(row_sum[half])) * 0.693147182f) : (-infinity());
   }
   auto *const lse = p.lse + (i64)b * lse_stride0 + (i64)hq * 1;
+  // Store lse.
   #pragma unroll
   for (int half = 0; half < 2; ++half) {
     if (quad == 0 && row2 + 8 * half < at2)

@@ -168,7 +168,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
   const int v_stride2 = (int)p.v_stride2;
   const int W = (int)p.W;
   const i64 k_stride1_bytes = (i64)k_stride1 * 128;
-  const u32 q_lane = smem + 0 + (warp * 16 + lane % 16) * 208 + (lane / 16) * 16;
+  const u32 q_lane = smem + (warp * 16 + lane % 16) * 208 + (lane / 16) * 16;
   const i64 v_stride1_bytes = (i64)v_stride1 * 128;
   const u32 k_lane = smem + 26624 + (lane % 8 + lane / 16 * 8) * 208 + (lane / 8 % 2) * 16;
   const int column = 2 * quad;
@@ -177,7 +177,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
   const int o_stride0 = (int)p.o_stride0;
   const int o_stride1 = (int)p.o_stride1;
   const int o_stride2 = (int)p.o_stride2;
-  const u32 turned_lane = smem + 0 + (row) * 208 + quad * 4;
+  const u32 turned_lane = smem + row * 208 + quad * 4;
   const i64 o_stride1_bytes = (i64)o_stride1 * 128;
   const int lse_stride0 = (int)p.lse_stride0;
   const int lse_stride1 = (int)p.lse_stride1;
@@ -189,7 +189,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
   auto *const q = p.q + (i64)b * q_stride0 + (i64)hq * q_stride2;
   // q: 1 slot of 128 x 96, rows of 208 bytes.
   auto *const q_from = q + (i64)copy_row * q_stride1 + copy_chunk * 8;
-  const u32 q_to = smem + 0 + (copy_row) * 208 + (copy_chunk) * 16;
+  const u32 q_to = smem + copy_row * 208 + (copy_chunk) * 16;
   // Copy the next tile of q.
   auto *const from = row_at(q_from, at, q_stride1);
   const int rows_left = at2 - copy_row;
@@ -233,10 +233,10 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
   const int at28 = at26 + max((at22 + 127) / 128, 0);
   // k: 1 slot of 128 x 96, rows of 208 bytes.
   auto *const k_from = k + (i64)copy_row * k_stride1 + copy_chunk * 8;
-  const u32 k_to = smem + 26624 + (copy_row) * 208 + (copy_chunk) * 16;
+  const u32 k_to = smem + 26624 + copy_row * 208 + (copy_chunk) * 16;
   // v: 1 slot of 128 x 96, rows of 208 bytes.
   auto *const v_from = v + (i64)copy_row * v_stride1 + copy_chunk * 8;
-  const u32 v_to = smem + 53248 + (copy_row) * 208 + (copy_chunk) * 16;
+  const u32 v_to = smem + 53248 + copy_row * 208 + (copy_chunk) * 16;
   if (at28 > 0) {
     const bool is3 = at26 > 0;
     const bool is4 = at24 > 0;
@@ -346,6 +346,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
       }
     }
     float row_max[2];
+    // Maxima of rows, in each of their threads.
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
       float largest = -infinity();
@@ -371,6 +372,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     for (int half = 0; half < 2; ++half) {
       factor[half] = exp2_approx(running_max[half] - r[half]);
     }
+    // Weights.
     #pragma unroll
     for (int n = 0; n < 16; ++n) {
       #pragma unroll
@@ -381,10 +383,12 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
         }
       }
     }
+    // What was summed so far, under the new maximum.
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
       running_sum[half] = running_sum[half] * factor[half];
     }
+    // Sums of weights, each thread its own share.
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
       float sum = running_sum[half];
@@ -402,6 +406,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
         t[n][half] = pack_bf16(acc[n][half][0], acc[n][half][1]);
       }
     }
+    // What was summed so far, under the new maximum.
     #pragma unroll
     for (int n = 0; n < 12; ++n) {
       #pragma unroll
@@ -494,6 +499,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
       }
     }
     float row_max2[2];
+    // Maxima of rows, in each of their threads.
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
       float largest2 = -infinity();
@@ -519,6 +525,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     for (int half = 0; half < 2; ++half) {
       factor2[half] = exp2_approx(running_max[half] - r2[half]);
     }
+    // Weights.
     #pragma unroll
     for (int n = 0; n < 16; ++n) {
       #pragma unroll
@@ -529,10 +536,12 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
         }
       }
     }
+    // What was summed so far, under the new maximum.
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
       running_sum[half] = running_sum[half] * factor2[half];
     }
+    // Sums of weights, each thread its own share.
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
       float sum2 = running_sum[half];
@@ -550,6 +559,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
         t2[n][half] = pack_bf16(acc2[n][half][0], acc2[n][half][1]);
       }
     }
+    // What was summed so far, under the new maximum.
     #pragma unroll
     for (int n = 0; n < 12; ++n) {
       #pragma unroll
@@ -591,6 +601,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     tile = at34;
   }
   float row_sum[2];
+  // Sums of rows, in each of their threads.
   #pragma unroll
   for (int half = 0; half < 2; ++half) {
     float sum3 = 0.0f;
@@ -619,6 +630,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
   }
   auto *const o = p.o + (i64)b * o_stride0 + (i64)hq * o_stride2;
   __syncthreads();
+  // Results to shared memory, row by row.
   #pragma unroll
   for (int n = 0; n < 12; ++n) {
     #pragma unroll
@@ -628,7 +640,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
   }
   __syncthreads();
   // Store whole rows of o.
-  const u32 from7 = smem + 0 + (copy_row) * 208 + (copy_chunk) * 16;
+  const u32 from7 = smem + copy_row * 208 + (copy_chunk) * 16;
   auto *const to = o + (i64)(at + copy_row) * o_stride1 + copy_chunk * 8;
   const int rows_left5 = at2 - copy_row;
   auto *rows_from7 = to;
@@ -647,6 +659,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     running_max[half] = (row_sum[half] > 0.0f) ? ((running_max[half] + log2_approx(row_sum[half])) * 0.693147182f) : (-infinity());
   }
   auto *const lse = p.lse + (i64)b * lse_stride0 + (i64)hq * 1;
+  // Store lse.
   #pragma unroll
   for (int half = 0; half < 2; ++half) {
     if (quad == 0 && row + 8 * half < at2)
