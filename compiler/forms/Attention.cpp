@@ -1,10 +1,10 @@
-// The form: what it refuses, the maps before mixes whose supports read lists, and the kernels of
-// each stage in order. AttentionWriter.h writes those of a mix.
+// The form, and mixes as weights of pairs for every form: what is refused, the maps before mixes
+// whose supports read lists, and the kernels of each stage in order. AttentionWriter.h writes those
+// of a mix.
 #include "compiler/forms/Attention.h"
 
 #include "compiler/forms/AttentionWriter.h"
-#include "compiler/forms/Graph.h"
-#include "compiler/forms/KeyLists.h"
+#include "compiler/forms/PairMixes.h"
 #include "compiler/forms/StageKernels.h"
 #include "compiler/forms/TileSkips.h"
 
@@ -27,41 +27,17 @@ bool hasOneRow(const FormRequest &request, const MixProblem &problem) {
          problem.Tq != problem.Tk;
 }
 
-std::string refuseProblem(const MixProblem &problem) {
-  pattern::MixOp mix = problem.mix;
-  bool exponential = mix.getWeight() == pattern::WeightKind::exp;
-  if (problem.o.empty())
-    return "the pattern does not return the output of its mix";
-  if (exponential && mix.getNormArg())
-    return "an epsilon in the norm of weight exp is not lowered yet";
-  if (exponential && mix.getNorm() == pattern::NormKind::max_abs)
-    return "norm max_abs with weight exp is not lowered yet";
-  for (Expr expr : {problem.support, weightsOf(problem).expr, problem.sink, problem.normArg,
-                    problem.q.value, problem.k.value, problem.v.value, problem.entry, problem.gate})
-    if (expr)
-      if (std::string reason = TileScope::refuse(expr, problem); !reason.empty())
-        return reason;
-  return "";
-}
-
 /// Rows of one query, packed, take about this many times longer for a pair than tiles of rows.
 constexpr int64_t kPackedPrice = 5;
 
 /// Keys from which on queries are taken one at a time.
 int64_t shortest(const MixProblem &mix) { return 2 * kPackedPrice * mix.listed; }
 
-/// What a mix whose support reads lists or masks of blocks becomes beside tiles of rows.
-struct ListPlan {
-  ListedMix mix;       ///< one query at a time
-  bool always = false; ///< else where lists are much shorter than the keys
-};
-using ListPlans = llvm::StringMap<ListPlan>; ///< by the mix's output
-
 /// Plans mixes with lists and puts the maps before them that join the blocks of a tile of rows.
 /// Where lists are much shorter than the keys, tiles of rows that share few blocks are worse than
 /// one query at a time: such mixes get both kernels. Lists of single keys are always walked.
-ListPlans planLists(const FormRequest &request, Graph &graph) {
-  ListPlans plans;
+llvm::StringMap<ListPlan> planLists(const FormRequest &request, Graph &graph) {
+  llvm::StringMap<ListPlan> plans;
   std::vector<Stage> stages;
   int64_t least = std::min<int64_t>(request.schedule.at("BN"), 16);
   for (Stage &stage : graph.stages) {
@@ -129,8 +105,44 @@ void writeColumns(ProgramWriter &program, const FormRequest &request, const MixP
   }
 }
 
-void writeMix(ProgramWriter &program, const FormRequest &request, const MixProblem &mix,
-              const ListPlans &plans, const std::string &suffix) {
+const MixProblem *groupedMix(const Graph &graph) {
+  for (const Stage &stage : graph.stages)
+    if (auto mix = std::get_if<MixProblem>(&stage); mix && mix->G > 1)
+      return mix;
+  return nullptr;
+}
+
+} // namespace
+
+std::string refusePairs(const MixProblem &problem) {
+  pattern::MixOp mix = problem.mix;
+  bool exponential = mix.getWeight() == pattern::WeightKind::exp;
+  if (problem.o.empty())
+    return "the pattern does not return the output of its mix";
+  if (exponential && mix.getNormArg())
+    return "an epsilon in the norm of weight exp is not lowered yet";
+  if (exponential && mix.getNorm() == pattern::NormKind::max_abs)
+    return "norm max_abs with weight exp is not lowered yet";
+  for (Expr expr : {problem.support, weightsOf(problem).expr, problem.sink, problem.normArg,
+                    problem.q.value, problem.k.value, problem.v.value, problem.entry, problem.gate})
+    if (expr)
+      if (std::string reason = TileScope::refuse(expr, problem); !reason.empty())
+        return reason;
+  return "";
+}
+
+PairMixes::PairMixes(const FormRequest &request, Graph &graph)
+    : request(request), plans(planLists(request, graph)) {
+  several = llvm::count_if(graph.stages, [](const Stage &stage) {
+              return std::holds_alternative<MixProblem>(stage) ||
+                     std::holds_alternative<ScanProblem>(stage);
+            }) > 1;
+  if (const MixProblem *grouped = groupedMix(graph))
+    groupedHeads = grouped->Hq.name, group = grouped->G;
+}
+
+void PairMixes::write(ProgramWriter &program, const MixProblem &mix) const {
+  std::string suffix = several ? "_" + mix.o : "";
   auto plan = plans.find(mix.o);
   if (plan == plans.end())
     return writeColumns(program, request, mix, suffix);
@@ -152,22 +164,13 @@ void writeMix(ProgramWriter &program, const FormRequest &request, const MixProbl
   inside.writeQueries(program, rest, long_);
 }
 
-const MixProblem *groupedMix(const Graph &graph) {
-  for (const Stage &stage : graph.stages)
-    if (auto mix = std::get_if<MixProblem>(&stage); mix && mix->G > 1)
-      return mix;
-  return nullptr;
-}
-
-} // namespace
-
 std::string refuseAttention(const FormRequest &request) {
   Result<Graph> graph = readGraph(request);
   if (!graph)
     return graph.error().message;
   for (const Stage &stage : graph->stages) {
     auto mix = std::get_if<MixProblem>(&stage);
-    std::string reason = mix ? refuseProblem(*mix) : refuseStage(*graph, stage);
+    std::string reason = mix ? refusePairs(*mix) : refuseStage(*graph, stage);
     if (!reason.empty())
       return reason;
   }
@@ -177,16 +180,11 @@ std::string refuseAttention(const FormRequest &request) {
 OwningOpRef<ModuleOp> buildAttention(const FormRequest &request) {
   Result<Graph> graph = readGraph(request);
   assert(graph && "build follows a refuse that found nothing");
-  ListPlans plans = planLists(request, *graph);
-  const MixProblem *grouped = groupedMix(*graph);
-  ProgramWriter program(*graph, pattern::DefOp(request.def).getSymName(),
-                        grouped ? grouped->Hq.name : "", grouped ? grouped->G : 1);
-  size_t mixes = llvm::count_if(
-      graph->stages, [](const Stage &stage) { return std::holds_alternative<MixProblem>(stage); });
-  writeStages(program, request, *graph, [&](const Stage &stage) {
-    auto &mix = std::get<MixProblem>(stage);
-    writeMix(program, request, mix, plans, mixes > 1 ? "_" + mix.o : "");
-  });
+  PairMixes pairs(request, *graph);
+  ProgramWriter program(*graph, pattern::DefOp(request.def).getSymName(), pairs.groupedHeads,
+                        pairs.group);
+  writeStages(program, request, *graph,
+              [&](const Stage &stage) { pairs.write(program, std::get<MixProblem>(stage)); });
   return program.take();
 }
 

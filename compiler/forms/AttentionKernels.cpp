@@ -38,9 +38,10 @@ void AttentionWriter::writeRows(ProgramWriter &program, tile::FormulaAttr factor
   if (factor)
     tiles = program.product(tiles, factor);
   bool descending = !problem.support.is(ExprKind::Bool);
-  tile::KernelOp kernel =
-      program.kernel("attn" + suffix, {tiles, formula(problem.H), formula(problem.B)},
-                     {descending, false, false}, "weights of all visible pairs, row by row");
+  tile::KernelOp kernel = program.kernel(
+      "attn" + suffix, {tiles, formula(problem.H), formula(problem.B)}, {descending, false, false},
+      problem.notState.empty() ? "weights of all visible pairs, row by row"
+                               : "weights of all visible pairs beside states: " + problem.notState);
   KernelWriter w(kernel);
   Value h = kernel.getGridIndex(1), b = kernel.getGridIndex(2);
   Value row0 = w.mul(kernel.getGridIndex(0), rowsPerTile);

@@ -75,6 +75,13 @@ std::string GraphReader::onlyRole(Value value) {
   return "";
 }
 
+/// Whether the value's only reader is a mix that is weights of pairs in every form.
+bool GraphReader::weighsPairs(Value value) {
+  if (onlyRole(value).empty())
+    return false;
+  return cast<pattern::MixOp>(*value.user_begin()).getWeight() != pattern::WeightKind::id;
+}
+
 /// Whether the value, an operand of one mix, is multiplied by an argument as it is: then it is
 /// rounded as arguments are. What is made of codes is not rounded twice.
 bool GraphReader::meetsArgument(Value value, const std::string &role) {
@@ -150,7 +157,7 @@ Status GraphReader::readMap(pattern::MapOp op) {
   pattern::ArrayType type = pattern::arrayType(op.getOutput());
   std::string role = onlyRole(op.getOutput());
   bool asOperand = type.rank() == 3 && type.getBatched();
-  bool fused = asOperand && mixes == MixAs::Pairs &&
+  bool fused = asOperand && (mixes == MixAs::Pairs || weighsPairs(op.getOutput())) &&
                ((role == "q" && !reduces(stage.expr)) ||
                 ((role == "k" || role == "v") && isCheap(stage.expr) && readsCodes(stage.expr)));
   if (fused) {
@@ -209,6 +216,36 @@ Status GraphReader::readMerge(pattern::MergeOp op) {
   return {};
 }
 
+// ---- mixes ----
+
+/// A mix as the form wants it. One that is no state becomes weights of pairs; that some other is a
+/// state is checked at the end.
+Status GraphReader::readMix(pattern::MixOp mix) {
+  if (mixes == MixAs::Pairs)
+    return MixReader(*this, mix).run();
+  Graph before = graph;
+  Status state = readScan(mix);
+  if (state || state.error().code != ErrorCode::Unsupported)
+    return state;
+  graph = std::move(before);
+  if (Status pairs = MixReader(*this, mix).run(); !pairs)
+    return unsupported("{}; as weights of pairs: {}", state.error().message, pairs.error().message);
+  std::get<MixProblem>(graph.stages.back()).notState = state.error().message;
+  return {};
+}
+
+/// The clause that forbids states, where no mix is one; empty else.
+static std::string noState(const Graph &graph) {
+  std::string reason;
+  for (const Stage &stage : graph.stages) {
+    if (std::holds_alternative<ScanProblem>(stage))
+      return "";
+    if (auto mix = std::get_if<MixProblem>(&stage); mix && reason.empty())
+      reason = mix->notState;
+  }
+  return reason;
+}
+
 Result<Graph> GraphReader::run() {
   HEDDLE_CHECK(readScalars());
   HEDDLE_CHECK(readSignature());
@@ -216,12 +253,14 @@ Result<Graph> GraphReader::run() {
     if (auto map = dyn_cast<pattern::MapOp>(op))
       HEDDLE_CHECK(readMap(map));
     else if (auto mix = dyn_cast<pattern::MixOp>(op))
-      HEDDLE_CHECK(mixes == MixAs::Pairs ? MixReader(*this, mix).run() : readScan(mix));
+      HEDDLE_CHECK(readMix(mix));
     else if (auto merge = dyn_cast<pattern::MergeOp>(op))
       HEDDLE_CHECK(readMerge(merge));
     else if (auto select = dyn_cast<pattern::SelectOp>(op))
       HEDDLE_CHECK(readSelect(select));
   }
+  if (std::string reason = noState(graph); !reason.empty())
+    return unsupported("{}", reason);
   return std::move(graph);
 }
 

@@ -67,7 +67,7 @@ struct Graph : PatternProblem {
 };
 
 /// What mixes become: weights of pairs, or states that are carried along token by token or chunk by
-/// chunk.
+/// chunk. Beside a mix that is a state, one that is none stays weights of pairs.
 enum class MixAs { Pairs, Steps, Chunks };
 
 /// Reads the pattern. Unsupported, with the clause that is the obstacle; InvalidArgument where the

@@ -77,7 +77,9 @@ private:
   Status addMask(const Selection &selection);
   Status readRoutes(pattern::SelectOp op); ///< GraphRoutes.cpp
 
+  Status readMix(pattern::MixOp mix);
   Status readScan(pattern::MixOp mix); ///< ScanStages.cpp
+  bool weighsPairs(mlir::Value value);
 };
 
 } // namespace heddle::compiler

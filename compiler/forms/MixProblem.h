@@ -40,6 +40,7 @@ struct MixProblem : PatternProblem {
   Operand q, k, v;
   mlir::Type element;          ///< of the operands in products: f32, bf16 or f16
   std::string o, lse;          ///< names of the results; lse may be empty
+  std::string notState;        ///< why it is weights of pairs in a form that carries states
   Extent B, Tq, Tk, H, Hq, Hk; ///< H: heads of the output
   int64_t D = 0, Dv = 0, G = 1;
   int64_t firstColumn = 0; ///< of o, where only some of its columns are summed

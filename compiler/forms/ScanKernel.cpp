@@ -23,7 +23,8 @@ tile::KernelOp ScanKernel::addKernel(ProgramWriter &program, const ScanProblem &
   tile::FormulaAttr states = program.formula(p.Hk);
   if (p.Hv != p.Hk)
     states = tile::FormulaAttr::binary(tile::FormulaOp::Max, states, program.formula(p.Hv));
-  tile::KernelOp kernel = program.kernel(name, {states, program.formula(p.B)}, {false, false});
+  tile::KernelOp kernel = program.kernel(name, {states, program.formula(p.B)}, {false, false},
+                                         "walks the tokens of a head with its state");
   kernel->setAttr("tile.state", UnitAttr::get(kernel.getContext())); // its loop carries a state
   return kernel;
 }

@@ -1,6 +1,7 @@
-// Walks the stages of a pattern whose mixes are scans.
+// Walks the stages of a pattern whose mixes are scans, or weights of pairs beside scans.
 #include "compiler/forms/ScanProgram.h"
 
+#include "compiler/forms/PairMixes.h"
 #include "compiler/forms/StageKernels.h"
 
 namespace heddle::compiler {
@@ -14,7 +15,10 @@ std::string refuseScans(const FormRequest &request, MixAs mixes,
     return graph.error().message;
   for (const Stage &stage : graph->stages) {
     auto scan = std::get_if<ScanProblem>(&stage);
-    std::string reason = scan ? more(*scan) : refuseStage(*graph, stage);
+    auto pairs = std::get_if<MixProblem>(&stage);
+    std::string reason = scan    ? more(*scan)
+                         : pairs ? refusePairs(*pairs)
+                                 : refuseStage(*graph, stage);
     if (!reason.empty())
       return reason;
   }
@@ -26,9 +30,13 @@ buildScans(const FormRequest &request, MixAs mixes,
            llvm::function_ref<void(ProgramWriter &, const ScanProblem &, llvm::StringRef)> write) {
   Result<Graph> graph = readGraph(request, mixes);
   assert(graph && "build follows a refuse that found nothing");
-  ProgramWriter program(*graph, pattern::DefOp(request.def).getSymName());
+  PairMixes pairs(request, *graph);
+  ProgramWriter program(*graph, pattern::DefOp(request.def).getSymName(), pairs.groupedHeads,
+                        pairs.group);
   int64_t scans = 0;
   writeStages(program, request, *graph, [&](const Stage &stage) {
+    if (auto mix = std::get_if<MixProblem>(&stage))
+      return pairs.write(program, *mix);
     write(program, std::get<ScanProblem>(stage), scans ? "_" + std::to_string(scans) : "");
     ++scans;
   });

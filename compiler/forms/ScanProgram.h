@@ -1,5 +1,5 @@
 // A program of the recurrent or the chunked form: the stages of a pattern in order, maps as their
-// own kernels, each mix as the kernels of a scan.
+// own kernels, each mix as the kernels of a scan, or of pairs where it is no state.
 #pragma once
 
 #include "compiler/forms/Form.h"
