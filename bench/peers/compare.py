@@ -132,8 +132,6 @@ def run_case(problem, np, case, dtype, workers, arguments, scratch):
         found[worker.name] = answer
     rates = []
     for _ in range(arguments.rounds):
-        if problem.is_memory_bound(case):
-            rates.append(read_rate(arguments.build.resolve(), arguments.threads))
         for worker in workers:
             result = found[worker.name]
             if "reason" in result:
@@ -143,6 +141,8 @@ def run_case(problem, np, case, dtype, workers, arguments, scratch):
                 found[worker.name] = answer
             else:
                 result.setdefault("times", []).extend(answer["times"])
+        if problem.is_memory_bound(case):  # last: it leaves the caches full
+            rates.append(read_rate(arguments.build.resolve(), arguments.threads))
     for result in found.values():
         if "times" in result:
             times = sorted(result.pop("times"))
