@@ -1,6 +1,7 @@
-// The pool's loop: the caller publishes the loop and raises `round`; every worker takes chunks from
-// one counter until none is left, then counts itself out; the caller takes chunks too and waits for
-// the count to reach 0.
+// The pool's loop: the caller publishes the loop, opens it and raises `round`; every worker that
+// wakes counts itself in, takes chunks from one counter until none is left and counts itself out.
+// The caller takes chunks too, then closes the loop and waits for those inside: a worker that the
+// system has not run yet is not waited for, it finds the loop closed.
 //   points 10, chunk 4, 2 threads:  caller [0,4)  worker [4,8)  caller [8,10)
 #include "runtime/devices/cpu/ThreadPool.h"
 
@@ -52,9 +53,10 @@ void ThreadPool::work(int worker) {
     seen = round.load(std::memory_order_acquire);
     if (stopping)
       return;
-    takeChunks(worker);
-    if (unfinished.fetch_sub(1, std::memory_order_acq_rel) == 1)
-      unfinished.notify_one();
+    if (inside.fetch_add(1, std::memory_order_acq_rel) >= 0)
+      takeChunks(worker);
+    if (inside.fetch_sub(1, std::memory_order_acq_rel) == kClosed + 1)
+      inside.notify_one();
   }
 }
 
@@ -72,13 +74,14 @@ void ThreadPool::run(int64_t count, int64_t size, Body function, void *argument)
   points = count;
   chunk = step;
   next.store(0, std::memory_order_relaxed);
-  unfinished.store(static_cast<int>(workers.size()), std::memory_order_relaxed);
+  inside.fetch_sub(kClosed, std::memory_order_release); // a late worker may be on its way out
   round.fetch_add(1, std::memory_order_release);
   round.notify_all();
   takeChunks(0);
-  for (int left = unfinished.load(std::memory_order_acquire); left != 0;
-       left = unfinished.load(std::memory_order_acquire))
-    unfinished.wait(left, std::memory_order_acquire);
+  inside.fetch_add(kClosed, std::memory_order_acq_rel);
+  for (int left = inside.load(std::memory_order_acquire); left != kClosed;
+       left = inside.load(std::memory_order_acquire))
+    inside.wait(left, std::memory_order_acquire);
   busy.store(false, std::memory_order_release);
 }
 

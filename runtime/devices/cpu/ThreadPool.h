@@ -43,14 +43,15 @@ private:
   std::vector<std::thread> workers;
   std::atomic<bool> busy = false; ///< a loop is running
 
-  // The loop in progress; written before `round` changes, read after.
+  // The loop in progress; written while `inside` is closed and nobody is in, read by those inside.
   Body body = nullptr;
   void *context = nullptr;
   int64_t points = 0, chunk = 1;
   std::atomic<int64_t> next = 0; ///< first point not handed out
 
   std::atomic<uint32_t> round = 0; ///< counts loops; workers wait for it to change
-  std::atomic<int> unfinished = 0; ///< workers still in the loop
+  static constexpr int kClosed = -(1 << 30);
+  std::atomic<int> inside = kClosed; ///< workers in the loop, less 2^30 while none may enter
   std::atomic<bool> stopping = false;
 };
 
