@@ -123,6 +123,7 @@ private:
   Status loadTile(tile::LoadOp op);
   std::string readElement(tile::LoadOp op, const Fragment &fragment, const Indices &indices);
   Status storeTile(tile::StoreOp op);
+  void storeClippedRows(tile::StoreOp op, const Fragment &fragment);
   void vote(tile::VoteOp op);
 
   // ---- products ----

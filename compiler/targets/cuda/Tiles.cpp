@@ -639,9 +639,47 @@ std::string KernelEmitter::readElement(tile::LoadOp op, const Fragment &fragment
   return fmt::format("({} ? {} : ({}){})", condition, value, typeText(type), other);
 }
 
+/// What the values of a thread add to its first coordinate along `dim`.
+static std::string movedAlong(const Fragment &fragment, int64_t dim) {
+  std::string sum;
+  for (const Step &step : llvm::reverse(fragment.values))
+    if (step.dim == dim)
+      sum += fmt::format("{}{} * {}", sum.empty() ? "" : " + ", step.variable, step.step);
+  return sum.empty() ? "0" : sum;
+}
+
+/// Rows that may end before the tile does: one address and one comparison a row, both from where
+/// the thread begins, so that stores are predicated instead of branched around.
+void KernelEmitter::storeClippedRows(tile::StoreOp op, const Fragment &fragment) {
+  const ViewText &view = views[op.getView()];
+  Indices first;
+  for (const Step &step : fragment.values)
+    first.push_back({step.variable, "0"});
+  const std::string row = coordinate(fragment, 0, first), column = coordinate(fragment, 1, first);
+  const std::string at = fresh("to"), left = fresh("rows_left");
+  out.line("auto *const {} = &{};", at, access(op.getView(), op.getMixedOffsets(), {row, column}));
+  out.line("const int {} = {} - ({});", left, scalar(op.getValid()[0]), row);
+  const int loops = openLoops(fragment);
+  const std::string rows = movedAlong(fragment, 0), place = fresh("row_place");
+  out.line("auto *const {} = row_at({}, {}, {}) + ({});", place, at, rows, view.strides[0],
+           movedAlong(fragment, 1));
+  std::string condition = replicaCondition(fragment);
+  condition += fmt::format("{}{} < {}", condition.empty() ? "" : " && ", rows, left);
+  if (op.getValid().size() > 1)
+    condition += fmt::format(" && {} < {}", coordinate(fragment, 1, {}), scalar(op.getValid()[1]));
+  out.line("if ({})", condition);
+  out.line("  *{} = {};", place, element(op.getTile(), identityOf(2), fragment, {}));
+  out.close(loops);
+}
+
 Status KernelEmitter::storeTile(tile::StoreOp op) {
   Fragment fragment(typeOf(op.getTile()));
   out.comment(fmt::format("Store {}.", views[op.getView()].pointer));
+  if (fragment.type.getRank() == 2 && fragment.type.getElementType().isF32() &&
+      !op.getValid().empty() && views[op.getView()].strides.back() == "1") {
+    storeClippedRows(op, fragment);
+    return {};
+  }
   int loops = openLoops(fragment);
   std::vector<std::string> inside;
   std::string condition = replicaCondition(fragment);
