@@ -1,6 +1,6 @@
 // The library's attention patterns become CUDA text for every architecture, deterministic and with
-// nothing included; in the whole tier PTX as well. What has no CUDA spelling yet is refused with the
-// reason.
+// nothing included; in the whole tier PTX as well. What has no CUDA spelling yet is refused with
+// the reason.
 #include "compiler/targets/cuda/Nvrtc.h"
 #include "tests/compiler/cuda/PtxAttention.h"
 
