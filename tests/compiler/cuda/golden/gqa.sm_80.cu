@@ -652,14 +652,17 @@ extern "C" __global__ void __launch_bounds__(32) split(const __grid_constant__ P
   }
   auto *const part_o = p.part_o + (i64)b * part_o_stride0 + (i64)block * part_o_stride1;
   // Store part_o.
+  auto *const to7 = &part_o[(i64)(at + row) * part_o_stride2 + column];
+  const int rows_left6 = 4 - (row);
   #pragma unroll
   for (int n = 0; n < 16; ++n) {
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
       #pragma unroll
       for (int c = 0; c < 2; ++c) {
-        if (row + 8 * half < 4)
-          part_o[(i64)(at + row + 8 * half) * part_o_stride2 + (column + 8 * n + c)] = running_out[n][half][c];
+        auto *const row_place = row_at(to7, half * 8, part_o_stride2) + (n * 8 + c * 1);
+        if (half * 8 < rows_left6)
+          *row_place = running_out[n][half][c];
       }
     }
   }
