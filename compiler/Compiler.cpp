@@ -116,7 +116,7 @@ public:
     // Whether tiles fit is known after layouts: by default, chunks, and tiles of attention, are
     // halved until they do.
     while (!placed && placed.error().code == ErrorCode::Unsupported &&
-           (halveChunk() || (isTooBig(placed.error()) && halveTiles())))
+           (halveChunk() || (isOverBudget() && halveTiles())))
       placed = lowerProgram();
     return placed;
   }
@@ -142,9 +142,14 @@ public:
     return tokens > 16;
   }
 
-  /// VerifyBudget's refusals name the excess.
-  static bool isTooBig(const Error &error) {
-    return error.message.find(" more than the ") != std::string::npos;
+  /// Whether a kernel's tiles take more than the machine has (VerifyBudget's mark).
+  bool isOverBudget() {
+    return program
+        ->walk([](tile::KernelOp kernel) {
+          return kernel->hasAttr("tile.over_budget") ? mlir::WalkResult::interrupt()
+                                                     : mlir::WalkResult::advance();
+        })
+        .wasInterrupted();
   }
 
   /// Whether a GPU's tiles of keys were not given and could be shorter, or else those of rows; then

@@ -120,8 +120,11 @@ public:
   StringRef getDescription() const override { return "refuses what does not fit the machine"; }
 
   void runOnOperation() override {
-    if (failed(checkShared()) || failed(checkRegisters()))
-      signalPassFailure();
+    if (succeeded(checkShared()) && succeeded(checkRegisters()))
+      return;
+    // Whoever chose the tiles may take smaller ones.
+    getOperation()->setAttr("tile.over_budget", UnitAttr::get(&getContext()));
+    signalPassFailure();
   }
 
 private:
