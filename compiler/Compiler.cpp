@@ -144,6 +144,8 @@ public:
 
   /// Whether a kernel's tiles take more than the machine has (VerifyBudget's mark).
   bool isOverBudget() {
+    if (!program)
+      return false; // refused before there was one
     return program
         ->walk([](tile::KernelOp kernel) {
           return kernel->hasAttr("tile.over_budget") ? mlir::WalkResult::interrupt()
