@@ -20,8 +20,8 @@
 namespace heddle {
 namespace {
 
-constexpr std::string_view kMagic = "heddle-bundle";
-constexpr uint32_t kVersion = 1;
+constexpr std::string_view kBundleMagic = "heddle-bundle";
+constexpr uint32_t kBundleVersion = 1;
 constexpr size_t kPrefixBytes = 13 + 4 + 8 + 32;
 constexpr uint64_t kMaxHeaderBytes = uint64_t(1) << 30;
 
@@ -34,17 +34,17 @@ template <typename A> void transfer(A &a, Row &x) {
   a(x.kind, x.key, x.checksum, x.offset, x.bytes);
 }
 
-struct Header {
+struct BundleHeader {
   std::string manifest;
   std::vector<std::string> targets;
   std::vector<Row> rows;
 };
-template <typename A> void transfer(A &a, Header &x) { a(x.manifest, x.targets, x.rows); }
+template <typename A> void transfer(A &a, BundleHeader &x) { a(x.manifest, x.targets, x.rows); }
 
 Error corrupt(const std::string &path, std::string_view what) {
   return {ErrorCode::CorruptData,
           fmt::format("found {} in {}, expected a heddle bundle of version {}; build it again",
-                      what, path, kVersion)};
+                      what, path, kBundleVersion)};
 }
 
 bool readAt(int descriptor, char *bytes, size_t size, uint64_t offset) {
@@ -87,7 +87,7 @@ Request forTarget(Request request, const Request &target) {
 }
 
 Status writeBundle(const std::string &path, const BundleContents &contents) {
-  Header header;
+  BundleHeader header;
   header.manifest = contents.manifest;
   for (const Request &target : contents.targets)
     header.targets.push_back(target.serialize());
@@ -108,8 +108,8 @@ Status writeBundle(const std::string &path, const BundleContents &contents) {
   body(header);
   const std::string bytes = body.take();
   const uint64_t size = bytes.size();
-  std::string file(kMagic);
-  file.append(reinterpret_cast<const char *>(&kVersion), sizeof(kVersion));
+  std::string file(kBundleMagic);
+  file.append(reinterpret_cast<const char *>(&kBundleVersion), sizeof(kBundleVersion));
   file.append(reinterpret_cast<const char *>(&size), sizeof(size));
   file += sha256(bytes) + bytes + payloads;
   const std::string beside = fmt::format("{}.writing-{}", path, ::getpid());
@@ -137,11 +137,12 @@ Result<Bundle> Bundle::open(const std::string &path, bool trustShared) {
   char prefix[kPrefixBytes];
   uint32_t version = 0;
   uint64_t size = 0;
-  if (!readAt(file, prefix, sizeof(prefix), 0) || std::string_view(prefix, kMagic.size()) != kMagic)
+  if (!readAt(file, prefix, sizeof(prefix), 0) ||
+      std::string_view(prefix, kBundleMagic.size()) != kBundleMagic)
     return corrupt(path, "no bundle");
-  std::memcpy(&version, prefix + kMagic.size(), sizeof(version));
-  std::memcpy(&size, prefix + kMagic.size() + 4, sizeof(size));
-  if (version != kVersion)
+  std::memcpy(&version, prefix + kBundleMagic.size(), sizeof(version));
+  std::memcpy(&size, prefix + kBundleMagic.size() + 4, sizeof(size));
+  if (version != kBundleVersion)
     return corrupt(path, fmt::format("version {}", version));
   struct stat status;
   if (::fstat(file, &status) != 0 || size > kMaxHeaderBytes ||
@@ -151,7 +152,7 @@ Result<Bundle> Bundle::open(const std::string &path, bool trustShared) {
   if (!readAt(file, bytes.data(), size, kPrefixBytes) ||
       sha256(bytes) != std::string_view(prefix + kPrefixBytes - 32, 32))
     return corrupt(path, "a header that was changed");
-  Header header;
+  BundleHeader header;
   ByteReader reader(bytes);
   reader(header);
   if (!reader.atEnd())

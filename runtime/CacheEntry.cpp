@@ -14,9 +14,9 @@
 namespace heddle {
 namespace {
 
-constexpr std::string_view kMagic = "heddle-store";
+constexpr std::string_view kEntryMagic = "heddle-store";
 
-struct Header {
+struct EntryHeader {
   uint32_t version = kStoreVersion;
   EntryKind kind = EntryKind::Artifact;
   std::string key;
@@ -24,7 +24,7 @@ struct Header {
   uint64_t payloadBytes = 0;
 };
 
-template <typename A> void transfer(A &a, Header &x) {
+template <typename A> void transfer(A &a, EntryHeader &x) {
   a(x.version, x.kind, x.key, x.checksum, x.payloadBytes);
 }
 
@@ -67,19 +67,19 @@ bool isEntryKey(std::string_view key) {
 
 std::string encodeEntry(EntryKind kind, std::string_view key, std::string_view payload) {
   ByteWriter header;
-  header(Header{kStoreVersion, kind, std::string(key), sha256(payload), payload.size()});
-  return std::string(kMagic) + header.take() + std::string(payload);
+  header(EntryHeader{kStoreVersion, kind, std::string(key), sha256(payload), payload.size()});
+  return std::string(kEntryMagic) + header.take() + std::string(payload);
 }
 
 Result<std::string> decodeEntry(std::string file, EntryKind kind, std::string_view key) {
-  if (!std::string_view(file).starts_with(kMagic))
+  if (!std::string_view(file).starts_with(kEntryMagic))
     return damaged("no entry of a heddle store");
-  const std::string_view rest = std::string_view(file).substr(kMagic.size());
+  const std::string_view rest = std::string_view(file).substr(kEntryMagic.size());
   uint32_t version = 0;
   std::memcpy(&version, rest.data(), std::min(sizeof(version), rest.size()));
   if (version != kStoreVersion)
     return damaged(fmt::format("of version {} (this is {})", version, kStoreVersion));
-  Header header;
+  EntryHeader header;
   ByteReader reader(rest.substr(0, headerBytes(key)));
   reader(header);
   if (!reader.atEnd() || header.kind != kind || header.key != key)
@@ -89,7 +89,7 @@ Result<std::string> decodeEntry(std::string file, EntryKind kind, std::string_vi
     return damaged(fmt::format("{} bytes long instead of {}", payload.size(), header.payloadBytes));
   if (sha256(payload) != header.checksum)
     return damaged("changed since it was written");
-  file.erase(0, kMagic.size() + headerBytes(key));
+  file.erase(0, kEntryMagic.size() + headerBytes(key));
   return file;
 }
 

@@ -26,14 +26,14 @@ Error noStore() {
   return {ErrorCode::NotFound, "there is no store; see the warning given when it was opened"};
 }
 
-struct Found {
+struct StoredFile {
   std::string name;
   int64_t bytes, modified;
 };
 
 /// Regular files of a folder; none if it does not exist.
-Result<std::vector<Found>> filesOf(const std::string &folder) {
-  std::vector<Found> found;
+Result<std::vector<StoredFile>> filesOf(const std::string &folder) {
+  std::vector<StoredFile> found;
   const std::unique_ptr<DIR, int (*)(DIR *)> listing(::opendir(folder.c_str()), ::closedir);
   if (!listing && errno == ENOENT)
     return found;
@@ -47,7 +47,7 @@ Result<std::vector<Found>> filesOf(const std::string &folder) {
       found.push_back({item->d_name, status.st_size, status.st_mtim.tv_sec});
   }
   std::sort(found.begin(), found.end(),
-            [](const Found &a, const Found &b) { return a.name < b.name; });
+            [](const StoredFile &a, const StoredFile &b) { return a.name < b.name; });
   return found;
 }
 
@@ -55,7 +55,7 @@ Result<std::vector<Found>> filesOf(const std::string &folder) {
 Status removeAbandoned(const std::string &folder, std::string_view prefix, int64_t olderThan,
                        CacheReport &report) {
   HEDDLE_TRY(files, filesOf(folder));
-  for (const Found &file : files) {
+  for (const StoredFile &file : files) {
     if (!std::string_view(file.name).starts_with(prefix) || file.modified > olderThan)
       continue;
     if (::unlink((folder + "/" + file.name).c_str()) == 0) {
@@ -74,7 +74,7 @@ Result<std::vector<EntryInfo>> Cache::list() const {
   std::vector<EntryInfo> entries;
   for (EntryKind kind : kEntryKinds) {
     HEDDLE_TRY(files, filesOf(state->folder(kind)));
-    for (const Found &file : files)
+    for (const StoredFile &file : files)
       if (isEntryKey(file.name))
         entries.push_back({kind, file.name, file.bytes, file.modified});
   }

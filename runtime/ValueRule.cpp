@@ -12,7 +12,7 @@
 namespace heddle {
 namespace {
 
-Error wrong(std::string message) { return {ErrorCode::InvalidArgument, std::move(message)}; }
+Error fault(std::string message) { return {ErrorCode::InvalidArgument, std::move(message)}; }
 
 int64_t integerAt(const TensorView &view, int64_t offset) {
   switch (view.dtype) {
@@ -114,7 +114,7 @@ private:
       int64_t value = integerAt(view, offset);
       if (value >= least && value <= most)
         return {};
-      return wrong(fmt::format("found {} = {}, expected {}", element(index), value, expected));
+      return fault(fmt::format("found {} = {}, expected {}", element(index), value, expected));
     });
   }
 
@@ -123,15 +123,15 @@ private:
     for (int64_t n = 0; n < view.shape[0]; ++n) {
       int64_t value = integerAt(view, n * view.strides[0]);
       if (n == 0 && value != 0)
-        return wrong(fmt::format("found {}[0] = {}, expected 0: offsets count from the first token",
+        return fault(fmt::format("found {}[0] = {}, expected 0: offsets count from the first token",
                                  nameOf(rule.tensor), value));
       if (value < last)
-        return wrong(fmt::format("found {}[{}] = {} after {}, expected offsets that never fall",
+        return fault(fmt::format("found {}[{}] = {} after {}, expected offsets that never fall",
                                  nameOf(rule.tensor), n, value, last));
       last = value;
     }
     if (last > limit)
-      return wrong(fmt::format("found {}[{}] = {}, expected at most {}, the number of tokens",
+      return fault(fmt::format("found {}[{}] = {}, expected at most {}, the number of tokens",
                                nameOf(rule.tensor), view.shape[0] - 1, last, limit));
     return {};
   }
@@ -144,7 +144,7 @@ private:
     int64_t length = integerAt(lengths, n * lengths.strides[0]);
     int64_t most = room < 0 ? -1 : room * slots();
     if (length < 0 || length > most)
-      return wrong(fmt::format("found {}[{}] = {}, expected 0 to {}: its part of {} has room for "
+      return fault(fmt::format("found {}[{}] = {}, expected 0 to {}: its part of {} has room for "
                                "{} pages of {}",
                                nameOf(rule.lengths), n, length, most, nameOf(rule.tensor),
                                std::max<int64_t>(room, 0), slots()));
@@ -152,7 +152,7 @@ private:
     for (int64_t p = 0; p < count; ++p) {
       int64_t page = integerAt(view, offset + p * stride);
       if (page < 0 || page >= limit)
-        return wrong(fmt::format("found page {} at entry {} of {} (sequence {}), expected 0 to {}: "
+        return fault(fmt::format("found page {} at entry {} of {} (sequence {}), expected 0 to {}: "
                                  "{} has {} pages",
                                  page, first + p, nameOf(rule.tensor), n, limit - 1,
                                  nameOf(rule.limitOf), limit));
@@ -171,7 +171,7 @@ private:
     for (int64_t n = 0; n < tensors[rule.lengths].shape[0]; ++n) {
       int64_t first = integerAt(starts, n * starts.strides[0]);
       if (first < 0 || first > view.shape[0])
-        return wrong(fmt::format("found {}[{}] = {}, expected 0 to {}", nameOf(rule.starts), n,
+        return fault(fmt::format("found {}[{}] = {}, expected 0 to {}", nameOf(rule.starts), n,
                                  first, view.shape[0]));
       HEDDLE_CHECK(
           pages(n, first * view.strides[0], view.strides[0], view.shape[0] - first, first));
@@ -184,7 +184,7 @@ private:
       int64_t value = integerAt(view, offset), node = index.back();
       if (value >= -1 && value < node)
         return {};
-      return wrong(fmt::format("found {} = {}, expected -1 (a root) or a node before {}",
+      return fault(fmt::format("found {} = {}, expected -1 (a root) or a node before {}",
                                element(index), value, node));
     });
   }
@@ -194,7 +194,7 @@ private:
     return walk([&](std::span<const int64_t> index, int64_t offset) -> Status {
       int64_t value = integerAt(view, offset);
       if (index.back() > 0 && value < last)
-        return wrong(fmt::format("found {} = {} after {}, expected values that never fall, as the "
+        return fault(fmt::format("found {} = {} after {}, expected values that never fall, as the "
                                  "pattern promises",
                                  element(index), value, last));
       last = value;
@@ -209,7 +209,7 @@ private:
       double value = loadElement(view.dtype, view.data, offset);
       if (value <= 0)
         return {};
-      return wrong(fmt::format("found {} = {}, expected 0 or less: it is the logarithm of a decay, "
+      return fault(fmt::format("found {} = {}, expected 0 or less: it is the logarithm of a decay, "
                                "a factor of at most 1",
                                element(index), value));
     });

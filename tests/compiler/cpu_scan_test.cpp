@@ -1,13 +1,12 @@
 // Scans on the CPU target from tile IR text: running sums, sums through scratch and triangular
 // systems in tests/ir/tile/scalar_decay.mlir and gated_delta.mlir against the recurrence in double.
 #include "tests/compiler/CpuKernel.h"
+#include "tests/support/Files.h"
 #include "tests/support/Paths.h"
 #include "tests/support/Test.h"
 
 #include <cmath>
-#include <fstream>
 #include <random>
-#include <sstream>
 
 using namespace heddle;
 using namespace heddle::compiler;
@@ -18,10 +17,7 @@ namespace {
 constexpr int64_t K = 9, V = 7, H = 2;
 
 std::string programText(const std::string &name) {
-  std::ifstream file(std::string(test::kSourceDir) + "/tests/ir/tile/" + name);
-  std::stringstream text;
-  text << file.rdbuf();
-  return text.str();
+  return test::readFile(std::string(test::kSourceDir) + "/tests/ir/tile/" + name);
 }
 
 std::vector<float> normals(int64_t count, int seed, float (*made)(float)) {

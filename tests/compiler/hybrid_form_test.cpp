@@ -2,12 +2,10 @@
 // weights of pairs, in one program.
 #include "compiler/Compiler.h"
 #include "tests/compiler/FormSupport.h"
+#include "tests/support/Files.h"
 #include "tests/support/Paths.h"
 
 #include <fmt/format.h>
-
-#include <fstream>
-#include <sstream>
 
 using namespace heddle;
 using namespace heddle::test;
@@ -15,10 +13,7 @@ using namespace heddle::test;
 namespace {
 
 std::string hymba() {
-  std::ifstream file(std::string(kSourceDir) + "/tests/patterns/hybrid/hymba.heddle");
-  std::stringstream text;
-  text << file.rdbuf();
-  return text.str();
+  return readFile(std::string(kSourceDir) + "/tests/patterns/hybrid/hymba.heddle");
 }
 
 /// Attention beside a retention of `clauses`, summed.

@@ -2,32 +2,22 @@
 // for. A change that adds one must change a number here.
 #include "compiler/Compiler.h"
 #include "tests/compiler/FormSupport.h"
-#include "tests/support/Paths.h"
+#include "tests/support/Files.h"
 
 #include <fmt/format.h>
-
-#include <fstream>
-#include <sstream>
 
 using namespace heddle;
 using namespace heddle::test;
 
 namespace {
 
-std::string libraryText(const std::string &name) {
-  std::ifstream file(std::string(kSourceDir) + "/patterns/" + name + ".heddle");
-  std::stringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
-
-struct Graph {
+struct Expected {
   const char *pattern;
   std::map<std::string, int64_t> dims; ///< fixed
   std::vector<std::string> kernels;    ///< of the attention form, in order
 };
 
-const Graph kGraphs[] = {
+const Expected kGraphs[] = {
     {"longformer", {{"D", 8}, {"Dv", 8}, {"G", 1}}, {"attn_ol", "attn_og", "map_o", "map_lse"}},
     // Keys and values of the compressed branch have one shape, so one kernel means both.
     {"nsa",
@@ -45,7 +35,7 @@ const Graph kGraphs[] = {
 } // namespace
 
 TEST_CASE("graphs of several stages take few launches, each with its reason") {
-  for (const Graph &graph : kGraphs) {
+  for (const Expected &graph : kGraphs) {
     INFO(graph.pattern);
     Request request;
     request.patternText = libraryText(graph.pattern);

@@ -1,12 +1,11 @@
 // Signatures read off patterns: written ones in full, and every pattern of the library.
 #include "compiler/PluginSignature.h"
 #include "ir/pattern/Parse.h"
+#include "tests/support/Files.h"
 #include "tests/support/Paths.h"
 #include "tests/support/Test.h"
 
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 
 using namespace heddle;
 
@@ -73,9 +72,7 @@ TEST_CASE("every pattern of the library has a signature that survives its bytes"
     if (entry.path().extension() != ".heddle")
       continue;
     INFO(entry.path());
-    std::ifstream file(entry.path());
-    const std::string text{std::istreambuf_iterator<char>(file), {}};
-    const Result<Signature> signature = signatureOfText(text);
+    const Result<Signature> signature = signatureOfText(test::readFile(entry.path()));
     INFO((signature.ok() ? "" : signature.error().toString()));
     REQUIRE(signature.ok());
     CHECK(signature->name == entry.path().stem());

@@ -8,7 +8,7 @@ using namespace heddle::test;
 
 namespace {
 
-const char *const kForms[] = {"recurrent", "chunked"};
+const char *const kWalkedForms[] = {"recurrent", "chunked"};
 
 std::string withClauses(const std::string &arguments, const std::string &clauses,
                         const std::string &results = "%o") {
@@ -49,7 +49,7 @@ TEST_CASE("segments of constant length: frozen and running banks, every gate") {
 }
 
 TEST_CASE("segments with a norm, a state and delta updates; lengths around the segment") {
-  for (const char *form : kForms)
+  for (const char *form : kWalkedForms)
     for (int64_t T : {0, 1, 4, 5, 8}) {
       check(withClauses(", %g: seq<f32, T x H>, %s0: seq<f32, H x K x V>, %z0: seq<f32, H x K>",
                         "features q [elu1] features k [elu1] decay scalar %g weight id norm sum "
@@ -66,7 +66,7 @@ TEST_CASE("segments with a norm, a state and delta updates; lengths around the s
 }
 
 TEST_CASE("logarithmic segments: the set bits of the length") {
-  for (const char *form : kForms)
+  for (const char *form : kWalkedForms)
     for (int64_t T : {1, 2, 7, 8, 13, 21})
       check(withClauses(", %g: seq<f32, T x H>",
                         "decay scalar %g weight id norm none segments logarithmic gate softmax "
@@ -75,7 +75,7 @@ TEST_CASE("logarithmic segments: the set bits of the length") {
 }
 
 TEST_CASE("levels of log-linear attention, sums and delta") {
-  for (const char *form : kForms)
+  for (const char *form : kWalkedForms)
     for (int64_t T : {0, 1, 2, 7, 16, 29})
       for (bool delta : {false, true}) {
         std::string text = withClauses(
@@ -95,7 +95,7 @@ TEST_CASE("two taps: the token before is written again, also across runs") {
       "features k [silu] decay scalar %g weight id norm none taps %prev, %here "
       "initial state %s0, k_last %k0, v_last %x0 gives o, state, k_last, v_last",
       "%o, %s, %k1, %x1");
-  for (const char *form : kForms)
+  for (const char *form : kWalkedForms)
     for (int64_t T : {0, 1, 2, 13})
       check(text, T, form, 4);
 }
@@ -116,7 +116,7 @@ TEST_CASE("sub-tokens in chunks: writes side by side, several reads") {
                      "%g: seq<f32, T x H x K>) {\n  %o, %s = mix %q, %k, %v decay diag %g "
                      "weight id norm none update dplr %a, %y subtokens write n\n"
                      "  return %o, %s\n}\n";
-  for (const char *form : kForms)
+  for (const char *form : kWalkedForms)
     for (int64_t T : {1, 11}) {
       check(delta, T, form, 4, {{"n", 3}});
       check(mimo, T, form, 4, {{"n", 2}, {"R", 3}});
@@ -125,7 +125,7 @@ TEST_CASE("sub-tokens in chunks: writes side by side, several reads") {
 }
 
 TEST_CASE("both directions: decays by distance, with and without a norm") {
-  for (const char *form : kForms)
+  for (const char *form : kWalkedForms)
     for (int64_t T : {0, 1, 4, 13}) {
       check(withClauses(", %g: seq<f32, T x H>",
                         "support { true } decay scalar symmetric %g weight id norm none gives o"),
@@ -167,7 +167,7 @@ TEST_CASE("packed sequences: a state each, also for empty ones") {
                      "  %o, %s = mix %q, %k, %v layout varlen %cu, %cu features k [l2norm] "
                      "decay scalar %g weight id norm none update delta %beta initial state %s0\n"
                      "  return %o, %s\n}\n";
-  for (const char *form : kForms) {
+  for (const char *form : kWalkedForms) {
     FormCase c = scanCase(text, {{"N", 17}, {"H", 2}, {"K", 5}, {"V", 3}}, form, 4);
     c.given["cu"] = {0, 4, 4, 5, 15, 17};
     FormRun(c).check(Upto::Form);
@@ -175,7 +175,7 @@ TEST_CASE("packed sequences: a state each, also for empty ones") {
 }
 
 TEST_CASE("a score's factor may depend on the position") {
-  for (const char *form : kForms)
+  for (const char *form : kWalkedForms)
     check(withClauses("", "score { s / sqrt(float(i + h + 1)) } weight id norm none gives o"), 11,
           form, 4);
 }

@@ -11,6 +11,7 @@
 #include "runtime/Jit.h"
 #include "tests/patterns/FormErrors.h"
 #include "tests/patterns/Library.h"
+#include "tests/support/Files.h"
 #include "tests/support/Test.h"
 
 namespace heddle::test {

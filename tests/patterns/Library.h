@@ -79,7 +79,6 @@ void bindCase(Bound &bound, const Case &check, pattern::DefOp def, int64_t lengt
               DType dtype = DType::F64, const std::function<void(Problem &)> &change = {});
 
 /// The text of patterns/<pattern>.heddle, and the words of its `Forms:` line.
-std::string libraryText(const std::string &pattern);
 std::set<std::string> promisedForms(const std::string &text);
 
 /// The cases of all families.

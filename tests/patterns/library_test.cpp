@@ -7,6 +7,7 @@
 #include "ir/pattern/PatternDialect.h"
 #include "runtime/Tensor.h"
 #include "tests/patterns/Library.h"
+#include "tests/support/Files.h"
 #include "tests/support/Paths.h"
 #include "tests/support/Test.h"
 
@@ -15,7 +16,6 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
 #include <set>
 #include <sstream>
 
@@ -160,15 +160,6 @@ void checkRoundTrip(mlir::MLIRContext &context, pattern::DefOp def) {
 }
 
 } // namespace
-
-std::string heddle::test::libraryText(const std::string &pattern) {
-  std::ifstream file(std::string(kSourceDir) + "/patterns/" + pattern + ".heddle");
-  INFO("patterns/" << pattern << ".heddle");
-  REQUIRE(file);
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
 
 std::set<std::string> heddle::test::promisedForms(const std::string &text) {
   size_t at = text.find("// Forms:");

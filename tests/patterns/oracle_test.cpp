@@ -2,6 +2,7 @@
 // its mix. The kernel is played by the interpreter, with an error put in.
 #include "compiler/Oracle.h"
 #include "tests/patterns/Library.h"
+#include "tests/support/Files.h"
 #include "tests/support/PatternInputs.h"
 
 using namespace heddle;

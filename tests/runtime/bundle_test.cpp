@@ -5,23 +5,14 @@
 #include "tests/runtime/Mutate.h"
 #include "tests/runtime/Samples.h"
 #include "tests/runtime/Setting.h"
+#include "tests/support/Files.h"
 
 #include <sys/stat.h>
-
-#include <iterator>
 
 using namespace heddle;
 using namespace heddle::test;
 
 namespace {
-
-std::string slurp(const std::string &path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-void spill(const std::string &path, const std::string &bytes) {
-  std::ofstream(path, std::ios::binary | std::ios::trunc) << bytes;
-}
 
 BundleContents sampleContents() {
   BundleContents contents;
@@ -60,9 +51,9 @@ TEST_CASE("a bundle cut short or changed anywhere never gives wrong bytes") {
   ScratchFolder folder;
   const std::string path = folder / "b";
   REQUIRE(writeBundle(path, sampleContents()).ok());
-  const std::string whole = slurp(path);
+  const std::string whole = readFile(path);
   const auto harmless = [&](const std::string &bytes) {
-    spill(path, bytes);
+    writeFile(path, bytes);
     const Result<Bundle> bundle = Bundle::open(path);
     if (!bundle.ok())
       return bundle.error().code == ErrorCode::CorruptData;

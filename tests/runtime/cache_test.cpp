@@ -4,6 +4,7 @@
 #include "runtime/CacheEntry.h"
 #include "tests/runtime/Mutate.h"
 #include "tests/runtime/Scratch.h"
+#include "tests/support/Files.h"
 #include "tests/support/Test.h"
 
 #include <sys/resource.h>
@@ -13,8 +14,6 @@
 #include <utime.h>
 
 #include <csignal>
-#include <fstream>
-#include <iterator>
 #include <thread>
 
 using namespace heddle;
@@ -36,14 +35,6 @@ struct Log {
 };
 
 Cache openAt(const std::string &path, Log &log) { return Cache::open({path, false, log.sink()}); }
-
-std::string slurp(const std::string &path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-void spill(const std::string &path, const std::string &bytes) {
-  std::ofstream(path, std::ios::binary | std::ios::trunc) << bytes;
-}
 
 /// Runs `body` in a process of its own; its exit status, or -signal.
 template <typename Body> int inChild(Body body) {
@@ -93,18 +84,18 @@ TEST_CASE("an entry cut short anywhere, or changed anywhere, is a miss with a lo
   Log log;
   const Cache cache = openAt(folder.path(), log);
   REQUIRE(cache.put(EntryKind::Artifact, "key", "some payload").ok());
-  const std::string path = folder / "artifact/key", whole = slurp(path);
+  const std::string path = folder / "artifact/key", whole = readFile(path);
   for (size_t n = 0; n < whole.size(); ++n) {
-    spill(path, whole.substr(0, n));
+    writeFile(path, whole.substr(0, n));
     REQUIRE(!cache.get(EntryKind::Artifact, "key"));
     std::string changed = whole;
     changed[n] ^= 0x40;
-    spill(path, changed);
+    writeFile(path, changed);
     REQUIRE(!cache.get(EntryKind::Artifact, "key"));
   }
   CHECK(log.lines.size() == 2 * whole.size());
   CHECK(log.has("artifact/key: found a store entry that is"));
-  spill(path, whole);
+  writeFile(path, whole);
   CHECK(*cache.get(EntryKind::Artifact, "key") == "some payload");
   test::forEachMutation(whole, 3000, [&](const std::string &mutated) {
     const Result<std::string> payload = decodeEntry(mutated, EntryKind::Artifact, "key");
@@ -121,12 +112,12 @@ TEST_CASE("foreign and older entries are misses") {
   CHECK(!cache.get(EntryKind::Artifact, "two")); // another key's
   fs::copy(folder / "artifact/one", folder / "winner/one");
   CHECK(!cache.get(EntryKind::Winner, "one")); // another kind's
-  std::string older = slurp(folder / "artifact/one");
+  std::string older = readFile(folder / "artifact/one");
   older[12] = static_cast<char>(kStoreVersion - 1);
-  spill(folder / "artifact/one", older);
+  writeFile(folder / "artifact/one", older);
   CHECK(!cache.get(EntryKind::Artifact, "one"));
   CHECK(log.has("of version 0 (this is 1)"));
-  spill(folder / "artifact/three", "#!/bin/sh");
+  writeFile(folder / "artifact/three", "#!/bin/sh");
   CHECK(!cache.get(EntryKind::Artifact, "three"));
   fs::create_symlink("/etc/passwd", folder / "artifact/four");
   CHECK(!cache.get(EntryKind::Artifact, "four"));
@@ -156,7 +147,7 @@ TEST_CASE("writers killed at any moment leave old or new entries, never a part")
   CHECK(log.lines.empty());
   // What the killed ones left is no entry, and verify removes it once it is old.
   const std::string leftover = folder / "artifact/.writing-0123456789abcdef";
-  spill(leftover, "half an ent");
+  writeFile(leftover, "half an ent");
   CHECK(cache.verify()->damaged.empty());
   CHECK(fs::exists(leftover));
   const utimbuf longAgo = {1000000, 1000000};
@@ -167,7 +158,7 @@ TEST_CASE("writers killed at any moment leave old or new entries, never a part")
 
 TEST_CASE("a directory that cannot be made or read is said once, and work goes on") {
   test::ScratchFolder folder;
-  spill(folder / "file", "");
+  writeFile(folder / "file", "");
   Log log;
   const Cache cache = openAt(folder / "file/store", log);
   CHECK(!cache.enabled());
@@ -267,7 +258,7 @@ TEST_CASE("list, verify, prune and clear") {
   CHECK(entries[1].bytes > 1000);
   CHECK(entries[1].lastUsed == now - 4000);
 
-  spill(folder / "artifact/key4", "torn");
+  writeFile(folder / "artifact/key4", "torn");
   CacheReport report = *cache.verify();
   CHECK(report.entries == 4);
   REQUIRE(report.damaged.size() == 1);
@@ -284,7 +275,7 @@ TEST_CASE("list, verify, prune and clear") {
   CHECK(!fs::exists(folder / "artifact/key2"));
   CHECK(fs::exists(folder / "artifact/key3"));
 
-  spill(folder / "artifact/.stranger", "not ours");
+  writeFile(folder / "artifact/.stranger", "not ours");
   report = *cache.clear();
   CHECK(report.entries == 0);
   CHECK(cache.list()->empty());

@@ -6,15 +6,13 @@
 #include "compiler/Tolerance.h"
 #include "ir/pattern/Parse.h"
 #include "ir/pattern/PatternDialect.h"
-#include "tests/support/Paths.h"
+#include "tests/support/Files.h"
 #include "tests/support/Tensors.h"
 #include "tests/support/Test.h"
 
 #include <cmath>
-#include <fstream>
 #include <map>
 #include <memory>
-#include <sstream>
 
 namespace heddle::test {
 
@@ -28,13 +26,7 @@ public:
   static PatternRun text(const std::string &text) { return PatternRun(text, "test.heddle"); }
   /// patterns/<name>.heddle.
   static PatternRun library(const std::string &name) {
-    std::string path = std::string(kSourceDir) + "/patterns/" + name + ".heddle";
-    std::ifstream file(path);
-    INFO(path);
-    REQUIRE(file.good());
-    std::stringstream bytes;
-    bytes << file.rdbuf();
-    return PatternRun(bytes.str(), path);
+    return PatternRun(libraryText(name), name + ".heddle");
   }
 
   /// All results by name.

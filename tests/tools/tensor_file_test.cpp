@@ -1,4 +1,5 @@
 // .npy and .safetensors: round trips, Fortran order, and files that are cut short or damaged.
+#include "tests/support/Files.h"
 #include "tests/support/Test.h"
 #include "tools/heddle/TensorFile.h"
 
@@ -6,9 +7,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <random>
-#include <sstream>
 
 using namespace heddle;
 using namespace heddle::tool;
@@ -27,13 +26,6 @@ HostTensor counting(DType dtype, const std::vector<int64_t> &shape) {
   for (int64_t i = 0; i < tensor->elements(); ++i)
     storeElement(dtype, tensor->data(), i, static_cast<double>(i % 15) - 3);
   return std::move(*tensor);
-}
-
-std::string bytesOf(const std::string &path) {
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
 }
 
 void checkEqual(const HostTensor &a, const HostTensor &b) {
@@ -87,7 +79,7 @@ TEST_CASE("a file cut short at any byte is an error, never a tensor") {
   HostTensor tensor = counting(DType::F32, {2, 3, 5});
   for (const char *name : {"c.npy", "c.safetensors"}) {
     REQUIRE(writeTensor(scratch(name), tensor, "q").ok());
-    std::string whole = bytesOf(scratch(name));
+    std::string whole = test::readFile(scratch(name));
     bool isNpy = std::string(name).ends_with("npy");
     for (size_t length = 0; length < whole.size(); ++length) {
       std::string_view part = std::string_view(whole).substr(0, length);
@@ -103,7 +95,7 @@ TEST_CASE("damaged files give an error or a tensor, never a crash") {
   std::mt19937 random(7);
   for (const char *name : {"d.npy", "d.safetensors"}) {
     REQUIRE(writeTensor(scratch(name), tensor, "q").ok());
-    std::string whole = bytesOf(scratch(name));
+    std::string whole = test::readFile(scratch(name));
     bool isNpy = std::string(name).ends_with("npy");
     for (int round = 0; round < 4000; ++round) {
       std::string damaged = whole;

@@ -11,15 +11,13 @@
 #include "runtime/Artifact.h"
 #include "runtime/CudaFiles.h"
 #include "runtime/devices/ptx/Machine.h"
-#include "tests/support/Paths.h"
+#include "tests/support/Files.h"
 #include "tests/support/Test.h"
 
 #include <fmt/format.h>
 
 #include <cstring>
-#include <fstream>
 #include <random>
-#include <sstream>
 
 namespace heddle::test {
 
@@ -50,16 +48,9 @@ inline std::map<std::string, int64_t> sizes(int64_t B, int64_t Hq, int64_t Hk, i
   return {{"B", B}, {"Hq", Hq}, {"Hk", Hk}, {"Tq", Tq}, {"Tk", Tk}, {"D", D}, {"Dv", Dv}};
 }
 
-inline std::string libraryFile(const std::string &pattern) {
-  std::ifstream file(std::string(kSourceDir) + "/patterns/" + pattern + ".heddle");
-  std::stringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
-
 inline Request requestOf(const CudaProblem &problem) {
   Request request;
-  request.patternText = problem.text.empty() ? libraryFile(problem.pattern) : problem.text;
+  request.patternText = problem.text.empty() ? libraryText(problem.pattern) : problem.text;
   request.form = problem.form;
   for (const auto &[name, extent] : problem.dims)
     if (name == "D" || name == "Dv" || name == "K" || name == "V")

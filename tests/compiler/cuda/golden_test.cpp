@@ -2,6 +2,7 @@
 // change is meant: HEDDLE_UPDATE_GOLDEN=1 build/bin/test_compiler_cuda "golden*", then read the
 // difference.
 #include "tests/compiler/cuda/PtxAttention.h"
+#include "tests/support/Files.h"
 
 #include <cstdlib>
 
@@ -45,11 +46,10 @@ TEST_CASE("golden texts: emitted kernels are those that were read") {
       const std::string path = fmt::format("{}/tests/compiler/cuda/golden/{}.{}.cu", kSourceDir,
                                            problem.pattern, target);
       if (std::getenv("HEDDLE_UPDATE_GOLDEN")) {
-        std::ofstream(path) << *text;
+        writeFile(path, *text);
         continue;
       }
-      std::ifstream file(path);
-      const std::string expected{std::istreambuf_iterator<char>(file), {}};
+      const std::string expected = readFile(path);
       INFO(path << "\n"
                 << firstDifference(*text, expected)
                 << "\nif the change is meant: HEDDLE_UPDATE_GOLDEN=1, and read the difference");

@@ -3,11 +3,11 @@
 #include "runtime/CudaFiles.h"
 #include "tests/compiler/cuda/CudaTexts.h"
 #include "tests/runtime/Scratch.h"
+#include "tests/support/Files.h"
 #include "tests/support/Test.h"
 
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
 
 using namespace heddle;
 using namespace heddle::compiler::cuda;
@@ -31,11 +31,6 @@ private:
   std::string old;
   bool had;
 };
-
-std::string contents(const std::string &path) {
-  std::ifstream stream(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(stream), {}};
-}
 
 } // namespace
 
@@ -124,9 +119,9 @@ TEST_CASE("text that does not compile is told as a bug, with text and log saved"
   CHECK_THAT(error.message, Contains("\"nonsense\" is undefined") && Contains("bug of heddle"));
   CHECK_THAT(error.where, Catch::Matchers::StartsWith(scratch.path()) &&
                               Catch::Matchers::EndsWith("/softcap.cu"));
-  CHECK(contents(error.where) == text);
+  CHECK(test::readFile(error.where) == text);
   const std::string log = std::filesystem::path(error.where).parent_path() / "log.txt";
-  CHECK_THAT(contents(log), Contains("nonsense"));
+  CHECK_THAT(test::readFile(log), Contains("nonsense"));
 }
 
 TEST_CASE("a place that holds no NVRTC is told, not passed over") {

@@ -4,12 +4,11 @@
 #include "compiler/targets/cuda/Sass.h"
 #include "runtime/CudaFiles.h"
 #include "tests/compiler/cuda/CudaTexts.h"
+#include "tests/support/Files.h"
 #include "tests/support/Paths.h"
 #include "tests/support/Test.h"
 
 #include <cstdlib>
-#include <fstream>
-#include <iterator>
 
 using namespace heddle;
 using namespace heddle::compiler::cuda;
@@ -17,9 +16,7 @@ using namespace heddle::compiler::cuda;
 namespace {
 
 std::string sample(const std::string &name) {
-  std::ifstream file(std::string(test::kSourceDir) + "/tests/compiler/cuda/" + name);
-  REQUIRE(file);
-  return {std::istreambuf_iterator<char>(file), {}};
+  return test::readFile(std::string(test::kSourceDir) + "/tests/compiler/cuda/" + name);
 }
 
 SassInstruction instruction(const std::string &opcode, const std::string &operands = "") {

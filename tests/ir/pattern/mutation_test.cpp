@@ -2,6 +2,7 @@
 // what is accepted prints to text that parses again. The same mutations every run.
 #include "ir/pattern/Parse.h"
 #include "ir/pattern/PatternDialect.h"
+#include "tests/support/Files.h"
 #include "tests/support/Paths.h"
 #include "tests/support/Test.h"
 
@@ -9,9 +10,7 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
 #include <random>
-#include <sstream>
 
 using namespace heddle;
 using namespace heddle::pattern;
@@ -26,11 +25,8 @@ std::vector<std::string> libraryTexts() {
       paths.push_back(entry.path());
   std::sort(paths.begin(), paths.end());
   std::vector<std::string> texts;
-  for (const auto &path : paths) {
-    std::stringstream text;
-    text << std::ifstream(path).rdbuf();
-    texts.push_back(text.str());
-  }
+  for (const auto &path : paths)
+    texts.push_back(test::readFile(path));
   return texts;
 }
 

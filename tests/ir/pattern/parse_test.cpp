@@ -2,6 +2,7 @@
 // text; and every file of patterns/ through print and parse.
 #include "ir/pattern/Parse.h"
 #include "ir/pattern/PatternDialect.h"
+#include "tests/support/Files.h"
 #include "tests/support/Paths.h"
 #include "tests/support/Test.h"
 
@@ -9,8 +10,6 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
-#include <sstream>
 
 using namespace heddle;
 using namespace heddle::pattern;
@@ -161,9 +160,7 @@ TEST_CASE("canonical text forgets comments, order of clauses and written default
 }
 
 TEST_CASE("the example of the README is a pattern", "[pattern]") {
-  std::stringstream readme;
-  readme << std::ifstream(std::string(test::kSourceDir) + "/ir/pattern/README.md").rdbuf();
-  std::string text = readme.str();
+  std::string text = test::readFile(std::string(test::kSourceDir) + "/ir/pattern/README.md");
   size_t from = text.find("```\n") + 4, to = text.find("```", from);
   auto context = makePatternContext();
   Parsed parsed = parse(*context, text.substr(from, to - from));
@@ -180,10 +177,9 @@ TEST_CASE("every pattern of the library parses, and prints to text that parses t
     if (entry.path().extension() != ".heddle")
       continue;
     ++files;
-    std::stringstream text;
-    text << std::ifstream(entry.path()).rdbuf();
     auto context = makePatternContext();
-    Parsed parsed = parsePatterns(*context, text.str(), entry.path().filename().string());
+    Parsed parsed =
+        parsePatterns(*context, test::readFile(entry.path()), entry.path().filename().string());
     INFO(entry.path() << "\n" << parsed.str());
     CHECK(parsed.diagnostics.empty());
     REQUIRE(parsed.ok());

@@ -4,17 +4,13 @@
 
 #include "runtime/Artifact.h"
 #include "runtime/Signature.h"
+#include "tests/support/Files.h"
 #include "tests/support/Paths.h"
-
-#include <fstream>
-#include <iterator>
 
 namespace heddle::test {
 
 inline std::string kernelImage(const std::string &name = "kernels") {
-  std::ifstream file(std::string(kBinaryDir) + "/lib/libheddle-test-" + name + ".so",
-                     std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
+  return readFile(std::string(kBinaryDir) + "/lib/libheddle-test-" + name + ".so");
 }
 
 inline Artifact scaleArtifact(int64_t columns) {

@@ -9,18 +9,19 @@ using namespace heddle::test;
 namespace {
 
 using Int = __int128;
-constexpr size_t kCount = 777;
+constexpr size_t kIntegers = 777;
 
 template <class T> Int wide(T x) { return x; }
 
 /// Checks `code` on T's against a reference in wide integers, whose result wraps to D.
 template <class D, class T>
 void check(const std::string &code, const std::function<Int(Int, Int, Int)> &reference) {
-  const auto a = samples<T>(kCount, 1), b = samples<T>(kCount, 2), c = samples<T>(kCount, 3);
+  const auto a = samples<T>(kIntegers, 1), b = samples<T>(kIntegers, 2),
+             c = samples<T>(kIntegers, 3);
   using U = std::make_unsigned_t<T>;
   const auto bits = [](const std::vector<T> &v) { return std::vector<U>(v.begin(), v.end()); };
   const auto got = mapPtx<std::make_unsigned_t<D>, U>(code, bits(a), bits(b), bits(c));
-  for (size_t i = 0; i < kCount; ++i) {
+  for (size_t i = 0; i < kIntegers; ++i) {
     INFO(code << " element " << i << ": " << static_cast<int64_t>(a[i]) << " "
               << static_cast<int64_t>(b[i]) << " " << static_cast<int64_t>(c[i]));
     REQUIRE(static_cast<D>(got[i]) ==
