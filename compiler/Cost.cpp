@@ -9,9 +9,9 @@ namespace {
 
 using pattern::ExprAttr;
 using pattern::ExprKind;
-using Extents = std::map<std::string, int64_t>;
+using DimExtents = std::map<std::string, int64_t>;
 
-double extent(ExprAttr expr, const Extents &dims) {
+double extent(ExprAttr expr, const DimExtents &dims) {
   std::optional<int64_t> value =
       pattern::evaluateInteger(expr, [&](llvm::StringRef name) -> std::optional<int64_t> {
         auto found = dims.find(name.str());
@@ -20,7 +20,7 @@ double extent(ExprAttr expr, const Extents &dims) {
   return value ? static_cast<double>(*value) : 0;
 }
 
-double bytesOf(pattern::ArrayType type, const Extents &dims, DType dtype) {
+double bytesOf(pattern::ArrayType type, const DimExtents &dims, DType dtype) {
   double elements = 1;
   if (type.getBatched()) {
     auto batch = dims.find("B");
@@ -51,7 +51,7 @@ int64_t specialFunctions(pattern::MixOp mix) {
 }
 
 /// What a mix carries from token to token, and the arithmetic of the last token with it.
-void addState(pattern::MixOp mix, const Extents &dims, DType dtype, Cost &cost) {
+void addState(pattern::MixOp mix, const DimExtents &dims, DType dtype, Cost &cost) {
   double heads = extent(mix.outputHeads(), dims), keyHeads = extent(mix.keyHeads(), dims);
   double d = extent(mix.keyWidth(), dims), e = extent(mix.valueWidth(), dims);
   double length = extent(mix.keyLength(), dims);

@@ -312,16 +312,16 @@ Result<ScalarEvaluator> findScalarEvaluator(Operation *op) {
                   name)};
 }
 
-Result<ScalarFunction> ScalarFunction::make(Block &block,
-                                            llvm::function_ref<Result<Number>(Value)> captured,
-                                            llvm::function_ref<Gather(Operation *)> gather) {
+Result<ScalarFunction>
+ScalarFunction::make(Block &block, llvm::function_ref<Result<Number>(mlir::Value)> captured,
+                     llvm::function_ref<Gather(Operation *)> gather) {
   ScalarFunction function;
-  llvm::DenseMap<Value, int> slotOf;
-  auto newSlot = [&](Value value, Number number) {
+  llvm::DenseMap<mlir::Value, int> slotOf;
+  auto newSlot = [&](mlir::Value value, Number number) {
     function.slots.push_back(number);
     return slotOf[value] = static_cast<int>(function.slots.size()) - 1;
   };
-  auto find = [&](Value value) -> Result<int> {
+  auto find = [&](mlir::Value value) -> Result<int> {
     auto found = slotOf.find(value);
     if (found != slotOf.end())
       return found->second;
@@ -339,14 +339,14 @@ Result<ScalarFunction> ScalarFunction::make(Block &block,
       HEDDLE_TRY(evaluate, findScalarEvaluator(&op));
       step.evaluate = evaluate;
     }
-    for (Value operand : op.getOperands().drop_front(gathers)) {
+    for (mlir::Value operand : op.getOperands().drop_front(gathers)) {
       HEDDLE_TRY(slot, find(operand));
       step.operands.push_back(slot);
     }
     step.result = newSlot(op.getResult(0), {});
     function.steps.push_back(std::move(step));
   }
-  for (Value value : block.getTerminator()->getOperands()) {
+  for (mlir::Value value : block.getTerminator()->getOperands()) {
     HEDDLE_TRY(slot, find(value));
     function.results.push_back(slot);
   }

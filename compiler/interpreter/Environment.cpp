@@ -16,8 +16,6 @@ using pattern::ExprKind;
 
 namespace {
 
-Error invalid(std::string message) { return {ErrorCode::InvalidArgument, std::move(message)}; }
-
 std::string shapeText(const TensorView &view) {
   std::string text = "[";
   for (int d = 0; d < view.rank; ++d)

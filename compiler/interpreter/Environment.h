@@ -8,6 +8,10 @@
 
 namespace heddle::compiler {
 
+inline Error invalid(std::string message) {
+  return {ErrorCode::InvalidArgument, std::move(message)};
+}
+
 /// Some elements of a value: their row-major places in it, and what stands there.
 struct SparseValue {
   std::vector<int64_t> places;

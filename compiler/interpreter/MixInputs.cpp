@@ -15,8 +15,6 @@ using pattern::LayoutKind;
 
 namespace {
 
-Error invalid(std::string message) { return {ErrorCode::InvalidArgument, std::move(message)}; }
-
 bool batchedValue(mlir::Value value) { return pattern::arrayType(value).getBatched(); }
 
 } // namespace

@@ -164,30 +164,30 @@ ExprAttr expandLets(ExprAttr expr) {
 
 namespace {
 
-using Value = std::optional<int64_t>;
-using Lookup = llvm::function_ref<Value(StringRef)>;
+using Integer = std::optional<int64_t>;
+using Lookup = llvm::function_ref<Integer(StringRef)>;
 
-Value floorDiv(int64_t a, int64_t b) {
+Integer floorDiv(int64_t a, int64_t b) {
   if (b == 0 || (a == std::numeric_limits<int64_t>::min() && b == -1))
     return std::nullopt;
   int64_t quotient = a / b;
   return quotient - ((a % b != 0) && ((a < 0) != (b < 0)));
 }
 
-Value arithmetic(ExprKind kind, int64_t a, int64_t b) {
+Integer arithmetic(ExprKind kind, int64_t a, int64_t b) {
   int64_t out = 0;
   switch (kind) {
   case ExprKind::Add:
-    return __builtin_add_overflow(a, b, &out) ? Value() : out;
+    return __builtin_add_overflow(a, b, &out) ? Integer() : out;
   case ExprKind::Sub:
-    return __builtin_sub_overflow(a, b, &out) ? Value() : out;
+    return __builtin_sub_overflow(a, b, &out) ? Integer() : out;
   case ExprKind::Mul:
-    return __builtin_mul_overflow(a, b, &out) ? Value() : out;
+    return __builtin_mul_overflow(a, b, &out) ? Integer() : out;
   case ExprKind::FloorDiv:
     return floorDiv(a, b);
   case ExprKind::Mod: {
-    Value quotient = floorDiv(a, b);
-    return quotient ? Value(a - *quotient * b) : std::nullopt;
+    Integer quotient = floorDiv(a, b);
+    return quotient ? Integer(a - *quotient * b) : std::nullopt;
   }
   case ExprKind::Lt:
     return a < b;
@@ -206,10 +206,10 @@ Value arithmetic(ExprKind kind, int64_t a, int64_t b) {
   }
 }
 
-Value call(StringRef name, ArrayRef<int64_t> a) {
+Integer call(StringRef name, ArrayRef<int64_t> a) {
   if (name == "cdiv") {
-    Value quotient = a[1] == 0 ? Value() : floorDiv(a[0], a[1]);
-    return quotient ? Value(*quotient + (*quotient * a[1] != a[0])) : std::nullopt;
+    Integer quotient = a[1] == 0 ? Integer() : floorDiv(a[0], a[1]);
+    return quotient ? Integer(*quotient + (*quotient * a[1] != a[0])) : std::nullopt;
   }
   if (name == "min")
     return *std::min_element(a.begin(), a.end());
@@ -235,14 +235,14 @@ Value call(StringRef name, ArrayRef<int64_t> a) {
     return a[0] ^ a[1];
   if (name == "binom") {
     double ways = a[1] < 0 || a[1] > 64 ? -1.0 : applyFunction(name, {double(a[0]), double(a[1])});
-    return ways >= 0 && ways < 1e15 ? Value(int64_t(ways)) : std::nullopt;
+    return ways >= 0 && ways < 1e15 ? Integer(int64_t(ways)) : std::nullopt;
   }
   if (name == "bitlen")
     return int64_t(applyFunction(name, {double(a[0])}));
   return std::nullopt;
 }
 
-Value evaluate(ExprAttr expr, Lookup lookup) {
+Integer evaluate(ExprAttr expr, Lookup lookup) {
   switch (expr.getKind()) {
   case ExprKind::Integer:
     return expr.integer();
@@ -254,7 +254,7 @@ Value evaluate(ExprAttr expr, Lookup lookup) {
     return lookup(expr.getName());
   case ExprKind::And:
   case ExprKind::Or: {
-    Value left = evaluate(expr[0], lookup), right = evaluate(expr[1], lookup);
+    Integer left = evaluate(expr[0], lookup), right = evaluate(expr[1], lookup);
     if (!left || !right)
       return std::nullopt;
     return expr.is(ExprKind::And) ? *left && *right : *left || *right;
@@ -265,7 +265,7 @@ Value evaluate(ExprAttr expr, Lookup lookup) {
   SmallVector<int64_t> values;
   bool tree = expr.is(ExprKind::Read) || expr.is(ExprKind::Member) || binds(expr);
   for (ExprAttr child : tree ? std::vector<ExprAttr>() : expr.children()) {
-    Value value = evaluate(child, lookup);
+    Integer value = evaluate(child, lookup);
     if (!value)
       return std::nullopt;
     values.push_back(*value);
@@ -281,6 +281,6 @@ Value evaluate(ExprAttr expr, Lookup lookup) {
 
 } // namespace
 
-Value evaluateInteger(ExprAttr expr, Lookup lookup) { return evaluate(expandLets(expr), lookup); }
+Integer evaluateInteger(ExprAttr expr, Lookup lookup) { return evaluate(expandLets(expr), lookup); }
 
 } // namespace heddle::pattern

@@ -9,7 +9,7 @@
 namespace heddle::tool {
 namespace {
 
-nlohmann::json toJson(const Model &model) {
+nlohmann::json jsonOf(const Model &model) {
   nlohmann::json layers = nlohmann::json::array();
   for (const ModelLayer &layer : model.kinds)
     layers.push_back({{"name", layer.name},
@@ -49,7 +49,7 @@ Result<int> run(const std::string &name, bool json) {
   if (json) {
     nlohmann::json all = nlohmann::json::array();
     for (const Model &model : models)
-      all.push_back(toJson(model));
+      all.push_back(jsonOf(model));
     fmt::print("{}\n", all.dump(1));
     return 0;
   }

@@ -67,7 +67,7 @@ Listed judge(PatternFile file, Context &context, const std::string &target) {
   return listed;
 }
 
-nlohmann::json toJson(const Listed &listed) {
+nlohmann::json jsonOf(const Listed &listed) {
   nlohmann::json json = {{"name", listed.file.name},         {"title", listed.file.title},
                          {"source", listed.file.source},     {"path", listed.file.path},
                          {"legal_forms", listed.file.forms}, {"runs_as", listed.runsAs},
@@ -81,7 +81,7 @@ Result<int> showOne(const std::string &name, const ProblemOptions &options, Cont
   HEDDLE_TRY(file, findPattern(name));
   Listed listed = judge(std::move(file), context, options.target);
   if (options.json) {
-    fmt::print("{}\n", toJson(listed).dump(1));
+    fmt::print("{}\n", jsonOf(listed).dump(1));
     return 0;
   }
   fmt::print("{}\n\n", listed.file.text);
@@ -101,7 +101,7 @@ Result<int> listAll(const ProblemOptions &options, Context &context) {
   Table table({"pattern", "what it is", "legal forms", "runs as"});
   for (PatternFile &file : files) {
     Listed listed = judge(std::move(file), context, options.target);
-    all.push_back(toJson(listed));
+    all.push_back(jsonOf(listed));
     table.add({listed.file.name, listed.file.title, listed.file.forms,
                !listed.mistake.empty() ? "faulty: heddle patterns " + listed.file.name
                : listed.runsAs.empty() ? "interpreter only"

@@ -30,7 +30,7 @@ namespace {
 
 using tile::Space;
 
-bool isShared(tile::LoadOp load) { return load.getType().getSpace() == Space::Smem; }
+bool goesToShared(tile::LoadOp load) { return load.getType().getSpace() == Space::Smem; }
 
 /// What one ring carries: tiles of one view, the same in every loop.
 struct Stream {
@@ -76,7 +76,7 @@ public:
     Operation *start = loops.empty() ? nullptr : loops.front().getOperation();
     SmallVector<tile::LoadOp> once;
     for (auto load : kernel.getBody().front().getOps<tile::LoadOp>())
-      if (isShared(load))
+      if (goesToShared(load))
         once.push_back(load);
     SmallVector<tile::TakeOp> takes;
     for (tile::LoadOp load : once)
@@ -103,7 +103,7 @@ private:
 
   void findLoops() {
     for (auto loop : kernel.getBody().front().getOps<tile::ForOp>())
-      if (llvm::any_of(loop.getBody().front().getOps<tile::LoadOp>(), isShared))
+      if (llvm::any_of(loop.getBody().front().getOps<tile::LoadOp>(), goesToShared))
         loops.push_back(loop);
   }
 
@@ -112,7 +112,7 @@ private:
     SmallVector<std::pair<Operation *, tile::LoadOp>> readers;
     Block &body = loop.getBody().front();
     for (auto load : body.getOps<tile::LoadOp>()) {
-      if (!isShared(load))
+      if (!goesToShared(load))
         continue;
       Operation *first = nullptr;
       for (Operation *user : load->getUsers()) {
@@ -186,7 +186,7 @@ private:
     SmallVector<tile::LoadOp> loads;
     kernel.walk([&](tile::LoadOp load) {
       Operation *parent = load->getParentOp();
-      if (isShared(load) && parent != kernel && !llvm::is_contained(loops, parent))
+      if (goesToShared(load) && parent != kernel && !llvm::is_contained(loops, parent))
         loads.push_back(load);
     });
     for (tile::LoadOp load : loads) {
