@@ -14,7 +14,7 @@ Value AttentionWriter::offset(KernelWriter &w) {
   bool square = problem.Tq == problem.Tk && !problem.lenQ && !problem.lenK;
   if (!problem.bottomRight || square)
     return w.constant(0);
-  return w.sub(lengths.k, lengths.q);
+  return w.sub(lengths.seen, lengths.q);
 }
 
 /// A range of rows cut to those that exist.
@@ -33,6 +33,7 @@ void AttentionWriter::readLengths(KernelWriter &w, TileScope &scope) {
   Extent zero{0, "", {}};
   lengths = {value(problem.lenQ, problem.Tq), value(problem.lenK, problem.Tk),
              value(problem.startQ, zero), value(problem.startK, zero)};
+  lengths.seen = problem.seenK ? scope.uniformValue(problem.seenK) : Value();
   // Never outside the tensors, whatever their contents say.
   if (problem.paging.block)
     lengths.k = w.min(lengths.k, w.extent(problem.Tk));
@@ -40,6 +41,8 @@ void AttentionWriter::readLengths(KernelWriter &w, TileScope &scope) {
     clampRows(w, lengths.startQ, lengths.q, problem.Tq);
     clampRows(w, lengths.startK, lengths.k, problem.Tk);
   }
+  if (!problem.seenK)
+    lengths.seen = lengths.k;
   if (problem.paging.first)
     lengths.startK = w.mul(scope.uniformValue(problem.paging.first), problem.paging.block);
 }

@@ -126,6 +126,7 @@ private:
 
   struct Lengths {
     Value q, k, startQ, startK;
+    Value seen = {};    ///< keys so far, by which positions count
     Value entries = {}; ///< of the list that stands for the keys; null: none
     Value ofLoop() const { return entries ? entries : k; }
   };

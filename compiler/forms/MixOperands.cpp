@@ -25,7 +25,10 @@ Expr MixReader::elementExpr(Value value, const char *role, const char *token, co
   }
   if (codec) {
     Expr x = expr ? expr : read(pattern::valueName(value), {t, h, d});
-    expr = rename(resolved(codec), {{"x", x}, {"hk", h}, {role[0] == 'q' ? "h" : "hk", h}});
+    expr = rename(resolved(codec), {{"x", x},
+                                    {"hk", h},
+                                    {role[0] == 'q' ? "h" : "hk", h},
+                                    {"j", keyOf(makeVar(context, "j"))}});
   }
   return expr;
 }
@@ -63,15 +66,15 @@ Status MixReader::mapFeatures(Operand &operand, const char *role, const char *to
             expr && llvm::is_contained(pattern::freeVars(expr), "h"))
           return unsupported("a feature of k reads the query head h");
   std::string refused;
-  row = applyFeatures(graph, features, std::move(row), makeVar(context, role[0] == 'q' ? "i" : "j"),
-                      refused);
+  Expr position = role[0] == 'q' ? makeVar(context, "i") : keyOf(makeVar(context, "j"));
+  row = applyFeatures(graph, features, std::move(row), position, refused);
   if (!refused.empty())
     return unsupported("feature map {} of {} alone is not lowered yet", refused, role);
   Extent width = graph.extentOf(row.width);
   HEDDLE_CHECK(reader.fixed("width after the feature maps", width, operand.width));
   Expr expr = resolved(row.at(d));
   expr = rename(expr, {{"len_q", graph.lengthExpr(problem.Tq)},
-                       {"len_k", graph.lengthExpr(problem.Tk)},
+                       {"len_k", lengthOfKeys()},
                        {role[0] == 'q' ? "h" : "hk", h},
                        {"h", h}});
   expr = graph.specialise(expr);
@@ -85,8 +88,7 @@ Status MixReader::mapFeatures(Operand &operand, const char *role, const char *to
   HEDDLE_CHECK(
       reader.addBuffer(name, true, {shape.length, shape.heads, width}, reader.requested("")));
   if (query && problem.bottomRight) // positions of bottom-right rows
-    expr = rename(
-        expr, {{"i", sumOf(t, minus(graph.lengthExpr(problem.Tk), graph.lengthExpr(problem.Tq)))}});
+    expr = rename(expr, {{"i", sumOf(t, minus(lengthOfKeys(), graph.lengthExpr(problem.Tq)))}});
   else if (query)
     expr = rename(expr, {{"i", t}});
   graph.stages.push_back(MapStage{name,

@@ -47,6 +47,7 @@ struct MixProblem : PatternProblem {
   bool bottomRight = true;
   /// Lengths of sequence b, and where its rows begin, as expressions of `b`; null: Tq, Tk and 0.
   Expr lenQ, lenK, startQ, startK;
+  Expr seenK; ///< keys so far, by which positions count, where not all of them are kept; null: lenK
   Paging paging;
   Expr support, score, sink, normArg; ///< sink and normArg may be null
   Expr decay;                         ///< log-decay of the pair (i, j); null: none

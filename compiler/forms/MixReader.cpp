@@ -20,9 +20,6 @@ Status MixReader::checkAttributes() {
                        pattern::stringifyUpdateKind(mix.getUpdate()).str());
   if (mix.getWrites() || mix.getReadouts())
     return unsupported("subtokens are not lowered yet");
-  if (mix.getLayout() == pattern::LayoutKind::ring)
-    return unsupported("layout {} is not lowered yet",
-                       pattern::stringifyLayoutKind(mix.getLayout()).str());
   for (Attribute role : mix.getRoles()) {
     llvm::StringRef name = cast<StringAttr>(role).getValue();
     static constexpr llvm::StringRef kKnown[] = {
@@ -68,10 +65,11 @@ Result<MixReader::Shape> MixReader::shapeOf(Value value, const char *role) {
 Status MixReader::readLayout() {
   Expr b = makeVar(context, "b"), one = makeInteger(context, 1);
   auto tensor = [&](const char *role) { return pattern::valueName(mix.input(role)); };
-  bool plain = mix.getFeaturesQ().empty() && mix.getFeaturesK().empty() &&
-               mix.getDecay() == pattern::DecayKind::None && !mix.getCodecQ() && !mix.getCodecK() &&
-               !mix.getCodecV();
-  if (mix.getLayout() != pattern::LayoutKind::dense && !plain)
+  bool isRing = mix.getLayout() == pattern::LayoutKind::ring;
+  bool plain = mix.getFeaturesQ().empty() && mix.getFeaturesK().empty() && !mix.getCodecQ() &&
+               !mix.getCodecK() && !mix.getCodecV();
+  if (mix.getLayout() != pattern::LayoutKind::dense &&
+      (mix.getDecay() != pattern::DecayKind::None || (!plain && !isRing)))
     return unsupported("feature maps, codecs and decays beside layout {} are not lowered yet",
                        pattern::stringifyLayoutKind(mix.getLayout()).str());
   if (mix.getLayout() == pattern::LayoutKind::varlen) {
@@ -95,6 +93,8 @@ Status MixReader::readLayout() {
     // No sequence has more keys than its table has slots.
     problem.Tk = graph.extentOf(
         times(graph.lengthExpr(table.dim(0)), makeInteger(context, problem.paging.block)));
+  } else if (isRing) {
+    readRing();
   }
   return {};
 }
@@ -131,10 +131,16 @@ Status MixReader::chooseElement() {
   return {};
 }
 
+/// Keys of the sequence at hand, by which positions count.
+Expr MixReader::lengthOfKeys() {
+  Expr known = problem.seenK ? problem.seenK : problem.lenK;
+  return known ? known : graph.lengthExpr(problem.Tk);
+}
+
 Status MixReader::readExpressions(Expr score) {
   Expr h = makeVar(context, "h");
   Expr lengthQ = problem.lenQ ? problem.lenQ : graph.lengthExpr(problem.Tq);
-  Expr lengthK = problem.lenK ? problem.lenK : graph.lengthExpr(problem.Tk);
+  Expr lengthK = lengthOfKeys();
   // Head h of the output reads head floor(h Hk / H) of k.
   Expr hk = h;
   if (problem.G > 1)
@@ -148,15 +154,15 @@ Status MixReader::readExpressions(Expr score) {
                       rename(expr, {{"len_q", lengthQ}, {"len_k", lengthK}, {"hk", hk}}))
                 : expr;
   };
-  problem.score = ready(score);
+  problem.score = rename(ready(score), {{"j", graph.specialise(keyOf(makeVar(context, "j")))}});
   problem.sink = ready(mix.getSinkAttr());
   problem.normArg = ready(mix.getNormArgAttr());
   HEDDLE_CHECK(readDecay(hk, ready(mix.getDecayExprAttr())));
   HEDDLE_CHECK(readSegments());
   // Bounds know i only: row = i - off.
   Expr off = problem.bottomRight ? minus(lengthK, lengthQ) : makeInteger(context, 0);
-  problem.support = pattern::simplify(
-      rename(ready(mix.getSupportAttr()), {{"row", minus(makeVar(context, "i"), off)}}));
+  problem.support = pattern::simplify(rename(graph.specialise(inRing(ready(mix.getSupportAttr()))),
+                                             {{"row", minus(makeVar(context, "i"), off)}}));
   return {};
 }
 

@@ -24,6 +24,7 @@ private:
   Status readLayout();
   Status readGroup();
   Status chooseElement();
+  Expr lengthOfKeys();
   Status readExpressions(Expr score);
   Expr resolved(Expr expr) {
     expr = reader.readExpr(expr, mix.getReads(), mix.getReadNames());
@@ -33,6 +34,11 @@ private:
   // ---- trees of queries (MixTree.cpp) ----
   Status readTree();
   Expr inTree(Expr expr);
+
+  // ---- ring caches (MixRing.cpp) ----
+  void readRing();
+  Expr keyOf(Expr j);
+  Expr inRing(Expr support);
 
   // ---- operands (MixOperands.cpp) ----
   Expr elementExpr(mlir::Value value, const char *role, const char *token, const char *head,
@@ -68,6 +74,9 @@ private:
   std::string ancestors, depths; ///< workspace of the tree of queries; empty: none
   PrefixStage prefix;            ///< of the decays, and the head of a row in them
   Expr prefixHead;
+  struct {
+    Expr keep, turn, base, next;
+  } ring; ///< of keys; null: none
 };
 
 } // namespace heddle::compiler

@@ -29,6 +29,7 @@ const std::map<std::string, Params> kParams = {
     {"mc_residual", {{"W", 2}}},
     {"mc_ssc", {{"W", 2}, {"top", 1}}},
     {"local_chunk", {{"c", 4}}},
+    {"ring_kv", {{"keep", 1}, {"W", 3}}},
     {"sliding_window", {{"W", 3}}},
     {"streaming_llm", {{"n", 2}, {"L", 2}}},
     {"strided", {{"l", 3}}},

@@ -146,6 +146,45 @@ Case pagedCase() {
           }};
 }
 
+/// Slot c of sequence b holds the newest key that belongs there; sequence 1 has not filled its ring
+/// once the other has gone round it.
+Case ringCase() {
+  auto keys = [](int64_t b, int64_t length) { return b == 0 ? 3 * length + 2 : length; };
+  return {"ring_kv",
+          [keys](Problem &p, int64_t length) {
+            attentionDims(p, length);
+            p.dims["Tq"] = length > 1 ? 3 : 1;
+            p.dims["R"] = length + 2;
+            p.params = {{"keep", 2.0}, {"W", double(std::max<int64_t>(length - 3, 1))}};
+            p.fillers["length"] = [=](const std::vector<int64_t> &n) {
+              return double(keys(n[0], length));
+            };
+          },
+          [keys](const Problem &p, Expected &expected) {
+            int64_t slots = p.dim("R"), length = slots - 2, group = p.dim("Hq") / p.dim("Hk");
+            // The naive formula counts keys as if all were there: more than any sequence has.
+            Problem whole = p;
+            whole.dims["Tk"] = keys(0, length);
+            auto slotOf = [=](int64_t j) { return j < 2 ? j : 2 + (j - 2) % (slots - 2); };
+            Operands x = groupedOperands(p);
+            x.k = [&, group](int64_t b, int64_t j, int64_t h, int64_t d) {
+              return p.at("k", {b, slotOf(j), h / group, d});
+            };
+            x.v = [&, group](int64_t b, int64_t j, int64_t h, int64_t e) {
+              return p.at("v", {b, slotOf(j), h / group, e});
+            };
+            naiveSoftmax(
+                whole, expected, x,
+                [&](const Pair &at) {
+                  int64_t known = keys(at.b, length), i = at.row + known - p.dim("Tq");
+                  bool kept = at.j < 2 || at.j >= known - (slots - 2);
+                  bool seen = at.j < 2 || i - at.j < int64_t(p.param("W"));
+                  return at.j < known && at.j <= i && kept && seen;
+                },
+                [&](const Pair &, double dot) { return scaled(p, dot); });
+          }};
+}
+
 /// Three documents, the second without tokens; the last has more keys than queries.
 Case varlenCase() {
   return {"varlen",
@@ -288,7 +327,7 @@ Case turboquantCase() {
 } // namespace
 
 std::vector<Case> heddle::test::storageCases() {
-  return {varlenCase(), pagedCase(), int8Case(),        fp8Case(),
+  return {varlenCase(), pagedCase(), ringCase(),        int8Case(),      fp8Case(),
           int4Case(),   mlaCase(),   mlaExpandedCase(), turboquantCase()};
 }
 
