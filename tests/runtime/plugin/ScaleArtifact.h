@@ -4,13 +4,17 @@
 
 #include "runtime/Artifact.h"
 #include "runtime/Signature.h"
-#include "tests/support/Files.h"
 #include "tests/support/Paths.h"
+
+#include <fstream>
+#include <iterator>
 
 namespace heddle::test {
 
 inline std::string kernelImage(const std::string &name = "kernels") {
-  return readFile(std::string(kBinaryDir) + "/lib/libheddle-test-" + name + ".so");
+  std::ifstream file(std::string(kBinaryDir) + "/lib/libheddle-test-" + name + ".so",
+                     std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
 }
 
 inline Artifact scaleArtifact(int64_t columns) {

@@ -2,7 +2,6 @@
 #pragma once
 
 #include "tests/runtime/plugin/ScaleArtifact.h"
-#include "tests/support/Files.h"
 
 namespace heddle::test {
 
@@ -10,9 +9,10 @@ inline Artifact scaleArtifactFor(const std::string &target, int64_t columns) {
   Artifact artifact = scaleArtifact(columns);
   if (target == "cpu")
     return artifact;
+  std::ifstream file(std::string(kSourceDir) + "/tests/runtime/plugin/kernels.ptx");
   artifact.target = target;
   artifact.image.clear();
-  artifact.sources["ptx"] = readFile(std::string(kSourceDir) + "/tests/runtime/plugin/kernels.ptx");
+  artifact.sources["ptx"] = {std::istreambuf_iterator<char>(file), {}};
   return artifact;
 }
 
