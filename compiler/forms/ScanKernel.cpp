@@ -23,6 +23,8 @@ tile::KernelOp ScanKernel::addKernel(ProgramWriter &program, const ScanProblem &
   tile::FormulaAttr states = program.formula(p.Hk);
   if (p.Hv != p.Hk)
     states = tile::FormulaAttr::binary(tile::FormulaOp::Max, states, program.formula(p.Hv));
+  if (p.sharing > 1)
+    states = program.formula(p.Hq);
   tile::KernelOp kernel = program.kernel(name, {states, program.formula(p.B)}, {false, false},
                                          "walks the tokens of a head with its state");
   kernel->setAttr("tile.state", UnitAttr::get(kernel.getContext())); // its loop carries a state
@@ -57,6 +59,8 @@ static Value sharedHead(ScanKernel &k, const Extent &heads, Value member) {
   const ScanProblem &p = k.scan;
   if (k.scan.group > 1 && heads == p.Hq)
     return member ? k.w.add(k.w.mul(k.head, k.scan.group), member) : Value();
+  if (p.sharing > 1)
+    return heads == p.Hq ? k.head : k.w.divide(k.head, p.sharing);
   if (p.Hk == p.Hv)
     return k.head;
   // floor(h Hx / H), H the larger of the two.

@@ -10,6 +10,8 @@
 
 #include <fmt/format.h>
 
+#include <utility>
+
 namespace heddle::compiler {
 
 using namespace mlir;
@@ -36,7 +38,6 @@ public:
   explicit ProblemReader(ScanProblem &scan) : scan(scan) {}
 
   Status run() {
-    HEDDLE_CHECK(checkWeights());
     HEDDLE_CHECK(checkSupport());
     HEDDLE_CHECK(checkOthers());
     HEDDLE_CHECK(readScale());
@@ -49,17 +50,6 @@ public:
 
 private:
   pattern::MixOp mix() { return scan.mix; }
-
-  Status checkWeights() {
-    if (mix().getWeight() != pattern::WeightKind::id)
-      return unsupported(
-          "weight {}: a sum of such weights over the past is no finite state; it has "
-          "the attention form only",
-          pattern::stringifyWeightKind(mix().getWeight()).str());
-    if (mix().getSink())
-      return unsupported("sink: it belongs to weight exp");
-    return {};
-  }
 
   /// All keys up to the query; or all keys, which is two scans or one state without an order.
   Status checkSupport() {
@@ -322,8 +312,20 @@ private:
         return unsupported("q, k and v have three different numbers of heads");
     }
     if (scan.group > 1 && scan.constantDecay && mentions(scan.constantDecay, "h"))
-      return unsupported("decay of {} query heads that share a state depends on the head",
+      return splitGroup();
+    return {};
+  }
+
+  /// Query heads of a group whose decays differ have a state each.
+  Status splitGroup() {
+    bool kept =
+        scan.input("in_state") || scan.input("in_z") || scan.result("state") || scan.result("z");
+    if (kept || scan.walk != ScanWalk::Forward || scan.polynomial.degree)
+      return unsupported("decay of {} query heads that share a state depends on the head: beside "
+                         "a state on entry or at the end, segments, power features or two "
+                         "directions they have no state of their own",
                          scan.group);
+    scan.sharing = std::exchange(scan.group, 1);
     return {};
   }
 
@@ -331,6 +333,16 @@ private:
 };
 
 } // namespace
+
+Status checkStateWeights(pattern::MixOp mix) {
+  if (mix.getWeight() != pattern::WeightKind::id)
+    return unsupported("weight {}: a sum of such weights over the past is no finite state; it has "
+                       "the attention form only",
+                       pattern::stringifyWeightKind(mix.getWeight()).str());
+  if (mix.getSink())
+    return unsupported("sink: it belongs to weight exp");
+  return {};
+}
 
 Status readScan(ScanProblem &scan) { return ProblemReader(scan).run(); }
 

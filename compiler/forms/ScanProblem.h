@@ -65,6 +65,7 @@ struct ScanProblem : PatternProblem {
   int64_t readouts = 1;     ///< and reads
   int64_t rowsPerToken = 1; ///< sub-tokens that lie side by side as rows of k, v, beta, a, y
   int64_t group = 1;        ///< query heads that read one state
+  int64_t sharing = 1;      ///< query heads with a state each that share a head of k and v
   Expr scale;               ///< what a product of features is multiplied with
   bool sums = false;        ///< z, the sum of keys, is kept beside S
   PolynomialFeatures polynomial;
@@ -77,6 +78,9 @@ struct ScanProblem : PatternProblem {
   const ProblemTensor *result(llvm::StringRef role) const;
   pattern::MixOp op() const { return mix; }
 };
+
+/// Unsupported for weights whose sum is no finite state, whatever the operands are.
+Status checkStateWeights(pattern::MixOp mix);
 
 /// Completes the analysis of a mix whose tensors and expressions are known. Unsupported, naming the
 /// clause, for a mix that is no finite state.

@@ -30,6 +30,7 @@ public:
   }
 
   Status run() {
+    HEDDLE_CHECK(checkStateWeights(mix));
     HEDDLE_CHECK(readTensors());
     HEDDLE_CHECK(readLengths());
     readPolynomial();

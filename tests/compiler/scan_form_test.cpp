@@ -41,7 +41,13 @@ TEST_CASE("grouped heads: several query heads read one state, several value head
                        "%v: seq<T x Hv x V>, %g: seq<f32, T x Hv>, %beta: seq<T x Hv>) {\n"
                        "  %o, %s = mix %q, %k, %v features k [l2norm] decay scalar %g weight id "
                        "norm none update delta %beta\n  return %o, %s\n}\n";
+  const char *apart = "pattern.def @p(%q: seq<T x Hq x K>, %k: seq<T x Hk x K>, "
+                      "%v: seq<T x Hk x V>) {\n  %o = mix %q, %k, %v decay constant "
+                      "{ log(1 - exp2(-2 - h)) } weight id norm none gives o\n  return %o\n}\n";
   for (const char *form : {"recurrent", "chunked"}) {
+    FormRun(
+        scanCase(apart, {{"B", 1}, {"T", 19}, {"Hq", 6}, {"Hk", 2}, {"K", 4}, {"V", 5}}, form, 8))
+        .check(Upto::Form);
     FormRun(
         scanCase(grouped, {{"B", 1}, {"T", 19}, {"Hq", 6}, {"Hk", 2}, {"K", 4}, {"V", 5}}, form, 8))
         .check(Upto::Form);
