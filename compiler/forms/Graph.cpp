@@ -230,7 +230,11 @@ Status GraphReader::readMix(pattern::MixOp mix) {
   graph = std::move(before);
   if (Status pairs = MixReader(*this, mix).run(); !pairs)
     return unsupported("{}; as weights of pairs: {}", state.error().message, pairs.error().message);
-  std::get<MixProblem>(graph.stages.back()).notState = state.error().message;
+  for (Stage &stage : llvm::reverse(graph.stages))
+    if (auto pairs = std::get_if<MixProblem>(&stage)) {
+      pairs->notState = state.error().message;
+      break;
+    }
   return {};
 }
 

@@ -1,4 +1,4 @@
-// Kernels of maps and of prefix sums. A map's tile runs along the first dim (rows) and the last one
+// Kernels of maps. A map's tile runs along the first dim (rows) and the last one
 // (columns, the lanes), everything else is fixed by the grid point:
 //
 //   y[b, t, h, e]  ->  grid (tiles of t x tiles of e, h, b), y' = tile of the expression, store
@@ -164,67 +164,6 @@ bool joins(const PatternProblem &problem, llvm::ArrayRef<const MapStage *> maps,
 void writeMaps(ProgramWriter &program, const PatternProblem &problem,
                llvm::ArrayRef<const MapStage *> maps) {
   MapWriter(program, problem, maps).run();
-}
-
-void writePrefix(ProgramWriter &program, const PatternProblem &problem, const PrefixStage &stage) {
-  constexpr int64_t kLanes = 16;
-  const ProblemTensor &g = *problem.find(stage.from);
-  const ProblemTensor &high = *problem.find(stage.high), &low = *problem.find(stage.low);
-  Extent one{1, "", {}};
-  bool features = g.rank() == 3; // [T, H, K]: lanes along K
-  const Extent &last = g.dim(g.rank() - 1);
-  tile::KernelOp kernel =
-      program.kernel("sum_" + stage.from,
-                     {program.ratio(last, kLanes), program.formula(features ? g.dim(1) : one),
-                      program.formula(g.batched ? g.shape[0] : one)},
-                     {false, false, false}, "prefix sums of decays: every pair reads two");
-  KernelWriter w(kernel);
-  Value first = w.mul(kernel.getGridIndex(0), kLanes);
-  llvm::SmallVector<Value> indices;
-  if (g.batched)
-    indices.push_back(kernel.getGridIndex(2));
-  indices.push_back({});
-  if (features)
-    indices.push_back(kernel.getGridIndex(1));
-  indices.push_back({});
-  Value from = w.view(g.name, g.element, g.shape, indices);
-  Value toHigh = w.view(high.name, high.element, high.shape, indices);
-  Value toLow = w.view(low.name, low.element, low.shape, indices);
-  Names dims{"i", "j"};
-  Type f32 = w.builder.getF32Type();
-  Value zero = w.fill(w.f32({1, kLanes}), 0);
-  auto loop =
-      tile::ForOp::create(w.builder, w.location, ValueRange{w.constant(0), w.extent(g.dim(0))}, 1,
-                          ValueRange{zero, zero});
-  OpBuilder::InsertionGuard guard(w.builder);
-  Block &body = loop.getBody().front();
-  if (body.mightHaveTerminator())
-    body.getTerminator()->erase();
-  w.builder.setInsertionPointToEnd(&body);
-  Value t = loop.getIndex(), h = loop.getIterArgs()[0], l = loop.getIterArgs()[1];
-  llvm::SmallVector<Value> valid{w.constant(1), w.sub(w.extent(last), first)};
-  llvm::SmallVector<OpFoldResult> at{OpFoldResult(t), OpFoldResult(first)};
-  Value x = w.load(w.tileType({1, kLanes}, g.element), from, at, valid);
-  // h + l + x as two numbers: s = h + x with its exact error, then the error and l once more.
-  auto sums = w.map(
-      {Type(w.f32({1, kLanes})), Type(w.f32({1, kLanes}))}, {h, l, x}, {dims, dims, dims}, dims,
-      [&](OpBuilder &b, Location loc, ValueRange v) {
-        auto add = [&](Value p, Value q) -> Value { return arith::AddFOp::create(b, loc, p, q); };
-        auto sub = [&](Value p, Value q) -> Value { return arith::SubFOp::create(b, loc, p, q); };
-        Value y = v[2];
-        if (!y.getType().isF32())
-          y = arith::ExtFOp::create(b, loc, f32, y);
-        auto exactly = [&](Value p, Value q) {
-          Value s = add(p, q), q1 = sub(s, p);
-          return std::pair(s, add(sub(p, sub(s, q1)), sub(q, q1)));
-        };
-        auto [s, error] = exactly(v[0], y);
-        auto [top, rest] = exactly(s, add(error, v[1]));
-        tile::YieldOp::create(b, loc, ValueRange{top, rest});
-      });
-  w.store(sums.getResult(0), toHigh, at, valid);
-  w.store(sums.getResult(1), toLow, at, valid);
-  tile::YieldOp::create(w.builder, w.location, sums.getResults());
 }
 
 } // namespace heddle::compiler

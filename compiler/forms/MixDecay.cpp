@@ -15,7 +15,7 @@ using pattern::makeVar;
 Status MixReader::readDecay(Expr hk, Expr constant) {
   Expr i = makeVar(context, "i"), j = makeVar(context, "j");
   if (constant) {
-    problem.decay = times(constant, minus(i, j));
+    problem.decay = times(constant, minus(placeOf(i), placeOf(j)));
   } else if (Value given = mix.getDecayInput()) {
     const ProblemTensor &g = *graph.find(pattern::valueName(given));
     Expr head = g.dim(1) == problem.H ? makeVar(context, "h") : hk;
@@ -27,6 +27,8 @@ Status MixReader::readDecay(Expr hk, Expr constant) {
     bool batched = g.batched, diagonal = g.rank() == 3;
     if (diagonal)
       shape.push_back(g.dim(2));
+    if (!ancestors.empty())
+      stage.parent = pattern::valueName(mix.input("parent")).str();
     std::string logs = g.name;
     prefix = stage, prefixHead = head;
     HEDDLE_CHECK(reader.addBuffer(stage.high, batched, shape, Float32Type::get(context)));
@@ -79,7 +81,7 @@ Expr MixReader::decaySince(Expr at, Expr h, Expr d) {
   if (mix.getDecay() == pattern::DecayKind::None)
     return {};
   if (Expr constant = mix.getDecayExprAttr())
-    return times(resolved(constant), sumOf(at, makeInteger(context, 1)));
+    return times(resolved(constant), sumOf(placeOf(at), makeInteger(context, 1)));
   return prefixAt(at, h, d);
 }
 
@@ -87,7 +89,7 @@ Expr MixReader::decaySince(Expr at, Expr h, Expr d) {
 /// their own rounding would be larger than the difference.
 Expr MixReader::decayBetween(Expr to, Expr from, Expr h, Expr d) {
   if (Expr constant = mix.getDecayExprAttr())
-    return times(resolved(constant), minus(to, from));
+    return times(resolved(constant), minus(placeOf(to), placeOf(from)));
   auto part = [&](const std::string &name) {
     auto at = [&](Expr token) {
       llvm::SmallVector<Expr> indices{token, rename(prefixHead, {{"h", h}})};

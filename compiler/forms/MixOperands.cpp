@@ -17,14 +17,24 @@ using pattern::makeVar;
 Expr MixReader::elementExpr(Value value, const char *role, const char *token, const char *head,
                             Expr codec) {
   Expr t = makeVar(context, token), h = makeVar(context, head), d = makeVar(context, "d");
+  // Where the element lies: sub-tokens are rows of their token.
+  llvm::SmallVector<Expr> at{t, h, d};
+  if (int64_t rows = rowsOf(role)) {
+    Expr count = makeInteger(context, rows);
+    at = {makeBinary(ExprKind::FloorDiv, t, count), makeBinary(ExprKind::Mod, t, count), h, d};
+  }
   auto found = reader.inlined.find(value.getAsOpaquePointer());
   Expr expr;
   if (found != reader.inlined.end()) {
-    const MapStage &stage = found->second;
-    expr = rename(stage.expr, {{stage.vars[0], t}, {stage.vars[1], h}, {stage.vars[2], d}});
+    llvm::StringMap<Expr> names;
+    for (auto [name, index] : llvm::zip_equal(found->second.vars, at))
+      names[name] = index;
+    expr = pattern::substitute(found->second.expr, names);
+  } else if (rowsOf(role)) {
+    expr = read(pattern::valueName(value), at);
   }
   if (codec) {
-    Expr x = expr ? expr : read(pattern::valueName(value), {t, h, d});
+    Expr x = expr ? expr : read(pattern::valueName(value), at);
     expr = rename(resolved(codec), {{"x", x},
                                     {"hk", h},
                                     {role[0] == 'q' ? "h" : "hk", h},
@@ -38,6 +48,8 @@ Status MixReader::readOperand(Operand &operand, Value value, const char *role, c
   HEDDLE_TRY(shape, shapeOf(value, role));
   operand.heads = shape.heads;
   HEDDLE_CHECK(reader.fixed("head size", shape.width, operand.width));
+  if (rowsOf(role))
+    token = "u'"; // its token is another name
   Expr base = elementExpr(value, role, token, head, codec);
   if (!base) {
     operand.tensor = pattern::valueName(value).str();
@@ -45,7 +57,9 @@ Status MixReader::readOperand(Operand &operand, Value value, const char *role, c
       return unsupported("operand {} of the mix is neither f32 nor bf16 nor f16", role);
   }
   operand.value = base;
-  if (features && !features.empty())
+  if (!features)
+    features = ArrayAttr::get(context, {});
+  if (rowsOf(role) || !features.empty())
     HEDDLE_CHECK(mapFeatures(operand, role, token, head, features, shape));
   return {};
 }
@@ -77,16 +91,23 @@ Status MixReader::mapFeatures(Operand &operand, const char *role, const char *to
                        {"len_k", lengthOfKeys()},
                        {role[0] == 'q' ? "h" : "hk", h},
                        {"h", h}});
-  expr = graph.specialise(expr);
   bool query = role[0] == 'q';
-  if ((query && !reduces(expr)) || isCheap(expr)) {
+  int64_t rows = rowsOf(role);
+  Extent length = shape.length;
+  if (rows) {
+    Expr own = makeBinary(ExprKind::FloorDiv, t, makeInteger(context, rows));
+    expr = rename(expr, {{"i", own}, {"row", own}, {"j", own}});
+    length = graph.extentOf(
+        graph.specialise(times(graph.lengthExpr(length), makeInteger(context, rows))));
+  }
+  expr = graph.specialise(expr);
+  if (!rows && ((query && !reduces(expr)) || isCheap(expr))) {
     operand.value = expr;
     operand.tensor.clear();
     return {};
   }
   std::string name = reader.freshName(fmt::format("{}_of_{}", role, problem.o));
-  HEDDLE_CHECK(
-      reader.addBuffer(name, true, {shape.length, shape.heads, width}, reader.requested("")));
+  HEDDLE_CHECK(reader.addBuffer(name, true, {length, shape.heads, width}, reader.requested("")));
   if (query && problem.bottomRight) // positions of bottom-right rows
     expr = rename(expr, {{"i", sumOf(t, minus(lengthOfKeys(), graph.lengthExpr(problem.Tq)))}});
   else if (query)
@@ -94,7 +115,8 @@ Status MixReader::mapFeatures(Operand &operand, const char *role, const char *to
   graph.stages.push_back(MapStage{name,
                                   {token, head, "d"},
                                   graph.specialise(expr),
-                                  query
+                                  rows ? "sub-tokens side by side, and their features"
+                                  : query
                                       ? "features of q that join a whole row"
                                       : "features of k, which every tile of queries reads again"});
   operand.tensor = name;

@@ -18,13 +18,12 @@ Status MixReader::checkAttributes() {
     return unsupported("update {}: a weight of pairs would need the inverse of a triangular "
                        "matrix; it has a recurrent and a chunked form only",
                        pattern::stringifyUpdateKind(mix.getUpdate()).str());
-  if (mix.getWrites() || mix.getReadouts())
-    return unsupported("subtokens are not lowered yet");
   for (Attribute role : mix.getRoles()) {
     llvm::StringRef name = cast<StringAttr>(role).getValue();
     static constexpr llvm::StringRef kKnown[] = {
-        "q",    "k",     "v",      "decay", "bonus", "in_state", "in_z",   "cu_q",
-        "cu_k", "table", "indptr", "len",   "gate",  "router",   "pooled", "parent"};
+        "q",      "k",      "v",        "decay",    "bonus",     "in_state", "in_z",
+        "cu_q",   "cu_k",   "table",    "indptr",   "len",       "gate",     "router",
+        "pooled", "parent", "tap_prev", "tap_here", "in_k_last", "in_v_last"};
     if (!llvm::is_contained(kKnown, name))
       return unsupported("input {} of the mix is not lowered yet", name.str());
   }
@@ -39,7 +38,8 @@ Status MixReader::checkAttributes() {
   for (Value output : mix.getOutputs()) {
     unsigned index = cast<OpResult>(output).getResultNumber();
     llvm::StringRef role = cast<StringAttr>(mix.getResultRoles()[index]).getValue();
-    if (role != "o" && role != "lse" && role != "state" && role != "z" && !output.use_empty())
+    static constexpr llvm::StringRef kGiven[] = {"o", "lse", "state", "z", "k_last", "v_last"};
+    if (!llvm::is_contained(kGiven, role) && !output.use_empty())
       return unsupported("result {} ({}) is a state; the attention form has none",
                          pattern::valueName(output).str(), role.str());
   }
@@ -56,8 +56,12 @@ Result<MixReader::Shape> MixReader::shapeOf(Value value, const char *role) {
     return Shape{Extent(), graph.extentOf(type.dim(headsFirst ? 1 : 2)),
                  graph.extentOf(type.dim(3))};
   }
-  if (type.rank() != 3)
+  bool subtokens = role[0] == 'q' ? mix.hasReadAxis() : mix.hasWriteAxis();
+  if (type.rank() != (subtokens ? 4 : 3))
     return unsupported("operand {} of the mix is not [B, T, H, D]", role);
+  if (subtokens)
+    return Shape{graph.extentOf(type.dim(0)), graph.extentOf(type.dim(2)),
+                 graph.extentOf(type.dim(3))};
   return Shape{graph.extentOf(type.dim(0)), graph.extentOf(type.dim(1)),
                graph.extentOf(type.dim(2))};
 }
@@ -158,6 +162,7 @@ Status MixReader::readExpressions(Expr score) {
   problem.sink = ready(mix.getSinkAttr());
   problem.normArg = ready(mix.getNormArgAttr());
   HEDDLE_CHECK(readDecay(hk, ready(mix.getDecayExprAttr())));
+  HEDDLE_CHECK(readTaps());
   HEDDLE_CHECK(readSegments());
   // Bounds know i only: row = i - off.
   Expr off = problem.bottomRight ? minus(lengthK, lengthQ) : makeInteger(context, 0);
@@ -189,6 +194,7 @@ Status MixReader::run() {
       HEDDLE_CHECK(reader.ensureTensor(output, Float32Type::get(context)));
   HEDDLE_CHECK(readGroup());
   HEDDLE_CHECK(readTree());
+  HEDDLE_CHECK(readSubtokens());
   Expr score = resolved(mix.getScoreAttr());
   ArrayAttr featuresQ = mix.getFeaturesQ(), featuresK = mix.getFeaturesK();
   foldProductFeatures(graph, featuresQ, featuresK, score);
@@ -202,8 +208,12 @@ Status MixReader::run() {
   HEDDLE_CHECK(chooseElement());
   HEDDLE_CHECK(readExpressions(score));
   HEDDLE_CHECK(readStates(featuresQ, featuresK));
+  HEDDLE_CHECK(leaveTaps());
+  HEDDLE_CHECK(leaveSubtokens());
   static_cast<PatternProblem &>(problem) = graph;
   graph.stages.push_back(std::move(problem));
+  if (result)
+    graph.stages.push_back(*result);
   return {};
 }
 

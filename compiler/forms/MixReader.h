@@ -3,6 +3,8 @@
 
 #include "compiler/forms/GraphReader.h"
 
+#include <optional>
+
 namespace heddle::compiler {
 
 class MixReader {
@@ -34,6 +36,7 @@ private:
   // ---- trees of queries (MixTree.cpp) ----
   Status readTree();
   Expr inTree(Expr expr);
+  Expr placeOf(Expr at);
 
   // ---- ring caches (MixRing.cpp) ----
   void readRing();
@@ -57,6 +60,18 @@ private:
   Expr prefixAt(Expr at, Expr h, Expr d);
   Expr prefixPart(const std::string &tensor, Expr at, Expr h, Expr d);
 
+  // ---- two taps (MixTaps.cpp) ----
+  Status readTaps();
+  Expr tapStart(mlir::Value start, bool matrix);
+  Status leaveTaps();
+
+  // ---- sub-tokens (MixSubtokens.cpp) ----
+  Status readSubtokens();
+  /// Sub-tokens of an operand that has such an axis; else 0.
+  int64_t rowsOf(const char *role) const { return role[0] == 'q' ? readouts : writes; }
+  Expr inTokens(Expr expr);
+  Status leaveSubtokens();
+
   // ---- segments (MixSegments.cpp) ----
   Status readSegments();
 
@@ -64,6 +79,9 @@ private:
   Expr headOf(Expr h, const Extent &heads);
   Expr elementAt(const Operand &operand, Expr j, Expr head, Expr d);
   Expr slopeOf(Expr score);
+  Expr decayOfStart(Expr at, Expr h, Expr d);
+  Status addStart(mlir::Value start, bool matrix, std::string &name);
+  Status addState(mlir::Value output, mlir::Value start, bool matrix);
   Status readStates(mlir::ArrayAttr featuresQ, mlir::ArrayAttr featuresK);
 
   GraphReader &reader;
@@ -77,6 +95,9 @@ private:
   struct {
     Expr keep, turn, base, next;
   } ring; ///< of keys; null: none
+  std::string tapJoint, tapDecay;   ///< workspace of two taps; empty: none
+  int64_t writes = 0, readouts = 0; ///< rows of a token, side by side; 0: it is one
+  std::optional<MapStage> result;   ///< of the mix's rows
 };
 
 } // namespace heddle::compiler

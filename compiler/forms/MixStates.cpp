@@ -48,69 +48,109 @@ Expr MixReader::slopeOf(Expr score) {
   return {};
 }
 
+/// The log-decay of what the state on entry is until token `at`; null: none.
+Expr MixReader::decayOfStart(Expr at, Expr h, Expr d) {
+  if (tapJoint.empty() || mix.getDecay() == pattern::DecayKind::None)
+    return decaySince(at, h, d);
+  return decayBetween(at, makeInteger(context, 0), h, d); // tapStart has the first decay
+}
+
 /// States on entry, and final states as maps that sum over the sequence:
 ///   state[h, d, e] = e^{b_last} s0[h, d, e] + sum[t < T] { e^{b_last - b_t} k[t, d] v[t, e] }
 Status MixReader::readStates(ArrayAttr featuresQ, ArrayAttr featuresK) {
   Value state0 = mix.getStateInit(), z0 = mix.getZInit();
   Value state = mix.output("state"), z = mix.output("z");
   bool gives = (state && !state.use_empty()) || (z && !z.use_empty());
-  if (!state0 && !z0 && !gives)
+  if (!state0 && !z0 && !gives && !mix.input("in_k_last"))
     return {};
   if (mix.getLayout() != pattern::LayoutKind::dense)
     return unsupported("a state beside layout {} is not lowered yet",
                        pattern::stringifyLayoutKind(mix.getLayout()).str());
-  bool folded = featuresQ != mix.getFeaturesQ() || problem.gate;
+  bool taps = !tapJoint.empty(), tree = !ancestors.empty();
+  bool folded = featuresQ != mix.getFeaturesQ() || (problem.gate && !taps);
   if (folded || mix.getWeight() != pattern::WeightKind::id || mix.getDecaySymmetric() ||
       problem.Tq != problem.Tk)
     return unsupported("a state beside weights of pairs other than id, symmetric decays, power "
                        "features or two lengths is not lowered yet");
   Expr causal = makeBinary(ExprKind::Le, makeVar(context, "j"), makeVar(context, "i"));
-  if (problem.support != pattern::simplify(causal))
+  std::string visible = mix.getSupportAttr() ? mix.getSupportAttr().str() : "";
+  bool paths = visible == "ancestor(row, j)" || visible == "ancestor(i, j)";
+  if (tree && gives)
+    return unsupported("the state after a tree: it has no last token");
+  if (tree ? !paths : problem.support != pattern::simplify(causal))
     return unsupported("a state beside support {} is not lowered yet", problem.support.str());
   Expr i = makeVar(context, "i"), h = makeVar(context, "h"), d = makeVar(context, "d");
-  Expr e = makeVar(context, "e"), t = makeVar(context, "t'");
-  Expr last = minus(graph.lengthExpr(problem.Tk), makeInteger(context, 1));
-  if (state0 || z0) {
+  if (state0 || z0 || mix.input("in_k_last")) {
     Expr slope = slopeOf(problem.score);
     if (!slope)
       return unsupported("a state on entry beside a score that is not linear is not lowered yet");
     bool before = mix.getRead() == pattern::ReadKind::bonus;
-    Expr since = decaySince(before ? minus(i, makeInteger(context, 1)) : i, h, d);
+    Expr since = decayOfStart(before ? minus(i, makeInteger(context, 1)) : i, h, d);
     problem.entry = since ? times(slope, call("exp", {since})) : slope;
     problem.entry = graph.specialise(problem.entry);
-    problem.state0 = state0 ? pattern::valueName(state0).str() : "";
-    problem.z0 = z0 ? pattern::valueName(z0).str() : "";
+    HEDDLE_CHECK(addStart(state0, true, problem.state0));
+    if (z0 || mix.getNorm() != pattern::NormKind::None)
+      HEDDLE_CHECK(addStart(z0, false, problem.z0));
   }
-  auto addState = [&](Value output, Value start, bool matrix) -> Status {
-    if (!output || output.use_empty())
-      return {};
-    HEDDLE_CHECK(reader.ensureTensor(output, Float32Type::get(context)));
-    Expr whole = decaySince(last, h, d);
-    Expr term = elementAt(problem.k, t, headOf(h, problem.Hk), d);
-    if (matrix)
-      term = times(term, elementAt(problem.v, t, headOf(h, problem.v.heads), e));
-    if (whole)
-      term = times(term, call("exp", {decayBetween(last, t, h, d)}));
-    Expr sum = pattern::makeReduction(ExprKind::Sum, "t'", makeInteger(context, 0),
-                                      graph.lengthExpr(problem.Tk), term);
-    if (start) {
-      llvm::SmallVector<Expr> at{h, d};
-      if (matrix)
-        at.push_back(e);
-      Expr kept = read(pattern::valueName(start), at);
-      if (whole)
-        kept = times(kept, call("exp", {whole}));
-      sum = sumOf(kept, sum);
-    }
-    std::vector<std::string> vars{"h", "d"};
-    if (matrix)
-      vars.push_back("e");
-    graph.stages.push_back(MapStage{pattern::valueName(output).str(), vars, graph.specialise(sum),
-                                    "the state after the last token"});
-    return {};
-  };
   HEDDLE_CHECK(addState(state, state0, true));
   return addState(z, z0, false);
+}
+
+/// The tensor of what decays on entry: the state itself, or two taps' start.
+Status MixReader::addStart(Value start, bool matrix, std::string &name) {
+  bool tap = mix.input("in_k_last") && (!matrix || mix.input("in_v_last"));
+  if (tapJoint.empty() || (!start && !tap)) {
+    name = start ? pattern::valueName(start).str() : "";
+    return {};
+  }
+  if (!name.empty()) // made for the rows already
+    return {};
+  std::vector<std::string> vars{"h", "d"};
+  std::vector<Extent> shape{problem.H, graph.extentOf(makeInteger(context, problem.D))};
+  if (matrix)
+    vars.push_back("e"), shape.push_back(graph.extentOf(makeInteger(context, problem.Dv)));
+  name = reader.freshName((matrix ? "start_of_" : "sums_of_") + problem.o);
+  HEDDLE_CHECK(reader.addBuffer(name, true, shape, Float32Type::get(context)));
+  graph.stages.push_back(MapStage{name, vars, graph.specialise(tapStart(start, matrix)),
+                                  "the state on entry and the token before"});
+  return {};
+}
+
+/// The state after the last token, as a sum over the rows of keys.
+Status MixReader::addState(Value output, Value start, bool matrix) {
+  if (!output || output.use_empty())
+    return {};
+  HEDDLE_CHECK(reader.ensureTensor(output, Float32Type::get(context)));
+  Expr h = makeVar(context, "h"), d = makeVar(context, "d"), e = makeVar(context, "e");
+  Expr t = makeVar(context, "t'"), one = makeInteger(context, 1);
+  Expr tokens = graph.lengthExpr(problem.Tk), last = minus(tokens, one);
+  Expr rows = writes ? times(tokens, makeInteger(context, writes)) : tokens;
+  Expr token = writes ? makeBinary(ExprKind::FloorDiv, t, makeInteger(context, writes)) : t;
+  Expr term = elementAt(problem.k, t, headOf(h, problem.Hk), d);
+  if (matrix)
+    term = times(term, elementAt(problem.v, t, headOf(h, problem.v.heads), e));
+  if (!tapJoint.empty())
+    term = times(term, rename(problem.gate, {{"i", last}, {"j", token}}));
+  else if (mix.getDecay() != pattern::DecayKind::None)
+    term = times(term, call("exp", {decayBetween(last, token, h, d)}));
+  Expr sum = pattern::makeReduction(ExprKind::Sum, "t'", makeInteger(context, 0), rows, term);
+  std::vector<std::string> vars{"h", "d"};
+  if (matrix)
+    vars.push_back("e");
+  std::string &from = matrix ? problem.state0 : problem.z0;
+  HEDDLE_CHECK(addStart(start, matrix, from));
+  if (!from.empty()) {
+    llvm::SmallVector<Expr> at{h, d};
+    if (matrix)
+      at.push_back(e);
+    Expr kept = read(from, at);
+    if (Expr whole = decayOfStart(last, h, d))
+      kept = times(kept, call("exp", {whole}));
+    sum = sumOf(kept, sum);
+  }
+  graph.stages.push_back(MapStage{pattern::valueName(output).str(), vars, graph.specialise(sum),
+                                  "the state after the last token"});
+  return {};
 }
 
 } // namespace heddle::compiler

@@ -20,13 +20,13 @@ Status MixReader::readTree() {
     return {};
   if (reader.request.request.target != "cpu")
     return unsupported("weights of pairs on a tree are not lowered for this target yet");
-  bool plain = mix.getDecay() == pattern::DecayKind::None &&
-               mix.getSegment() == pattern::SegmentKind::None &&
+  bool plain = mix.getSegment() == pattern::SegmentKind::None && !mix.input("tap_here") &&
+               mix.getRead() == pattern::ReadKind::post &&
                mix.getLayout() == pattern::LayoutKind::dense && problem.bottomRight &&
                pattern::arrayType(parent).getBatched();
   if (!plain)
-    return unsupported("weights of pairs on a tree beside decays, segments or a layout are not "
-                       "lowered yet");
+    return unsupported("weights of pairs on a tree beside segments, taps, a bonus or a layout are "
+                       "not lowered yet");
   ancestors = reader.freshName("ancestors_" + problem.o);
   depths = reader.freshName("depths_" + problem.o);
   HEDDLE_CHECK(
@@ -38,6 +38,18 @@ Status MixReader::readTree() {
                                       graph.lengthExpr(problem.Tq), read(ancestors, {n, m}));
   graph.stages.push_back(MapStage{depths, {"n'"}, minus(count, one), "depths in the tree"});
   return {};
+}
+
+/// How many tokens lie before token `at`: on a tree those before the drafts and its ancestors.
+Expr MixReader::placeOf(Expr at) {
+  if (ancestors.empty())
+    return at;
+  Expr prefix = minus(graph.lengthExpr(problem.Tk), graph.lengthExpr(problem.Tq));
+  if (problem.Tk == problem.Tq)
+    return read(depths, {at});
+  Expr node = minus(at, prefix);
+  return call("select", {makeBinary(ExprKind::Lt, node, makeInteger(context, 0)), at,
+                         sumOf(prefix, read(depths, {node}))});
 }
 
 /// depth(n), ancestor(n, m) and the position of a query as reads.

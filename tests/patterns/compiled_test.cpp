@@ -21,10 +21,6 @@ namespace {
 /// Files without native code, so that one that loses it is noticed.
 const std::set<std::string> kInterpreterOnly = {};
 
-/// Forms that a file's head lists and that are not lowered yet.
-const std::set<std::pair<std::string, std::string>> kMissing = {
-    {"mamba3", "attention"}, {"mamba3_mimo", "attention"}, {"tree_retention", "attention"}};
-
 const Variant kVariants[] = {{"one token", 1, DType::F32},
                              {"few tokens", 7, DType::F32},
                              {"many tokens", 777, DType::F32},
@@ -111,9 +107,7 @@ TEST_CASE("compiled library files equal the interpreter") {
         runVariant(file, check, variant, device, "cpu", &errors);
       for (const char *form : {"attention", "recurrent", "chunked"}) {
         INFO("form " << form);
-        bool missing = kMissing.count({check.pattern, form}) > 0;
-        CHECK(errors.has(check.pattern, form) ==
-              (!missing && promisedForms(file.text).count(form) > 0));
+        CHECK(errors.has(check.pattern, form) == (promisedForms(file.text).count(form) > 0));
       }
     }
   }
