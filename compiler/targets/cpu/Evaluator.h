@@ -21,6 +21,12 @@ struct RegisterBlock {
   int64_t lanesDim = 0; ///< of the result of products in this nest
 };
 
+/// Rows of a tensor that are read later than others, `rows` rows further on; place null: none.
+struct Later {
+  const GlobalPlace *place = nullptr;
+  int64_t columns = 0, rows = 0;
+};
+
 class Evaluator {
 public:
   explicit Evaluator(VectorBuilder &e) : e(e) { scopes.emplace_back(); }
@@ -67,6 +73,8 @@ public:
   /// Ranges of the tiles in scratch that a tile is made from, point by point; none: all of it.
   LaneRanges rangesOf(Value tile);
   Value reportUnsupported(mlir::Operation *op, const char *reason);
+  /// The place of rows that are read from memory as they lie; null if the tile is elsewhere.
+  const GlobalPlace *denseRows(Value tile);
 
 private:
   using Key = std::pair<void *, std::vector<int64_t>>;
@@ -79,14 +87,33 @@ private:
   /// Makes the product for the whole register block and remembers all of it.
   void makeProduct(tile::MmaOp op);
   void outerProduct(tile::MmaOp op);
-  void askForRows(Value tile, int64_t rows, tile::MmaOp op);
-  const GlobalPlace *denseRows(Value tile);
-  void askForLanes(Value tile, const Coord &lane);
   void dotProduct(tile::MmaOp op);
+
+  // Rows read from memory as they lie: Streams.cpp.
+  void askForRows(Value tile, int64_t rows, tile::MmaOp op);
+  /// Whether so few rows are made that a product reads its rows of memory once.
+  bool isReadOnce(tile::MmaOp op);
+  /// What is read from memory after a tile that is read once: the next tile of the loop around it,
+  /// or the first one of the loop's next step.
+  Later readAfter(Value tile);
+  /// Asks for the line of a column, or for a part of the lines, in the row of it that has the
+  /// number of the row that is read now.
+  void askFor(const Later &later, Value row, Value column);
+  void askForPart(const Later &later, Value row, int64_t part, int64_t parts);
+  /// The rows of bf16 that a map widens and nothing masks; null: others.
+  const GlobalPlace *wordRows(Value tile);
+  /// Two vectors' elements from a column on: those with even and with odd distance from it.
+  std::pair<Value, Value> loadWords(const GlobalPlace &place, const Coord &row, Value column);
+  /// Two vectors in order to even and odd elements, and back.
+  std::pair<Value, Value> byParity(Value low, Value high);
+  std::pair<Value, Value> inOrder(Value even, Value odd);
 
   int64_t lastTag = 0;
   std::vector<std::map<Key, Value>> scopes;
 };
+
+/// How many rows ahead of itself a tile in memory is asked for where no loop says what comes next.
+constexpr int64_t kRowsAhead = 32;
 
 /// The operands of a product by role.
 struct Roles {

@@ -51,9 +51,6 @@ Value dotOfPairs(VectorBuilder &e, Value accumulator, Value a, Value b) {
   return e.intrinsic("llvm.x86.avx512bf16.dpbf16ps.512", e.floats, {accumulator, a, b});
 }
 
-/// How many rows ahead of those that few queries read memory is asked for.
-constexpr int64_t kRowsAhead = 32;
-
 /// Lanes first .. first + count of each of the parts, one part after the other.
 Value lanesOfParts(VectorBuilder &e, Values parts, int64_t first, int64_t count) {
   for (; parts.size() > 1; first = 0, count *= 2) {
@@ -67,6 +64,14 @@ Value lanesOfParts(VectorBuilder &e, Values parts, int64_t first, int64_t count)
     parts = joined;
   }
   return parts[0];
+}
+
+/// Whether the vectors are neighbours two by two.
+bool comesInTwos(ArrayRef<Coord> lanes) {
+  for (size_t n = 0; n + 1 < lanes.size(); n += 2)
+    if (lanes[n].number < 0 || lanes[n + 1].number != lanes[n].number + 1 || !lanes[n + 1].whole)
+      return false;
+  return lanes.size() % 2 == 0;
 }
 
 bool isPairs(Value tile) {
@@ -97,48 +102,6 @@ void Evaluator::makeProduct(tile::MmaOp op) {
     dotProduct(op);
   else
     outerProduct(op);
-}
-
-/// Asks for the rows of memory that the next register block reads. The heads of a tensor lie
-/// between a head's rows, so that rows share a few sets of the caches and come from far more often
-/// than not. The first group of vectors asks for all.
-void Evaluator::askForRows(Value tile, int64_t rows, tile::MmaOp op) {
-  auto place = globals.find(tile);
-  auto loop = op->getParentOfType<tile::ForOp>();
-  const Coord &lane = block.lanes[0];
-  if (place == globals.end() || rows != 0 || lane.number > 0 || !loop ||
-      loop.getKind() != tile::LoopKind::Full || place->second.view.access != tile::Access::Dense)
-    return;
-  auto ask = [&]() -> Values {
-    for (const Coord &row : block.others)
-      prefetchRow(e, place->second, e.plus(row.index, block.others.size()),
-                  cast<TileType>(tile.getType()).getDim(1));
-    return {};
-  };
-  if (lane.number == 0)
-    return void(ask());
-  Value first =
-      arith::CmpIOp::create(e.builder, e.loc, arith::CmpIPredicate::eq, lane.index, e.integer(0));
-  e.branch(first, {}, ask, [] { return Values(); });
-}
-
-/// The place of rows that are read from memory as they lie; null if the tile is elsewhere.
-const GlobalPlace *Evaluator::denseRows(Value tile) {
-  auto place = globals.find(tile);
-  return place != globals.end() && place->second.view.access == tile::Access::Dense ? &place->second
-                                                                                    : nullptr;
-}
-
-/// Asks for the rows along the lanes that a later vector will read.
-void Evaluator::askForLanes(Value tile, const Coord &lane) {
-  const GlobalPlace *place = denseRows(tile);
-  if (!place)
-    return;
-  e.loop(e.integer(0), e.integer(e.lanes()), 1, {}, [&](Value t, ValueRange) -> Values {
-    Value row = e.plus(e.plus(lane.index, kRowsAhead), t);
-    prefetchRow(e, *place, row, cast<TileType>(tile.getType()).getDim(1));
-    return {};
-  });
 }
 
 void Evaluator::outerProduct(tile::MmaOp op) {
@@ -174,17 +137,43 @@ void Evaluator::outerProduct(tile::MmaOp op) {
     begin = lo;
     end = e.minIndex(end, hi);
   }
+  bool walksRows = roles.lanesSum == 0 && isReadOnce(op);
+  int64_t width = e.lanes() * block.lanes.size();
+  int64_t parts =
+      llvm::divideCeil(cast<TileType>(op.getResult().getType()).getDim(block.lanesDim), width);
+  int64_t part = block.lanes[0].number / static_cast<int64_t>(block.lanes.size());
   const GlobalPlace *walkedRows = roles.lanesSum == 0 ? denseRows(roles.lanes) : nullptr;
+  const GlobalPlace *words =
+      walksRows && comesInTwos(block.lanes) ? wordRows(roles.lanes) : nullptr;
+  for (size_t n = 0; words && n < start.size(); n += 2)
+    std::tie(start[n], start[n + 1]) = byParity(start[n], start[n + 1]);
+  Later later;
+  if (walksRows && block.lanes[0].number >= 0 && block.others[0].number <= 0)
+    later = readAfter(roles.lanes);
+  auto lanesAt = [&](const Coord &sum) {
+    Values read;
+    for (size_t n = 0; n < block.lanes.size(); n += words ? 2 : 1) {
+      const Coord &lane = block.lanes[n];
+      if (words) {
+        auto [even, odd] = loadWords(*words, sum, lane.index);
+        read.append({even, odd});
+      } else {
+        read.push_back(pairs ? loadPairs(e, locals.find(roles.lanes)->second, lane.index, sum.index)
+                             : at(roles.lanes, pointOf(roles.lanesFree, lane, sum)));
+      }
+    }
+    return read;
+  };
   auto add = [&](Value c, ValueRange carried) {
     pushScope();
     Coord sum = element(c);
-    Values vectors, next(carried.begin(), carried.end());
-    if (walkedRows)
+    Values next(carried.begin(), carried.end());
+    if (later.place)
+      askForPart(later, c, part, parts);
+    else if (walkedRows && !walksRows)
       for (const Coord &lane : block.lanes)
         e.prefetch(globalAddress(e, *walkedRows, {element(e.plus(c, kRowsAhead)), lane}));
-    for (const Coord &lane : block.lanes)
-      vectors.push_back(pairs ? loadPairs(e, locals.find(roles.lanes)->second, lane.index, c)
-                              : at(roles.lanes, pointOf(roles.lanesFree, lane, sum)));
+    Values vectors = lanesAt(sum);
     int64_t n = 0;
     for (const Coord &other : block.others) {
       Value factor =
@@ -206,6 +195,8 @@ void Evaluator::outerProduct(tile::MmaOp op) {
         Values next = add(c, carried);
         return twice ? add(e.plus(c, step), next) : next;
       });
+  for (size_t n = 0; words && n < sums.size(); n += 2)
+    std::tie(sums[n], sums[n + 1]) = inOrder(sums[n], sums[n + 1]);
   int64_t n = 0;
   for (const Coord &other : block.others)
     for (const Coord &lane : block.lanes)
@@ -253,13 +244,49 @@ void Evaluator::dotProduct(tile::MmaOp op) {
     return LLVM::MaskedLoadOp::create(e.builder, e.loc, type, address, mask, zeros,
                                       e.builder.getI32IntegerAttr(2));
   };
+  const GlobalPlace *keyWords = pairs ? nullptr : wordRows(roles.lanes);
+  const GlobalPlace *queryWords = keyWords ? wordRows(roles.others) : nullptr;
+  bool words = queryWords && roles.lanesFree == 0 && roles.othersFree == 0;
   // Sums of some queries with a few keys: what is read of a key serves all of those queries.
   auto sumsOf = [&](ArrayRef<Coord> queries, const Coord &lane, int64_t firstKey) {
     SmallVector<Coord> keys;
-    for (int64_t t = 0; t < width / static_cast<int64_t>(queries.size()); ++t)
-      keys.push_back(element(e.minIndex(e.plus(lane.index, firstKey + t), lastRow)));
+    bool first = queries.data() == block.others.data() && block.others[0].number <= 0;
+    Later later = first && roles.lanesFree == 0 ? readAfter(roles.lanes) : Later();
+    bool byLines = later.place && later.columns == extent; // each column of a row asks for its own
+    for (int64_t t = 0; t < width / static_cast<int64_t>(queries.size()); ++t) {
+      Value row = e.plus(lane.index, firstKey + t);
+      if (later.place && !byLines)
+        askForPart(later, row, 0, 1);
+      keys.push_back(element(e.minIndex(row, lastRow)));
+    }
+    auto askForLines = [&](Value c) {
+      for (int64_t t = 0; byLines && t < static_cast<int64_t>(keys.size()); ++t)
+        askFor(later, e.plus(lane.index, firstKey + t), c);
+    };
+    auto byWords = [&](Value c, ValueRange carried) {
+      askForLines(c);
+      std::array<Values, 2> xs, ys;
+      auto read = [&](std::array<Values, 2> &parts, const GlobalPlace &place, const Coord &row) {
+        auto [even, odd] = loadWords(place, row, c);
+        parts[0].push_back(even);
+        parts[1].push_back(odd);
+      };
+      for (const Coord &key : keys)
+        read(ys, *keyWords, key);
+      for (const Coord &query : queries)
+        read(xs, *queryWords, query);
+      Values next(carried.begin(), carried.end());
+      for (int parity : {0, 1})
+        for (auto [q, x] : llvm::enumerate(xs[parity]))
+          for (auto [k, y] : llvm::enumerate(ys[parity])) {
+            Value &sum = next[q * keys.size() + k];
+            sum = e.fma(x, y, sum);
+          }
+      return next;
+    };
     auto accumulate = [&](Value c, ValueRange carried, bool whole) {
       pushScope();
+      askForLines(c);
       Values xs, ys, next;
       for (const Coord &query : queries)
         xs.push_back(piece(roles.others, roles.othersFree, query, c, whole));
@@ -274,17 +301,17 @@ void Evaluator::dotProduct(tile::MmaOp op) {
       return next;
     };
     Values sums(width, e.splat(0));
-    int64_t full = extent / step * step;
-    if (full > 0)
-      sums = e.loop(e.integer(0), e.integer(full), step, sums,
+    int64_t whole = words ? extent / (2 * width) * (2 * width) : 0, full = extent / step * step;
+    if (whole > 0)
+      sums = e.loop(e.integer(0), e.integer(whole), 2 * width, sums, byWords);
+    if (whole < full)
+      sums = e.loop(e.integer(whole), e.integer(full), step, sums,
                     [&](Value c, ValueRange carried) { return accumulate(c, carried, true); });
     if (full < extent)
       sums = accumulate(e.integer(full), sums, false);
     return sumsOfVectors(e, sums); // lane q n + t: query q, key t of n
   };
   for (const Coord &lane : block.lanes) {
-    if (block.others[0].number <= 0 && roles.lanesFree == 0)
-      askForLanes(roles.lanes, lane);
     ArrayRef<Coord> left = block.others;
     while (!left.empty()) {
       ArrayRef<Coord> queries = left.take_front(llvm::bit_floor(std::min<size_t>(left.size(), 4)));

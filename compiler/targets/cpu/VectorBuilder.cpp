@@ -158,9 +158,9 @@ Value VectorBuilder::stackArray(Type element, int64_t count) {
   return LLVM::AllocaOp::create(builder, loc, pointer, element, size, /*alignment=*/64);
 }
 
-void VectorBuilder::prefetch(Value address) {
-  constexpr int read = 0, keep = 3, data = 1;
-  LLVM::Prefetch::create(builder, loc, address, read, keep, data);
+void VectorBuilder::prefetch(Value address, bool near) {
+  constexpr int read = 0, data = 1;
+  LLVM::Prefetch::create(builder, loc, address, read, near ? 3 : 2, data);
 }
 
 Value VectorBuilder::intrinsic(const char *name, Type result, ValueRange operands) {

@@ -76,8 +76,9 @@ public:
   void store(Value value, Value address);
   /// `count` elements on the stack of the function that is being built; lives as long as its call.
   Value stackArray(mlir::Type element, int64_t count);
-  /// Asks for the cache line of an address; no memory need be there.
-  void prefetch(Value address);
+  /// Asks for the cache line of an address, into the first-level cache (`near`) or the second one;
+  /// no memory need be there.
+  void prefetch(Value address, bool near = true);
 
   /// The LLVM intrinsic of that name; `instruction` has no result.
   void instruction(const char *name, ValueRange operands);
