@@ -5,14 +5,9 @@
 
 #include "compiler/forms/Graph.h"
 #include "compiler/forms/Terms.h"
-
-#include <fmt/format.h>
+#include "compiler/forms/Unsupported.h"
 
 namespace heddle::compiler {
-
-template <typename... Args> Error unsupported(fmt::format_string<Args...> text, Args &&...args) {
-  return {ErrorCode::Unsupported, fmt::format(text, std::forward<Args>(args)...)};
-}
 
 /// Whether the type can stand in a product as it is.
 inline bool isProductElement(mlir::Type type) {

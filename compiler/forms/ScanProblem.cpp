@@ -7,10 +7,10 @@
 
 #include "compiler/forms/Elementwise.h"
 #include "compiler/forms/ScanFeatures.h"
+#include "compiler/forms/Unsupported.h"
 
 #include <fmt/format.h>
 
-#include <utility>
 
 namespace heddle::compiler {
 
@@ -28,10 +28,6 @@ const ProblemTensor *ScanProblem::result(llvm::StringRef role) const {
 }
 
 namespace {
-
-template <typename... Args> Error unsupported(fmt::format_string<Args...> text, Args &&...args) {
-  return {ErrorCode::Unsupported, fmt::format(text, std::forward<Args>(args)...)};
-}
 
 class ProblemReader {
 public:

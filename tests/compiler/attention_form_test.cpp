@@ -139,8 +139,6 @@ TEST_CASE("what attention refuses has a reason that names the obstacle") {
                          "1.0)] score { s } weight exp norm sum"),
              Contains("feature map taylor2"));
   CHECK_THAT(refused("", "score { erf(s) } weight exp norm sum"), Contains("function erf"));
-  CHECK_THAT(refused(", %n: seq<i32>", "layout ring len %n weight exp norm sum"),
-             Contains("layout ring"));
 }
 
 TEST_CASE("features, computed reads and scalar decays: walker equals interpreter") {
