@@ -58,7 +58,9 @@ Result<nlohmann::json> countsOf(const Problem &onMachine, double bytes, bool cou
   if (counts.is_null() && !count)
     return counts;
   if (counts.is_null()) {
-    HEDDLE_TRY(counted, countLaunches(onMachine));
+    Problem plain = onMachine;
+    plain.request.flags = "ptx-only"; // no cubin; optimised in full, with few moves
+    HEDDLE_TRY(counted, countLaunches(plain));
     counts = std::move(counted);
   }
   counts["bytes"] = bytes;

@@ -9,15 +9,40 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 namespace heddle::compiler::cuda {
 namespace {
 
-Result<CudaCode> compileText(const std::string &text, const TargetJob &job, const std::string &name,
-                             Nvrtc::Output output, std::string *version = nullptr) {
+/// Attention's products and softmax are unrolled and straight: on sm_80 to sm_90 the quick
+/// optimiser makes the same loops of them. Scans, whose index arithmetic it leaves in place, spill;
+/// on sm_100 and newer loops grow by up to a tenth. PTX alone is for the PTX machine, which
+/// executes the moves that ptxas would drop.
+Nvrtc::Effort effortFor(const Artifact &artifact, const TargetJob &job, Nvrtc::Output output) {
+  constexpr int64_t kNewestQuick = 90;
+  const bool quick = output == Nvrtc::PtxAndCubin && artifact.form == "attention" &&
+                     architectureNumber(job.request.target) <= kNewestQuick;
+  return quick ? Nvrtc::Quick : Nvrtc::Full;
+}
+
+/// Whether registers were not enough, or an array lies in local memory.
+bool usesLocalMemory(const CudaCode &code) {
+  return std::any_of(code.entries.begin(), code.entries.end(),
+                     [](const auto &entry) { return entry.second.stackBytes > 0; });
+}
+
+Result<CudaCode> compileText(const std::string &text, const TargetJob &job,
+                             const Artifact &artifact, Nvrtc::Output output,
+                             std::string *version = nullptr) {
   HEDDLE_TRY(nvrtc, Nvrtc::load(identityPath(job.request.nvrtc)));
   if (version)
     *version = nvrtc.version();
-  return nvrtc.compile(text, name + ".cu", job.request.target, output);
+  const std::string name = artifact.name + ".cu";
+  const Nvrtc::Effort effort = effortFor(artifact, job, output);
+  HEDDLE_TRY(code, nvrtc.compile(text, name, job.request.target, output, effort));
+  if (effort == Nvrtc::Quick && usesLocalMemory(code))
+    return nvrtc.compile(text, name, job.request.target, output, Nvrtc::Full);
+  return code;
 }
 
 /// Shared memory of a launch whose formula is a constant: that of a tile program always is.
@@ -38,8 +63,8 @@ Status checkShared(const Launch &launch, const Resources &resources, const Targe
 Status build(const std::string &text, const TargetJob &job, Artifact &artifact) {
   const bool ptxOnly = job.request.flags == kPtxOnly;
   std::string version;
-  HEDDLE_TRY(code, compileText(text, job, artifact.name, ptxOnly ? Nvrtc::Ptx : Nvrtc::PtxAndCubin,
-                               &version));
+  HEDDLE_TRY(code,
+             compileText(text, job, artifact, ptxOnly ? Nvrtc::Ptx : Nvrtc::PtxAndCubin, &version));
   for (const Launch &launch : artifact.launches) {
     const auto entry = code.entries.find(launch.entry);
     if (ptxOnly)
@@ -68,9 +93,9 @@ Status build(const std::string &text, const TargetJob &job, Artifact &artifact) 
 }
 
 Result<std::string> showBuilt(const std::string &text, const TargetJob &job,
-                              const std::string &name, std::string_view station) {
+                              const Artifact &artifact, std::string_view station) {
   const bool sass = station == "sass";
-  HEDDLE_TRY(code, compileText(text, job, name, sass ? Nvrtc::PtxAndCubin : Nvrtc::Ptx));
+  HEDDLE_TRY(code, compileText(text, job, artifact, sass ? Nvrtc::PtxAndCubin : Nvrtc::Ptx));
   if (!sass)
     return code.ptx;
   return disassemble(code.cubin);

@@ -17,6 +17,6 @@ Status build(const std::string &text, const TargetJob &job, Artifact &artifact);
 
 /// The station ptx or sass of a text. sass needs nvdisasm: NotFound, saying so, without.
 Result<std::string> showBuilt(const std::string &text, const TargetJob &job,
-                              const std::string &name, std::string_view station);
+                              const Artifact &artifact, std::string_view station);
 
 } // namespace heddle::compiler::cuda

@@ -51,7 +51,7 @@ Result<std::string> show(ModuleOp module, const TargetJob &job, const Artifact &
   HEDDLE_TRY(text, emitText(programOf(module), shown));
   if (station == "cuda")
     return text;
-  return showBuilt(text, job, artifact.name, station);
+  return showBuilt(text, job, artifact, station);
 }
 
 std::vector<std::string> stations() { return {"cuda", "ptx", "sass"}; }

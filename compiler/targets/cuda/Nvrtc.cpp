@@ -92,16 +92,6 @@ Error refusal(const std::string &version, const std::string &arch, const std::st
   return error;
 }
 
-/// "sm_90a" -> 90; 0 for a name of another form.
-int64_t numberOf(const std::string &arch) {
-  int64_t number = 0;
-  const bool good = arch.starts_with("sm_") && arch.size() > 3;
-  const char *end = arch.data() + arch.size();
-  const char *stop = good ? std::from_chars(arch.data() + 3, end, number).ptr : end;
-  const bool suffix = end - stop == 1 && (*stop == 'a' || *stop == 'f');
-  return good && (stop == end || suffix) ? number : 0;
-}
-
 /// A program of NVRTC, destroyed at the end.
 struct Program {
   void *handle = nullptr;
@@ -130,6 +120,15 @@ std::map<std::string, Resources> readPtxasLog(const std::string &log) {
     readNumber(line, "bytes cmem[0]", entry->constantBytes);
   }
   return entries;
+}
+
+int64_t architectureNumber(const std::string &arch) {
+  int64_t number = 0;
+  const bool good = arch.starts_with("sm_") && arch.size() > 3;
+  const char *end = arch.data() + arch.size();
+  const char *stop = good ? std::from_chars(arch.data() + 3, end, number).ptr : end;
+  const bool suffix = end - stop == 1 && (*stop == 'a' || *stop == 'f');
+  return good && (stop == end || suffix) ? number : 0;
 }
 
 std::string Nvrtc::version() const { return fmt::format("{}.{}", major, minor); }
@@ -172,7 +171,7 @@ Result<Nvrtc> Nvrtc::load(const std::string &path) {
 }
 
 Status Nvrtc::checkArchitecture(const std::string &arch) const {
-  if (std::find(known.begin(), known.end(), numberOf(arch)) != known.end())
+  if (std::find(known.begin(), known.end(), architectureNumber(arch)) != known.end())
     return {};
   return Error{ErrorCode::NotFound,
                fmt::format("found the architecture '{}', which NVRTC {} ({}) does not know; "
@@ -195,7 +194,7 @@ Result<std::string> Nvrtc::text(void *program, int (*size)(void *, size_t *),
 }
 
 Result<CudaCode> Nvrtc::compile(const std::string &source, const std::string &name,
-                                const std::string &arch, Output output) const {
+                                const std::string &arch, Output output, Effort effort) const {
   HEDDLE_CHECK(checkArchitecture(arch));
   Program program{nullptr, call.DestroyProgram};
   if (const int result =
@@ -210,6 +209,8 @@ Result<CudaCode> Nvrtc::compile(const std::string &source, const std::string &na
     options.push_back("--ptxas-options=-v");
   if (major >= 13)
     options.push_back("--minimal"); // without textures and surfaces; a tenth of a small kernel
+  if (major >= 13 && effort == Quick)
+    options.push_back("--Ofast-compile=min");
   const int compiled =
       call.CompileProgram(program.handle, static_cast<int>(options.size()), options.data());
   CudaCode code;

@@ -25,6 +25,8 @@ struct CudaCode {
 class Nvrtc {
 public:
   enum Output { Ptx, PtxAndCubin };
+  /// How much NVVM and ptxas do: Quick takes two thirds of the time where NVRTC can (CUDA 13).
+  enum Effort { Full, Quick };
 
   /// Loads the library at `path`; empty: the one that runtime/CudaFiles.h finds. NotFound where
   /// there is none, Unsupported where the file lacks a function that is needed.
@@ -43,7 +45,8 @@ public:
   /// refused is a bug of whoever wrote it: CompilerFailure, with the first message, and with text
   /// and log saved in a new folder below the system's folder for temporary files, named in `where`.
   Result<CudaCode> compile(const std::string &text, const std::string &name,
-                           const std::string &arch, Output output = PtxAndCubin) const;
+                           const std::string &arch, Output output = PtxAndCubin,
+                           Effort effort = Full) const;
 
 private:
   struct Functions {
@@ -60,6 +63,9 @@ private:
   std::vector<int64_t> known;
   Functions call;
 };
+
+/// "sm_90a" -> 90; 0 for a name of another form.
+int64_t architectureNumber(const std::string &arch);
 
 /// The facts in a log that ptxas wrote with -v, by entry.
 std::map<std::string, Resources> readPtxasLog(const std::string &log);

@@ -1,6 +1,7 @@
 // From CUDA text written by hand to an artifact: image, sources, facts, and what is refused.
 #include "compiler/KernelFacts.h"
 #include "compiler/targets/cuda/Build.h"
+#include "compiler/targets/cuda/Nvrtc.h"
 #include "runtime/CudaFiles.h"
 #include "tests/compiler/cuda/CudaTexts.h"
 #include "tests/support/Test.h"
@@ -95,6 +96,26 @@ TEST_CASE("spills are noted; too much shared memory and a missing entry are erro
   Job missing("sm_80");
   missing.artifact.launches[0].entry = "nowhere";
   CHECK(missing.build(test::kTwoLoopsText).error().code == ErrorCode::Internal);
+}
+
+TEST_CASE("attention takes the quick optimiser to sm_90, and the full one where that one spills") {
+  Result<cuda::Nvrtc> nvrtc = cuda::Nvrtc::load();
+  if (!nvrtc.ok() || nvrtc->majorVersion() < 13)
+    HEDDLE_SKIP("no NVRTC of CUDA 13 on this computer");
+  const auto image = [](const char *text, const char *entry, const char *target, const char *form) {
+    Job job(target);
+    job.artifact.form = form;
+    job.artifact.launches[0].entry = entry;
+    REQUIRE(job.build(text).ok());
+    return job.artifact.image;
+  };
+  const auto differ = [&](const char *text, const char *entry, const char *target) {
+    return image(text, entry, target, "attention") != image(text, entry, target, "chunked");
+  };
+  CHECK(differ(test::kTwoLoopsText, "two_loops", "sm_80"));
+  CHECK(differ(test::kTwoLoopsText, "two_loops", "sm_90"));
+  CHECK(!differ(test::kTwoLoopsText, "two_loops", "sm_120"));
+  CHECK(!differ(test::kSpillText, "spill", "sm_80"));
 }
 
 TEST_CASE("the NVRTC that a request names is the one that is used") {

@@ -1,7 +1,9 @@
 // The library's attention patterns become CUDA text for every architecture, deterministic and with
 // nothing included; in the whole tier PTX as well. What has no CUDA spelling yet is refused with
 // the reason.
+#include "compiler/KernelFacts.h"
 #include "compiler/targets/cuda/Nvrtc.h"
+#include "runtime/CudaFiles.h"
 #include "tests/compiler/cuda/PtxAttention.h"
 
 #include <cstdlib>
@@ -78,6 +80,24 @@ TEST_CASE("default schedules neither spill nor use local memory") {
       CHECK(taken.spillLoadBytes == 0);
       CHECK(taken.stackBytes == 0);
     }
+}
+
+TEST_CASE("the main loop holds few issue slots beside the tensor core's") {
+  if (!findNvrtc() || !findNvdisasm())
+    HEDDLE_SKIP("NVRTC or nvdisasm is not installed");
+  // FlashAttention-2's kernels take 3.66 and 2.65, with spills.
+  for (const auto &[features, most] : {std::pair<int64_t, double>{64, 3.8}, {128, 2.9}}) {
+    CudaProblem problem{"causal_softmax", sizes(1, 4, 2, 777, 1537, features, features)};
+    INFO(problem.toString());
+    const Request request = requestOf(problem);
+    Result<Artifact> artifact = compiler::compile(request);
+    REQUIRE(artifact.ok());
+    Result<std::vector<compiler::KernelFacts>> facts =
+        compiler::inspect(request, *artifact, /*sass=*/true);
+    REQUIRE((facts.ok() && facts->size() == 1 && facts->front().mainLoop()));
+    CHECK(facts->front().mainLoop()->otherPerMma > 1);
+    CHECK(facts->front().mainLoop()->otherPerMma <= most);
+  }
 }
 
 TEST_CASE("heads of 256 features fit, with a few bytes of spills at most") {
