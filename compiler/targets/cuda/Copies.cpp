@@ -225,15 +225,13 @@ void KernelEmitter::walkRows(
                 fmt::format("(i64){} * {}", stride, walk.perPass * 2));
     out.line("auto *{} = {};", walking, global);
   }
-  if (whole > 1) {
+  if (whole > 1)
     out.unrolled("pass", whole);
-    rowsAt(fmt::format("(pass * {})", walk.perPass));
-    if (moves)
-      out.line("{0} = advance({0}, {1});", walking, step);
+  rowsAt(whole > 1 ? fmt::format("(pass * {})", walk.perPass) : "0");
+  if (moves)
+    out.line("{0} = advance({0}, {1});", walking, step);
+  if (whole > 1)
     out.close();
-  } else {
-    rowsAt("0");
-  }
   if (whole < walk.passes) {
     std::string rows = std::to_string(whole * walk.perPass);
     out.open(fmt::format("if ({} + {} < {})", walk.row, rows, walk.rows.rows));

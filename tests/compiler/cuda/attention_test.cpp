@@ -71,6 +71,14 @@ TEST_CASE("every knob gives the same function") {
         {"causal_softmax", sizes(1, 1, 1, 150, 333, 64, 64), DType::BF16, "sm_80", schedule});
 }
 
+TEST_CASE("rows that take one pass of all threads and a part of another") {
+  NEEDS_NVRTC;
+  using Schedule = std::map<std::string, int64_t>;
+  const Schedule schedule{{"WARPS", 8}, {"BM", 128}, {"BN", 64}}; // 51 rows of 40 columns a pass
+  checkOnPtxMachine(
+      {"causal_softmax", sizes(1, 1, 1, 60, 130, 40, 40), DType::BF16, "sm_80", schedule});
+}
+
 TEST_CASE("values wider than a launch's columns are summed in several") {
   NEEDS_NVRTC;
   using Schedule = std::map<std::string, int64_t>;
