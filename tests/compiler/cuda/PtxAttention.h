@@ -53,7 +53,7 @@ inline Request requestOf(const CudaProblem &problem) {
   request.patternText = problem.text.empty() ? libraryText(problem.pattern) : problem.text;
   request.form = problem.form;
   for (const auto &[name, extent] : problem.dims)
-    if (name == "D" || name == "Dv" || name == "K" || name == "V")
+    if (name == "D" || name == "Dv" || name == "K" || name == "V" || name == "N")
       request.dims[name] = extent;
     else
       request.extents[name] = ExtentClass::of(extent);
