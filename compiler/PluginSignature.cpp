@@ -72,6 +72,7 @@ private:
       HEDDLE_TRY(text, dimText(type.dim(d)));
       if (type.dim(d).is(ExprKind::Dim))
         (d > 0 ? inner : outer).insert(text);
+      sharedHead |= type.getBatched() && d == 1 && text == "1";
       tensor.shape.push_back(text);
     }
     signature.tensors.push_back(std::move(tensor));
@@ -176,13 +177,18 @@ private:
         signature.classDims.push_back(dim);
       groups |= dim == "Hk";
     }
-    if (groups && outer.count("Hq"))
+    if (!outer.count("Hq"))
+      return;
+    if (groups)
       signature.staticDims.push_back("G");
+    else if (sharedHead) // all heads are one group
+      signature.staticDims.push_back("Hq");
   }
 
   pattern::DefOp def;
   Signature signature;
   std::set<std::string> inner, outer; ///< dims seen at another than the first place, and at it
+  bool sharedHead = false;            ///< a sequence has one head, as keys that all queries share
 };
 
 } // namespace

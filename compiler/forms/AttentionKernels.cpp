@@ -24,13 +24,22 @@ static int64_t keysOf(const MixProblem &problem, int64_t keys) {
   return std::min(keys, (most + kLanes - 1) / kLanes * kLanes);
 }
 
+/// Heads of a group of G that are the rows of one tile. Where warps share a tile (GPUs) it has at
+/// most BM rows, so that 128 heads on one latent head are 8 tiles of 16: the largest divisor.
+static int64_t headsOfTile(int64_t G, const Schedule &schedule) {
+  int64_t heads = schedule.count("WARPS") ? std::min(G, schedule.at("BM")) : G;
+  while (G % heads != 0)
+    --heads;
+  return heads;
+}
+
 AttentionWriter::AttentionWriter(const MixProblem &problem, const Schedule &schedule,
                                  std::string suffix)
     : problem(problem), weights(weightsOf(problem)), keys(keysOf(problem, schedule.at("BN"))),
       rowsPerTile(schedule.at("BM")),
       split(schedule.at("SPLIT") > 0 ? schedule.at("SPLIT") : kWhole),
-      grouped(canPack(problem) && !problem.list.perHead), packed(grouped ? problem.G : 1),
-      suffix(std::move(suffix)) {}
+      grouped(canPack(problem) && !problem.list.perHead),
+      packed(grouped ? headsOfTile(problem.G, schedule) : 1), suffix(std::move(suffix)) {}
 
 void AttentionWriter::writeRows(ProgramWriter &program, tile::FormulaAttr factor) {
   auto formula = [&](const Extent &extent) { return program.formula(extent); };
@@ -86,7 +95,7 @@ AttentionWriter::PackedRow AttentionWriter::namePackedRow(KernelWriter &w, TileS
   readLengths(w, scope);
   PackedRow at{b, row, w.mul(group, packed), {}, group, group};
   at.hq = headOf(w, at.h0, problem.Hq);
-  if (!grouped) {
+  if (!grouped || packed != problem.G) {
     at.hk = headOf(w, at.h0, problem.Hk);
     at.hv = headOf(w, at.h0, problem.v.heads);
   }
@@ -135,9 +144,9 @@ void AttentionWriter::writeQueries(ProgramWriter &program, AttentionWriter *othe
   tile::FormulaAttr rows = program.formula(problem.Tq);
   if (factor)
     rows = program.product(rows, factor);
-  tile::KernelOp kernel = program.kernel(
-      "queries" + suffix, {rows, program.formula(groups()), program.formula(problem.B)},
-      {false, false, false}, "one query at a time over the keys of its list");
+  tile::KernelOp kernel =
+      program.kernel("queries" + suffix, {rows, headTiles(program), program.formula(problem.B)},
+                     {false, false, false}, "one query at a time over the keys of its list");
   KernelWriter w(kernel);
   TileScope scope(w, problem);
   PackedRow at = namePackedRow(w, scope, kernel.getGridIndex(2), kernel.getGridIndex(1),
@@ -158,7 +167,7 @@ void AttentionWriter::writeSplit(ProgramWriter &program) {
   tile::FormulaAttr ranges = program.ratio(loopExtent(), split);
   declarePartials(program, ranges);
   tile::KernelOp kernel = program.kernel(
-      "split" + suffix, {ranges, program.formula(groups()), program.formula(problem.B)},
+      "split" + suffix, {ranges, headTiles(program), program.formula(problem.B)},
       {false, false, false}, "one query row: a range of keys each, so that all threads have work");
   KernelWriter w(kernel);
   Value s = kernel.getGridIndex(0);
@@ -180,7 +189,7 @@ void AttentionWriter::writeSplit(ProgramWriter &program) {
 
 void AttentionWriter::writeMerge(ProgramWriter &program) {
   tile::KernelOp kernel =
-      program.kernel("merge" + suffix, {program.formula(groups()), program.formula(problem.B)},
+      program.kernel("merge" + suffix, {headTiles(program), program.formula(problem.B)},
                      {false, false}, "joins the ranges in ascending order");
   KernelWriter w(kernel);
   TileScope scope(w, problem);

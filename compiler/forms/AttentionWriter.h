@@ -62,7 +62,12 @@ private:
   Extent loopExtent() {
     return problem.list.tensor.empty() ? problem.Tk : Extent{problem.list.count, "", {}};
   }
-  const Extent &groups() { return grouped ? problem.Hk : problem.H; }
+  /// Tiles of `packed` heads.
+  tile::FormulaAttr headTiles(ProgramWriter &program) {
+    if (grouped && packed == problem.G)
+      return program.formula(problem.Hk);
+    return packed == 1 ? program.formula(problem.H) : program.ratio(problem.H, packed);
+  }
   void storePackedRow(KernelWriter &w, TileScope &scope, const Accumulators &sums,
                       const PackedRow &at);
 
@@ -135,7 +140,7 @@ private:
   Weights weights;
   int64_t keys, rowsPerTile, split;
   bool grouped;   ///< where there is one query row: the heads of a key head are the rows of a tile
-  int64_t packed; ///< how many heads that are; else 1
+  int64_t packed; ///< how many heads a tile has; else 1
   std::string suffix;
   Lengths lengths;                                   ///< in the kernel at hand
   llvm::StringRef featureDim = "d", noDim = "none$"; ///< what scopes run along beside the keys

@@ -144,7 +144,10 @@ def absorbed_mla_of_deepseek_runs_as_cuda():
     gpu_facts()
     shape = "Tq=1,Tk=70,Hq=2,Dn=8,Dr=64,Dc=512,D=576,Dv=8"  # 512 columns of values: two launches of 256
     out, _ = heddle("verify", "mla", "--shape", shape, "--dtype", "bf16", "--target", "sm_80", "--quiet")
-    assert "attn_from256" in out and "verdict: clean, numbers right" in out, out
+    assert "split_from256" in out and "verdict: clean, numbers right" in out, out
+    decode = ["mla", "--shape", shape.replace("Hq=2", "Hq=32"), "--dtype", "bf16", "--target", "sm_80", "--quiet"]
+    text, _ = heddle("show", *decode, "--after", "cuda")
+    assert "split: grid (ceildiv(Tk, 512), 2, B)" in text, text[:2000]  # 16 of the 32 heads a tile
 
 
 @case

@@ -51,6 +51,8 @@ TEST_CASE("emitted decode with packed heads and its merge equals the interpreter
   for (const CudaProblem &problem : {
            CudaProblem{"gqa", sizes(2, 8, 2, 1, 1537, 64, 64)},
            CudaProblem{"gqa", sizes(1, 8, 1, 1, 777, 72, 72), DType::F16, "sm_89"},
+           CudaProblem{"gqa", sizes(1, 64, 1, 1, 100, 64, 64)}, // four tiles of 16 heads
+           CudaProblem{"gqa", sizes(1, 40, 2, 1, 600, 32, 40)}, // two tiles of 10 in each group
            CudaProblem{"causal_softmax", sizes(1, 1, 1, 1, 7, 128, 128)},
            CudaProblem{"learned_sink", sizes(1, 4, 2, 1, 600, 96, 96)},
            CudaProblem{"alibi", sizes(1, 4, 2, 1, 70, 32, 32)},
