@@ -36,7 +36,10 @@ double chunked(const MixSizes &m, double length, double C) {
 }
 
 double attention(const MixSizes &m, double length) {
-  double pairs = length * (length + 1) / 2 * (m.key + m.value + kWeight + (m.decays ? kDecay : 0));
+  double keys = (length + 1) / 2; // of a row
+  if (m.listed > 0)
+    keys = std::min<double>(keys, m.listed);
+  double pairs = length * keys * (m.key + m.value + kWeight + (m.decays ? kDecay : 0));
   double states = (m.givesState + m.takesState) * kPass * (length + 1) * m.key * m.value;
   return pairs + states + (m.decays || m.givesState ? kLaunch : 0);
 }
@@ -55,12 +58,22 @@ MixSizes sizesOf(const ScanProblem &scan) {
   return m;
 }
 
+MixSizes sizesOf(const MixProblem &pairs) {
+  MixSizes m{pairs.D, pairs.Dv, 0, pairs.D};
+  pattern::MixOp mix = pairs.mix;
+  m.decays = mix.getWeight() == pattern::WeightKind::exp; // an exponential a pair
+  m.listed = pairs.listed;
+  return m;
+}
+
 Result<std::vector<MixSizes>> mixSizes(const FormRequest &request) {
   HEDDLE_TRY(graph, readGraph(request, MixAs::Steps));
   std::vector<MixSizes> sizes;
   for (const Stage &stage : graph.stages)
     if (auto scan = std::get_if<ScanProblem>(&stage))
       sizes.push_back(sizesOf(*scan));
+    else if (auto pairs = std::get_if<MixProblem>(&stage))
+      sizes.push_back(sizesOf(*pairs));
   return sizes;
 }
 
@@ -80,7 +93,7 @@ std::optional<double> estimatedUnits(llvm::StringRef form, llvm::ArrayRef<MixSiz
                                      int64_t length) {
   double units = 0;
   for (const MixSizes &m : mixes) {
-    if (form == "attention")
+    if (form == "attention" || m.features == 0)
       units += attention(m, length);
     else if (form == "recurrent")
       units += recurrent(m, length);
@@ -90,6 +103,16 @@ std::optional<double> estimatedUnits(llvm::StringRef form, llvm::ArrayRef<MixSiz
       return std::nullopt;
   }
   return units;
+}
+
+int64_t coresOf(const Request &request) {
+  llvm::StringRef facts = request.deviceFacts;
+  constexpr llvm::StringRef kName = "; cores ";
+  size_t at = facts.rfind(kName);
+  int64_t cores = 1;
+  if (at != llvm::StringRef::npos)
+    facts.drop_front(at + kName.size()).consumeInteger(10, cores);
+  return cores;
 }
 
 int64_t nominalLength(const Request &request) {

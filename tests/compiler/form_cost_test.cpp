@@ -69,6 +69,27 @@ TEST_CASE("estimates: pairs grow with the square of the length, states with the 
   CHECK(!compiler::estimatedUnits("no such form", mixes, 1));
 }
 
+TEST_CASE("estimates of a hybrid: its pairs cost the same whatever form its states have") {
+  const std::string head = "pattern.def @p(%q: seq<T x H x K>, %k: seq<T x H x K>, "
+                           "%v: seq<T x H x V>) {\n  %o = mix %q, %k, %v weight id norm none\n";
+  const std::string pairs = "  %a = mix %q, %k, %v weight exp norm sum gives o\n"
+                            "  %y = merge sum %o, %a\n  return %y\n}\n";
+  std::map<std::string, int64_t> dims = {{"B", 1}, {"T", 100}, {"H", 2}, {"K", 64}, {"V", 64}};
+  FormRun alone(scanCase(head + "  return %o\n}\n", dims, "", 0));
+  FormRun both(scanCase(head + pairs, dims, "", 0));
+  auto one = compiler::mixSizes(alone.formRequest()), two = compiler::mixSizes(both.formRequest());
+  REQUIRE(one.ok());
+  REQUIRE(two.ok());
+  REQUIRE(two->size() == one->size() + 1);
+  auto more = [&](const char *form) {
+    return *compiler::estimatedUnits(form, *two, 4096) -
+           *compiler::estimatedUnits(form, *one, 4096);
+  };
+  CHECK(more("chunked") > 1e6);
+  CHECK(more("chunked") == Approx(more("recurrent")));
+  CHECK(more("chunked") == Approx(more("attention")));
+}
+
 TEST_CASE("a wide state takes over from pairs later than a narrow one") {
   auto takesOver = [](int64_t features) {
     for (int64_t length = 16;; length *= 2)

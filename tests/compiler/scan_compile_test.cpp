@@ -4,7 +4,11 @@
 #include "compiler/Compiler.h"
 #include "runtime/Jit.h"
 #include "tests/compiler/ScanClasses.h"
+#include "tests/support/Paths.h"
 #include "tests/support/Tier.h"
+
+#include <fstream>
+#include <iterator>
 
 using namespace heddle;
 using namespace heddle::test;
@@ -14,9 +18,11 @@ namespace {
 /// A case as native code, with random tensors.
 class CompiledScan {
 public:
-  /// `tokens` gives the class of lengths that the code is for.
-  explicit CompiledScan(const FormCase &given, DType dtype = DType::F32, int64_t tokens = 1000)
-      : c(given), dtype(dtype), device(std::move(*openDevice("cpu", 2))) {
+  /// `tokens` gives the class of lengths that the code is for; `cores` (0: this processor's) how
+  /// many it thinks there are.
+  explicit CompiledScan(const FormCase &given, DType dtype = DType::F32, int64_t tokens = 1000,
+                        int cores = 0, int threads = 2)
+      : c(given), dtype(dtype), device(std::move(*openDevice("cpu", threads))) {
     Request request;
     request.patternText = c.text;
     for (const auto &[name, extent] : c.dims)
@@ -33,6 +39,8 @@ public:
     request.target = "cpu";
     request.machine = "host";
     request.deviceFacts = device->facts();
+    if (cores)
+      request.deviceFacts += "; cores " + std::to_string(cores);
     Result<Artifact> made = compiler::compile(request);
     INFO(c.text << c.form << " chunk " << c.CHUNK << (made ? "" : "\n" + made.error().toString()));
     REQUIRE(made.ok());
@@ -118,6 +126,7 @@ public:
   }
 
   std::vector<TensorView> views;
+  Artifact artifact;
 
 private:
   void makeTensors() {
@@ -140,7 +149,6 @@ private:
   FormCase c;
   DType dtype;
   std::shared_ptr<Device> device;
-  Artifact artifact;
   std::shared_ptr<const Kernel> kernel;
   std::vector<OwnedTensor> owned;
 };
@@ -180,15 +188,20 @@ TEST_CASE("compiled scans: every class as a step of one token") {
   }
 }
 
+/// The pattern of one's own that README.md shows.
+static std::string exampleOfReadme() {
+  std::ifstream file(std::string(kSourceDir) + "/README.md");
+  std::string text{std::istreambuf_iterator<char>(file), {}};
+  const size_t heading = text.find("## A pattern of your own");
+  REQUIRE(heading != std::string::npos);
+  const size_t begin = text.find("pattern.def @fading", heading), end = text.find("```", begin);
+  REQUIRE(end != std::string::npos);
+  CHECK(std::count(text.begin() + begin, text.begin() + end, '\n') < 10);
+  return text.substr(begin, end - begin);
+}
+
 TEST_CASE("a pattern that is in no library has all three forms, with the same numbers") {
-  // The README's example.
-  const char *own = "pattern.def @fading(%q: seq<T x H x K>, %k: seq<T x H x K>, "
-                    "%v: seq<T x H x V>, %doubt: seq<T x H>, %s0: seq<f32, H x K x V>) {\n"
-                    "  %g = map (t, h) in (T, H) { -0.05 - softplus(doubt[t, h]) / (1 + h) }\n"
-                    "  %o, %s = mix %q, %k, %v\n"
-                    "    features q [silu]\n    features k [silu]\n"
-                    "    decay scalar %g\n    weight id  norm none\n"
-                    "    initial state %s0\n  return %o, %s\n}\n";
+  const std::string own = exampleOfReadme();
   std::map<std::string, std::vector<double>> first;
   for (const char *form : {"attention", "recurrent", "chunked"}) {
     auto results = runCompiled(scanCase(own, sizes(77, 24, 20), form, 16));
