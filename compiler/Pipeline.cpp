@@ -64,6 +64,7 @@ Status addCudaLayoutPasses(mlir::OpPassManager &passes, const TargetJob &job) {
                               job.machine.name.c_str()};
   mlir::OpPassManager &kernels = passes.nest<tile::ProgramOp>().nest<tile::KernelOp>();
   kernels.addPass(cuda::createOrientProductsPass());  // warps share the state's columns
+  kernels.addPass(cuda::createMultiplySumsPass());    // normalisers by products
   kernels.addPass(cuda::createMoveFactorsPass());     // numbers a token to registers
   kernels.addPass(cuda::createRoundOperandsPass());   // products of a state in 16 bits
   kernels.addPass(cuda::createPadTilesPass(options)); // whole instructions

@@ -59,6 +59,12 @@ bool keepsZero(ArrayAttr features) {
   return true;
 }
 
+bool hasCostlyFeature(ArrayAttr features) {
+  return llvm::any_of(features.getAsRange<pattern::FeatureAttr>(), [](pattern::FeatureAttr f) {
+    return llvm::is_contained({"elu1", "exp", "silu", "l2norm"}, f.getName());
+  });
+}
+
 /// One element of an elementwise map.
 static Value element(OpBuilder &b, Location at, llvm::StringRef name, Value x, Value factor) {
   auto exp = [&](Value y) {

@@ -14,6 +14,8 @@ std::string refuseFeatures(const PatternProblem &problem, mlir::ArrayAttr featur
 int64_t featureWidth(int64_t given, mlir::ArrayAttr features);
 /// Whether a token of zeros stays one.
 bool keepsZero(mlir::ArrayAttr features);
+/// Whether one of them takes an exponential an element, or a sum over the row.
+bool hasCostlyFeature(mlir::ArrayAttr features);
 /// `tile`, f32 with features along its last dimension "d" of which the first `given` are there,
 /// mapped. Numbers that maps need are computed at scope.start.
 mlir::Value mapFeatures(KernelWriter &w, TileScope &scope, const PatternProblem &problem,

@@ -7,6 +7,7 @@
 //   gates of a router       pools, logits, softmax
 //   power features          a state in memory, filled with the one on entry
 #include "compiler/forms/Features.h"
+#include "compiler/forms/FormCost.h"
 #include "compiler/forms/ScanFeatures.h"
 #include "compiler/forms/SegmentGates.h"
 
@@ -54,6 +55,7 @@ private:
   Status readTensors();
   Status readLengths();
   void readPolynomial();
+  bool paysBeforeWalk(ArrayAttr features);
   Status mapFeatures(const char *role, ArrayAttr &features, bool always);
   void readExpressions();
   Status mapTaps();
@@ -165,10 +167,21 @@ void ScanReader::readPolynomial() {
     *list = ArrayAttr::get(context, list->getValue().drop_back());
 }
 
+/// Whether features are worth a launch of their own where a kernel could apply them: on a GPU a
+/// head's chunks follow one another, while a map runs for all tokens at once. Exponentials and
+/// norms of rows would take as many instructions as the products of a chunk.
+bool ScanReader::paysBeforeWalk(ArrayAttr features) {
+  const Request &request = reader.request.request;
+  return reader.mixes == MixAs::Chunks && request.target.starts_with("sm_") &&
+         nominalLength(request) > 64 && mix.getLayout() != pattern::LayoutKind::varlen &&
+         hasCostlyFeature(features);
+}
+
 /// Maps that kernels do not apply, and all of them before power features, taps and sub-tokens.
 Status ScanReader::mapFeatures(const char *role, ArrayAttr &features, bool always) {
   always |= scan.polynomial.degree > 0 && !features.empty();
-  if (!always && refuseFeatures(graph, features).empty())
+  const bool inKernel = refuseFeatures(graph, features).empty();
+  if (!always && inKernel && !paysBeforeWalk(features))
     return {};
   bool query = role[0] == 'q';
   const ProblemTensor given = *scan.input(role);
@@ -202,7 +215,9 @@ Status ScanReader::mapFeatures(const char *role, ArrayAttr &features, bool alway
   vars.insert(vars.end(), {"h", "d"});
   std::string name = fmt::format("{}_of_{}", role, o());
   HEDDLE_CHECK(addMap(name, std::move(shape), std::move(vars), expr,
-                      "features that no kernel of a scan applies", given.element));
+                      inKernel ? "features of all tokens at once, before chunks follow one another"
+                               : "features that no kernel of a scan applies",
+                      given.element));
   scan.inputs[role] = name;
   features = ArrayAttr::get(context, {});
   return {};

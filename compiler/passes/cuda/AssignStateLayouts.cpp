@@ -101,14 +101,18 @@ private:
     if (!isShared(value) && (layoutOf(value) == layout || tileType(value).getRank() == 0))
       return value;
     Operation *source = value.getDefiningOp();
+    // Few numbers are loaded again; more would each take an address and a comparison.
     const bool isCheap = isa_and_nonnull<tile::FillOp, tile::IndexOp>(source) ||
-                         (isa_and_nonnull<tile::LoadOp>(source) && tileType(value).getRank() < 2);
+                         (isa_and_nonnull<tile::LoadOp>(source) && tileType(value).getRank() < 2 &&
+                          layout.mode(1).size() <= 4);
     DominanceInfo dominance(kernel);
     for (Value copy : copies[value])
       if (!isShared(copy) && layoutOf(copy) == layout && dominance.properlyDominates(copy, user))
         return copy;
+    if (Value again = computedAgain(value, layout, user))
+      return again;
     Value copy;
-    if (isCheap && !isShared(value)) {
+    if (isCheap && !isShared(value) && !(isa<tile::LoadOp>(source) && hasSharedCopy(value))) {
       builder.setInsertionPointAfter(source);
       copy = builder.clone(*source)->getResult(0);
     } else {
@@ -121,6 +125,45 @@ private:
     setRegisters(copy, layout);
     copies[value].push_back(copy);
     return copy;
+  }
+
+  bool hasSharedCopy(Value value) { return llvm::any_of(copies[value], isShared); }
+
+  /// A few numbers of a map of vectors, made as `layout` from what lies in shared memory anyway;
+  /// null where that is not so.
+  Value computedAgain(Value value, const Layout &layout, Operation *user) {
+    auto map = value.getDefiningOp<tile::MapOp>();
+    if (!map || map.getNumResults() != 1 || tileType(value).getRank() != 1 ||
+        hasSharedCopy(value) || layout.mode(1).size() > 2)
+      return {};
+    for (Value input : map.getInputs())
+      if (tileType(input).getRank() != 0 && !hasSharedCopy(input) &&
+          !llvm::is_contained(user->getOperands(), input))
+        return {};
+    SmallVector<Value> inputs;
+    for (Value input : map.getInputs())
+      inputs.push_back(inRegisters(input, layout, user));
+    builder.setInsertionPoint(user);
+    auto again = cast<tile::MapOp>(builder.clone(*map));
+    again.getInputsMutable().assign(inputs);
+    setRegisters(again.getResult(0), layout);
+    copies[value].push_back(again.getResult(0));
+    return again.getResult(0);
+  }
+
+  /// Operand a of `op` in shared memory, which maps or other products want in registers as well: it
+  /// is read once for all of them.
+  bool isSharedOut(tile::MmaOp op) {
+    const Layout wanted = fragmentsFor(op);
+    int64_t readers = 0;
+    for (Operation *user : op.getA().getUsers()) {
+      auto product = dyn_cast<tile::MmaOp>(user);
+      readers += isa<tile::MapOp>(user) ||
+                 (product && product.getA() == op.getA() && fragmentsFor(product) == wanted);
+    }
+    for (Value copy : copies[op.getA()])
+      readers += !isShared(copy) && layoutOf(copy) == wanted;
+    return readers > 1 && wanted.mode(1).size() <= 32;
   }
 
   /// `value` in shared memory, from where it is made on.
@@ -236,6 +279,16 @@ private:
     return *warpAtomFor(tileType(op.getA()).getElementType().isBF16() ? DType::BF16 : DType::F16);
   }
 
+  /// Sums of a product, of which a vector's are one row.
+  Layout sumsOf(tile::MmaOp op, const ProductDims &dims) {
+    TileType c = tileType(op.getResult());
+    if (!dims.isVector())
+      return accumulators(atomOf(op), c.getDim(dims.rowsC), c.getDim(1 - dims.rowsC), warps,
+                          dims.rowsC);
+    const int64_t columns = c.getDim(0);
+    return project(accumulators(atomOf(op), 16, columns, warps, 0), {16, columns}, {1});
+  }
+
   Layout fragmentsFor(tile::MmaOp op) {
     ProductDims dims = *dimsOf(op);
     TileType a = tileType(op.getA());
@@ -246,15 +299,23 @@ private:
     std::optional<ProductDims> dims = dimsOf(op);
     if (!dims || !isShort(tileType(op.getA())))
       return op.emitError("mma.sync multiplies two tiles of two dimensions in bf16 or f16");
-    TileType c = tileType(op.getResult());
-    const Layout sums = accumulators(atomOf(op), c.getDim(dims->rowsC), c.getDim(1 - dims->rowsC),
-                                     warps, dims->rowsC);
+    const Layout sums = sumsOf(op, *dims);
     setRegisters(op.getResult(), sums);
     op.getInitMutable().set(inRegisters(op.getInit(), sums, op));
-    if (!isPlaced(op.getA()) || !isShared(op.getA()))
+    if (dims->isVector())
+      op.getAMutable().set(vectorFor(op));
+    else if (!isShared(op.getA()) || isSharedOut(op))
       op.getAMutable().set(inRegisters(op.getA(), fragmentsFor(op), op));
     op.getBMutable().set(inShared(op.getB()));
     return success();
+  }
+
+  /// A vector as operand a: every row of the fragments reads it where it lies; ones are constants.
+  Value vectorFor(tile::MmaOp op) {
+    if (!op.getA().getDefiningOp<tile::FillOp>())
+      return inShared(op.getA());
+    const int64_t extent = tileType(op.getA()).getDim(0);
+    return inRegisters(op.getA(), alongLanes(extent, warps), op);
   }
 
   LogicalResult visitReduce(tile::ReduceOp op) {
@@ -349,8 +410,7 @@ private:
       return carriedLayout(inner, inner.getIterArgs()[cast<OpResult>(next).getResultNumber()]);
     if (auto mma = next.getDefiningOp<tile::MmaOp>())
       if (std::optional<ProductDims> dims = dimsOf(mma); dims && isShort(tileType(mma.getA())))
-        return accumulators(atomOf(mma), type.getDim(dims->rowsC), type.getDim(1 - dims->rowsC),
-                            warps, dims->rowsC);
+        return sumsOf(mma, *dims);
     if (type.getRank() == 2)
       return spread(type.getShape(), threads());
     return defaultLayout(type);

@@ -2,6 +2,7 @@
 //
 //   PadTiles        extents rounded up to whole instructions; loads and stores clipped accordingly
 //   OrientProducts  where a state is carried: who is operand a
+//   MultiplySums    there: sums over operands of products by products with a vector
 //   MoveFactors     numbers a token leave operands in shared memory
 //   RoundOperands   operands of products in 16 bits
 //   FoldScale       (passes/) a positive factor of the scores moves past the row maximum
@@ -67,6 +68,9 @@ std::unique_ptr<mlir::Pass> createPadTilesPass(const LayoutOptions &options);
 
 /// Operands of products in the order in which warps share them.
 std::unique_ptr<mlir::Pass> createOrientProductsPass();
+
+/// Sums over tiles that products read as operand b become products with a vector.
+std::unique_ptr<mlir::Pass> createMultiplySumsPass();
 
 /// Factors of operand b, and of what a product of zeros starts, go where registers hold the tile;
 /// in attention scales of coded keys and values go to scores and weights.

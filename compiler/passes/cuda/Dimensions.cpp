@@ -17,13 +17,17 @@ int64_t positionOf(ArrayAttr names, StringRef name) {
 
 std::optional<ProductDims> dimsOf(tile::MmaOp op) {
   SmallVector<StringRef> sums = op.getContracted();
-  if (sums.size() != 1 || tileType(op.getA()).getRank() != 2 || tileType(op.getB()).getRank() != 2)
+  const int64_t rankA = tileType(op.getA()).getRank();
+  if (sums.size() != 1 || rankA < 1 || rankA > 2 || tileType(op.getB()).getRank() != 2)
     return std::nullopt;
   ProductDims dims;
   dims.sumA = positionOf(op.getADims(), sums[0]);
   dims.sumB = positionOf(op.getBDims(), sums[0]);
-  dims.rowsA = 1 - dims.sumA;
   dims.columnsB = 1 - dims.sumB;
+  dims.rowsA = dims.rowsC = -1;
+  if (rankA == 1)
+    return dims;
+  dims.rowsA = 1 - dims.sumA;
   dims.rowsC = op.getADims()[dims.rowsA] == op.getCDims()[0] ? 0 : 1;
   return dims;
 }

@@ -13,10 +13,14 @@ using tile::tileType;
 /// Where a name stands in a list of dimension names; -1 if it does not.
 int64_t positionOf(mlir::ArrayAttr names, llvm::StringRef name);
 
-/// How a product of two 2-d tiles runs: positions of the rows, columns and contracted dimension.
+/// How a product of two 2-d tiles runs, or of a vector and a 2-d tile: positions of the rows,
+/// columns and contracted dimension.
 struct ProductDims {
-  int64_t rowsA, sumA, columnsB, sumB;
-  int64_t rowsC; ///< 0, or 1 where the result is columns x rows
+  int64_t rowsA; ///< -1 for a vector
+  int64_t sumA, columnsB, sumB;
+  int64_t rowsC; ///< 0, or 1 where the result is columns x rows; -1 for a vector
+  bool isVector() const { return rowsA < 0; }
+  int64_t columnsC() const { return isVector() ? 0 : 1 - rowsC; }
 };
 /// Nothing if the product is not of that kind.
 std::optional<ProductDims> dimsOf(tile::MmaOp op);

@@ -272,16 +272,45 @@ private:
       if (!fill || !fill.getValue().isZero())
         return;
       operand.set(rest);
-      if (intoExponent(*product, isA ? dims->rowsC : 1 - dims->rowsC))
+      const int64_t dim = isA ? dims->rowsC : dims->columnsC();
+      if (intoExponent(*product, dim))
         return;
       builder.setInsertionPointAfter(op);
-      Value moved = times(op.getResult(), *product, isA ? dims->rowsC : 1 - dims->rowsC);
+      Value moved = times(op.getResult(), *product, dim);
       op.getResult().replaceAllUsesExcept(moved, moved.getDefiningOp());
     } else if (!isA && mayScaleA(*dims)) {
       operand.set(rest);
       builder.setInsertionPoint(op);
-      op.getAMutable().set(times(op.getA(), *product, dims->sumA));
+      Value a = op.getA();
+      if (dims->isVector() && product->masks.empty())
+        a = clipped(a, tile::paddingOf(rest, dims->sumB).source, dims->sumB);
+      op.getAMutable().set(times(a, *product, dims->sumA));
     }
+  }
+
+  /// Ones, and zeros where the load of operand b has no rows: factors there may be anything.
+  Value clipped(Value ones, Operation *source, int64_t dim) {
+    auto load = dyn_cast_or_null<tile::LoadOp>(source);
+    if (!load || dim >= int64_t(load.getValid().size()))
+      return ones;
+    Location at = op.getLoc();
+    Value first = arith::ConstantIndexOp::create(builder, at, 0);
+    auto numbers = tile::TileType::get({tileType(ones).getDim(0)}, builder.getI32Type());
+    Value index = tile::IndexOp::create(builder, at, numbers, first);
+    Value count =
+        arith::IndexCastOp::create(builder, at, builder.getI32Type(), load.getValid()[dim]);
+    SmallVector<SmallVector<StringRef>> dims{{"n"}, {"n"}};
+    return tile::MapOp::create(builder, at, TypeRange{ones.getType()}, ValueRange{ones, index},
+                               dims, SmallVector<StringRef>{"n"},
+                               [&](OpBuilder &b, Location loc, ValueRange x) {
+                                 Value there = arith::CmpIOp::create(
+                                     b, loc, arith::CmpIPredicate::slt, x[1], count);
+                                 Value zero =
+                                     arith::ConstantOp::create(b, loc, b.getF32FloatAttr(0));
+                                 Value y = arith::SelectOp::create(b, loc, there, x[0], zero);
+                                 tile::YieldOp::create(b, loc, y);
+                               })
+        .getResult(0);
   }
 
   /// x f_i 2^(u_i - v_j) = x 2^(u_i + log2 f_i - v_j): one logarithm a token in place of one
@@ -317,10 +346,12 @@ private:
     return true;
   }
 
-  /// With a state: zeros beyond the last token stay zeros when they are multiplied, nothing else is
-  /// known to. Attention: weights, which this tile of keys has made; in f16 they would leave its
-  /// range where scales are small.
+  /// With a state: ones of a sum, and zeros beyond the last token, which stay zeros when they are
+  /// multiplied; nothing else is known to. Attention: weights, which this tile of keys has made; in
+  /// f16 they would leave its range where scales are small.
   bool mayScaleA(const ProductDims &dims) {
+    if (state && op.getA().getDefiningOp<tile::FillOp>())
+      return true;
     if (state)
       return tile::paddingOf(op.getA(), dims.sumA).kind == tile::Padding::Zero;
     auto weights = op.getA().getDefiningOp<tile::MapOp>();
@@ -362,6 +393,7 @@ private:
   /// `tile` times the factors along its dimension `dim`.
   Value times(Value tile, const Product &product, int64_t dim) {
     SmallVector<StringRef> names{"r", "c"};
+    names.resize(tileType(tile).getRank());
     return scaled(tile, joined(product), names, names[dim]);
   }
 

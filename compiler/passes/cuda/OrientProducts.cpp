@@ -48,7 +48,7 @@ public:
     const void *rows = stateRows(getOperation(), dimensions);
     getOperation().walk([&](tile::MmaOp op) {
       std::optional<ProductDims> dims = dimsOf(op);
-      if (!dims)
+      if (!dims || dims->isVector())
         return;
       const auto isRows = [&](int64_t dim) {
         return dimensions.classOf(op.getResult(), dim) == rows;

@@ -53,7 +53,8 @@ public:
       std::optional<ProductDims> dims = dimsOf(op);
       if (!dims)
         return;
-      clear(op, op.getAMutable(), dims->sumA, before);
+      if (!dims->isVector()) // a vector's numbers meet the zeros of b
+        clear(op, op.getAMutable(), dims->sumA, before);
       clear(op, op.getBMutable(), dims->sumB, before);
     });
   }
@@ -115,7 +116,8 @@ private:
       return; // AssignLayouts refuses it
     // Tokens of a chunk are as many as there are; warps without rows share columns.
     const bool tokens = carriesState(kernel) && dims->rowsC == 0;
-    require(op.getA(), dims->rowsA, tokens ? 16 : rowsMultiple);
+    if (!dims->isVector())
+      require(op.getA(), dims->rowsA, tokens ? 16 : rowsMultiple);
     require(op.getA(), dims->sumA, 16);
     originals[dimensions.classOf(op.getA(), dims->sumA)] = tileType(op.getA()).getDim(dims->sumA);
     require(op.getB(), dims->columnsB, 8);

@@ -11,6 +11,7 @@ void registerPasses() {
   using Create = std::unique_ptr<mlir::Pass> (*)();
   static constexpr Create kPasses[] = {
       [] { return createOrientProductsPass(); },
+      [] { return createMultiplySumsPass(); },
       [] { return createMoveFactorsPass(); },
       [] { return createRoundOperandsPass(); },
       [] { return createPadTilesPass(kOptions); },

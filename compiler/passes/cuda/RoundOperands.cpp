@@ -115,6 +115,9 @@ private:
       return whole;
     OpBuilder builder(value.getContext());
     builder.setInsertionPointAfterValue(value);
+    if (auto fill = value.getDefiningOp<tile::FillOp>())
+      return tile::FillOp::create(builder, value.getLoc(), tileType(value).withElementType(type),
+                                  fill.getValue().convertToDouble());
     SmallVector<StringRef> names{"r", "c"};
     names.resize(tileType(value).getRank());
     return tile::MapOp::create(builder, value.getLoc(),

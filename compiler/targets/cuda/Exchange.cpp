@@ -8,6 +8,7 @@
 // in memory, blocks of 8 x 8 are turned first.
 #include "compiler/targets/cuda/KernelEmitter.h"
 #include "compiler/targets/cuda/Scalars.h"
+#include "compiler/targets/cuda/Shared.h"
 
 #include "llvm/Support/MathExtras.h"
 
@@ -26,6 +27,13 @@ bool inChunks(const Fragment &fragment) {
   return fragment.is16Bit() && fragment.pairs() && fragment.values.size() > 1 &&
          fragment.values[1].extent == 4 && fragment.values[1].step == 2 &&
          fragment.values[1].dim == fragment.columnDim && fragment.columnDim == 1;
+}
+
+/// Two neighbouring columns of f32, at a place in `shared` that is a multiple of 8 bytes.
+bool floatPairs(const Fragment &fragment, Value shared) {
+  return fragment.type.getElementType().isF32() && fragment.pairs() &&
+         fragment.columnDim + 1 == fragment.type.getRank() &&
+         (fragment.type.getRank() == 1 || SharedRows(typeOf(shared)).pitch % 8 == 0);
 }
 
 } // namespace
@@ -86,7 +94,8 @@ Status KernelEmitter::toShared(tile::ConvertOp op) {
   std::string condition = replicaCondition(fragment);
   if (!condition.empty())
     out.open(fmt::format("if ({})", condition));
-  int loops = openLoops(fragment, chunks ? 2 : packed ? 1 : 0);
+  const bool floats = floatPairs(fragment, op);
+  int loops = openLoops(fragment, chunks ? 2 : packed || floats ? 1 : 0);
   std::string name = packed ? names[op.getTile()] : "";
   if (chunks) {
     std::string parts;
@@ -105,6 +114,12 @@ Status KernelEmitter::toShared(tile::ConvertOp op) {
              sharedAddress(op, {fmt::format("{} - 2 * quad + group", row),
                                 fmt::format("{} - group + 2 * quad", column)}),
              name, subscript(fragment, {}, 1));
+  } else if (floats) {
+    SmallVector<int64_t> identity = llvm::to_vector(llvm::seq<int64_t>(0, fragment.type.getRank()));
+    const std::string &column = fragment.values[0].variable;
+    out.line("store_shared_pair({}, {}, {});", at({{column, "0"}}),
+             element(op.getTile(), identity, fragment, {{column, "0"}}),
+             element(op.getTile(), identity, fragment, {{column, "1"}}));
   } else {
     SmallVector<int64_t> identity = llvm::to_vector(llvm::seq<int64_t>(0, fragment.type.getRank()));
     std::string value = element(op.getTile(), identity, fragment, {});
@@ -135,7 +150,8 @@ Status KernelEmitter::fromShared(tile::ConvertOp op) {
   };
   Value source = op.getTile();
   declareTile(op, nameFor(op, "moved"));
-  int loops = openLoops(fragment, chunks ? 2 : packed ? 1 : 0);
+  const bool floats = floatPairs(fragment, source);
+  int loops = openLoops(fragment, chunks ? 2 : packed || floats ? 1 : 0);
   if (chunks) {
     std::string loaded = fresh("chunk");
     out.line("const uint4 {} = load_shared_16({});", loaded,
@@ -149,6 +165,12 @@ Status KernelEmitter::fromShared(tile::ConvertOp op) {
   } else if (packed) {
     out.line("{}{} = {} | (u32){} << 16;", names[op], subscript(fragment, {}, 1),
              loadElement(source, at({{"c", "0"}})), loadElement(source, at({{"c", "1"}})));
+  } else if (floats) {
+    const std::string pair = fresh("pair"), place = subscript(fragment, {}, 1);
+    out.line("const float2 {} = load_shared_pair({});", pair,
+             sharedAddress(source, at({{fragment.values[0].variable, "0"}})));
+    for (int n = 0; n < 2; ++n)
+      out.line("{}{}[{}] = {}.{};", names[op], place, n, pair, "xy"[n]);
   } else {
     out.line("{}{} = {};", names[op], subscript(fragment, {}), loadElement(source, at({})));
   }

@@ -142,6 +142,8 @@ private:
                           const std::string &chunk);
   std::string tileAddress(const std::string &lane, const Matrix &matrix);
   Status mma(tile::MmaOp op);
+  std::string openVector(tile::MmaOp op, const Fragment &sums);
+  void closeVector(tile::MmaOp op, const Fragment &sums, const std::string &rows);
   Status loadFragments(tile::ConvertOp op);
   Status turn(tile::ConvertOp op);
 

@@ -231,6 +231,25 @@ constexpr Definition kDefinitions[] = {
   return x;
 }
 )"},
+    // The shuffle says by itself whether there is such a lane.
+    {"add_lane_below", HEDDLE_INLINE R"(float add_lane_below(float x, int distance, int last) {
+  asm volatile("{ .reg .f32 far; .reg .pred there; shfl.sync.up.b32 far|there, %0, %1, %2, -1; "
+               "@there add.f32 %0, %0, far; }" : "+f"(x) : "r"(distance), "r"(last));
+  return x;
+}
+)"},
+    {"add_lane_above", HEDDLE_INLINE R"(float add_lane_above(float x, int distance, int last) {
+  asm volatile("{ .reg .f32 far; .reg .pred there; shfl.sync.down.b32 far|there, %0, %1, %2, -1; "
+               "@there add.f32 %0, %0, far; }" : "+f"(x) : "r"(distance), "r"(last));
+  return x;
+}
+)"},
+    {"load_shared_pair", HEDDLE_INLINE R"(float2 load_shared_pair(u32 from) {
+  float2 x;
+  asm volatile("ld.shared.v2.f32 {%0, %1}, [%2];" : "=f"(x.x), "=f"(x.y) : "r"(from) : "memory");
+  return x;
+}
+)"},
     {"load_shared_u32", HEDDLE_INLINE R"(u32 load_shared_u32(u32 from) {
   u32 x;
   asm volatile("ld.shared.b32 %0, [%1];" : "=r"(x) : "r"(from) : "memory");
@@ -245,6 +264,10 @@ constexpr Definition kDefinitions[] = {
 )"},
     {"store_shared_f32", HEDDLE_INLINE R"(void store_shared_f32(u32 to, float x) {
   asm volatile("st.shared.f32 [%0], %1;" : : "r"(to), "f"(x) : "memory");
+}
+)"},
+    {"store_shared_pair", HEDDLE_INLINE R"(void store_shared_pair(u32 to, float x, float y) {
+  asm volatile("st.shared.v2.f32 [%0], {%1, %2};" : : "r"(to), "f"(x), "f"(y) : "memory");
 }
 )"},
     {"store_shared_u16", HEDDLE_INLINE R"(void store_shared_u16(u32 to, u16 x) {
@@ -332,21 +355,30 @@ constexpr Definition kDefinitions[] = {
      "// inverses there; a column of an inverse a lane, by substitution.\n"
      "template <int TOKENS, int PITCH, int THREADS> " HEDDLE_INLINE
      R"(void prepare_solve(u32 lower, u32 high, u32 low) {
-  constexpr int ROW = 2 * TOKENS + 16;
-#pragma unroll 2
-  for (int n = threadIdx.x; n < TOKENS * TOKENS / 2; n += THREADS) {
-    const int row = n / (TOKENS / 2), column = n % (TOKENS / 2) * 2;
-    if (column / 16 >= row / 16)
-      continue;
+  constexpr int ROW = 2 * TOKENS + 16, BLOCKS = TOKENS / 16, PAIRS = BLOCKS * (BLOCKS - 1) * 64;
+#pragma unroll 1
+  for (int first = 0; first < PAIRS; first += THREADS) {
+    const int n = first + threadIdx.x;
+    if (n >= PAIRS)
+      break;
+    int i = 1, j = n / 128; // a block below the diagonal
+#pragma unroll
+    for (int above = 1; above < BLOCKS - 1; ++above)
+      if (j >= i)
+        j -= i++;
+    const int row = i * 16 + n % 128 / 8, column = j * 16 + n % 8 * 2;
     const u32 from = lower + row * PITCH + column * 4, to = row * ROW + column * 2;
+    const float2 pair = load_shared_pair(from);
     u32 big, small;
-    split_pair(-load_shared_f32(from), -load_shared_f32(from + 4), big, small);
+    split_pair(-pair.x, -pair.y, big, small);
     store_shared(high + to, big);
     store_shared(low + to, small);
   }
   const int lane = threadIdx.x % 32;
-  for (int block = threadIdx.x / 32; block < TOKENS / 16; block += THREADS / 32) {
-    if (lane >= 16)
+#pragma unroll 1
+  for (int first = 0; first < BLOCKS; first += THREADS / 32) {
+    const int block = first + threadIdx.x / 32;
+    if (lane >= 16 || block >= BLOCKS)
       continue;
     const u32 from = lower + block * 16 * (PITCH + 4), to = block * 16 * (ROW + 2) + lane * 2;
     float x[16];

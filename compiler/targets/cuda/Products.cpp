@@ -4,6 +4,9 @@
 //   S = Q K'   b from K, rows are columns of S     ldmatrix         chunk 2 k of rows 8 n ..
 //   O += P V   b from V, rows are contracted       ldmatrix.trans   chunk n of rows 16 k ..
 //
+// A vector as operand a stands for 16 equal rows: every lane reads it at the same place, and one
+// row of the sums is kept.
+//
 // A lane's address is computed once; steps change it by constants, added, or xored where the rows
 // are swizzled.
 #include "compiler/targets/cuda/KernelEmitter.h"
@@ -130,9 +133,11 @@ Status KernelEmitter::mma(tile::MmaOp op) {
   Fragment sums(c);
   Attribute sum = StringAttr::get(op.getContext(), op.getContracted()[0]);
   int64_t sumA = positionOf(op.getADims(), sum), sumB = positionOf(op.getBDims(), sum);
+  const bool vector = a.getRank() == 1; // 16 equal rows, of whose sums one is kept
   const int64_t columnDim = sums.columnDim, rowDim = 1 - columnDim;
   int64_t steps = a.getDim(sumA) / 16;
-  const Step *rowBlocks = sums.value(rowDim, 16), *columnBlocks = sums.value(columnDim, 8);
+  const Step *rowBlocks = vector ? nullptr : sums.value(rowDim, 16),
+             *columnBlocks = sums.value(columnDim, 8);
   int64_t rowTiles = rowBlocks ? rowBlocks->extent : 1;
   int64_t columns = columnBlocks ? columnBlocks->extent : 1;
   bool trans = sumB == 0;
@@ -149,13 +154,15 @@ Status KernelEmitter::mma(tile::MmaOp op) {
     else
       copyTile(op.getInit(), names[op.getResult()], sums, false);
   }
-  std::string result = names[op.getResult()];
+  std::string result = vector ? openVector(op, sums) : names[op.getResult()];
+  const int inner = vector ? 1 : 2; // of the sums' values: columns, and two rows
 
   OperandReader readerB = readerOf(op.getB(), sumB, false, warpOffset(sums, columnDim), columns);
   bool aShared = a.getSpace() == tile::Space::Smem;
   std::optional<OperandReader> readerA;
   if (aShared)
-    readerA = readerOf(op.getA(), sumA, true, warpOffset(sums, rowDim), rowTiles);
+    readerA = readerOf(op.getA(), vector ? 1 : sumA, true, vector ? "" : warpOffset(sums, rowDim),
+                       rowTiles);
 
   std::string k = steps > 1 ? "k" : "0";
   if (steps > 1)
@@ -175,11 +182,14 @@ Status KernelEmitter::mma(tile::MmaOp op) {
     std::string array = rowTiles > 1 ? "[m]" : "";
     out.line("u32 {}{}[4];", loaded, rowTiles > 1 ? fmt::format("[{}]", rowTiles) : "");
     openRows();
-    out.line("load_matrix_x4{}({}{}, {});", sumA == 0 ? "_trans" : "", loaded, array,
+    out.line("load_matrix_x4{}({}{}, {});", sumA == 0 && !vector ? "_trans" : "", loaded, array,
              operandAt(*readerA, rowTiles > 1 ? "m" : "0", k));
     closeRows();
     for (int n = 0; n < 4; ++n)
       fragments[n] = fmt::format("{}{}[{}]", loaded, array, n);
+  } else if (vector) {
+    for (std::string &ones : fragments)
+      ones = a.getElementType().isBF16() ? "0x3f803f80u" : "0x3c003c00u";
   } else {
     Fragment own(a);
     for (int n = 0; n < 4; ++n)
@@ -192,14 +202,15 @@ Status KernelEmitter::mma(tile::MmaOp op) {
   }
   const auto multiplyColumn = [&](const std::string &n, const std::string &b0,
                                   const std::string &b1) {
-    out.line("{}({}{}, {}, {}, {}, {}, {}, {});", multiply, result, subscript(sums, {{"n", n}}, 2),
-             fragments[0], fragments[1], fragments[2], fragments[3], b0, b1);
+    out.line("{}({}{}, {}, {}, {}, {}, {}, {});", multiply, result,
+             subscript(sums, {{"n", n}}, inner), fragments[0], fragments[1], fragments[2],
+             fragments[3], b0, b1);
   };
   const auto multiplyPair = [&](const std::string &n, const std::string &next,
                                 const std::string &from) {
     const char *type = a.getElementType().isBF16() ? "bf16" : "f16";
     out.line("mma_pair_{}{}({}{}, {}{}, {}, {}, {}, {}, {});", type, trans ? "_trans" : "", result,
-             subscript(sums, {{"n", n}}, 2), result, subscript(sums, {{"n", next}}, 2),
+             subscript(sums, {{"n", n}}, inner), result, subscript(sums, {{"n", next}}, inner),
              fragments[0], fragments[1], fragments[2], fragments[3], from);
   };
   int64_t paired = columns / 2 * 2;
@@ -234,7 +245,29 @@ Status KernelEmitter::mma(tile::MmaOp op) {
   }
   if (steps > 1)
     out.close();
+  if (vector)
+    closeVector(op, sums, result);
   return {};
+}
+
+/// Sums of a product with a vector in whole fragments: what was there in one row, zeros in the
+/// other.
+std::string KernelEmitter::openVector(tile::MmaOp op, const Fragment &sums) {
+  const std::string name = fresh("rows");
+  out.line("float {}{}[2][2];", name, extents(sums, 1));
+  const int loops = openLoops(sums);
+  const std::string at = subscript(sums, {}, 1);
+  out.line("{}{}[0][c] = {}{};", name, at, names[op.getResult()], subscript(sums, {}));
+  out.line("{}{}[1][c] = 0.0f;", name, at);
+  out.close(loops);
+  return name;
+}
+
+void KernelEmitter::closeVector(tile::MmaOp op, const Fragment &sums, const std::string &rows) {
+  const int loops = openLoops(sums);
+  out.line("{}{} = {}{}[0][c];", names[op.getResult()], subscript(sums, {}), rows,
+           subscript(sums, {}, 1));
+  out.close(loops);
 }
 
 /// Pairs of columns from shared memory to registers, for good: as operand a is read.

@@ -78,6 +78,12 @@ Status KernelEmitter::scan(tile::ScanOp op) {
     std::string far = fresh("far");
     out.line("{} {};", type, far);
     for (int64_t distance = 1; distance < lanes->extent; distance *= 2) {
+      if (real) { // segments of `extent` lanes: c of shfl, PTX ISA 9.7.9.6
+        const int64_t segments = (32 - lanes->extent) << 8, last = op.getReverse() ? 31 : 0;
+        out.line("{0} = add_lane_{1}({0}, {2}, {3});", sum, op.getReverse() ? "above" : "below",
+                 distance, segments | last);
+        continue;
+      }
       out.line("{} = {}(0xffffffffu, {}, {}, {});", far, shift, sum, distance, lanes->extent);
       out.line("{0} += {1} ? {2} : 0;", sum, reaches(distance), far);
     }
