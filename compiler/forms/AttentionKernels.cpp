@@ -3,6 +3,7 @@
 // keys are cut into ranges of SPLIT, and a second kernel joins the ranges' (m, l, O) in ascending
 // order.
 #include "compiler/forms/AttentionWriter.h"
+#include "compiler/support/Names.h"
 
 namespace heddle::compiler {
 
@@ -53,12 +54,12 @@ void AttentionWriter::writeRows(ProgramWriter &program, tile::FormulaAttr factor
                                : "weights of all visible pairs beside states: " + problem.notState);
   KernelWriter w(kernel);
   Value h = kernel.getGridIndex(1), b = kernel.getGridIndex(2);
-  Value row0 = w.mul(kernel.getGridIndex(0), rowsPerTile);
+  Value row0 = named(w.mul(kernel.getGridIndex(0), rowsPerTile), "row0");
   TileScope scope(w, problem);
   scope.uniform("b", b, problem.B);
   readLengths(w, scope);
-  Value Tq = lengths.q, rows = w.sub(Tq, row0);
-  Value off = offset(w), first = w.add(row0, off);
+  Value Tq = lengths.q, rows = named(w.sub(Tq, row0), "rows");
+  Value off = offset(w), first = named(w.add(row0, off), "first_position");
   Value end = w.min(w.add(row0, w.constant(rowsPerTile)), Tq);
   Value place = problem.startQ ? w.add(lengths.startQ, row0) : row0;
   scope.uniform("h", h, problem.H);
@@ -71,7 +72,7 @@ void AttentionWriter::writeRows(ProgramWriter &program, tile::FormulaAttr factor
   RowTile tile;
   tile.rows = rowsPerTile;
   tile.first = first;
-  tile.last = w.sub(w.add(end, off), w.constant(1));
+  tile.last = named(w.sub(w.add(end, off), w.constant(1)), "last_position");
   Value hq = headOf(w, h, problem.Hq);
   loadQueries(w, scope, tile, {b, {}, hq, {}}, {place, w.fixed(problem.q.first)}, rows);
   openKeys(w, tile, b, headOf(w, h, problem.Hk), headOf(w, h, problem.v.heads));
@@ -93,7 +94,7 @@ AttentionWriter::PackedRow AttentionWriter::namePackedRow(KernelWriter &w, TileS
   scope.fewRows = true;
   scope.uniform("b", b, problem.B);
   readLengths(w, scope);
-  PackedRow at{b, row, w.mul(group, packed), {}, group, group};
+  PackedRow at{b, row, named(w.mul(group, packed), "head0"), {}, group, group};
   at.hq = headOf(w, at.h0, problem.Hq);
   if (!grouped || packed != problem.G) {
     at.hk = headOf(w, at.h0, problem.Hk);
@@ -175,8 +176,8 @@ void AttentionWriter::writeSplit(ProgramWriter &program) {
   PackedRow at =
       namePackedRow(w, scope, kernel.getGridIndex(2), kernel.getGridIndex(1), w.constant(0));
   RowTile tile = openPackedRow(w, scope, at);
-  Value lo = w.mul(s, split);
-  Value hi = w.min(w.add(lo, w.constant(split)), lengths.ofLoop());
+  Value lo = named(w.mul(s, split), "first_key");
+  Value hi = named(w.min(w.add(lo, w.constant(split)), lengths.ofLoop()), "last_key");
   Accumulators start = initial(w, scope, packed, /*withSink=*/false);
   Accumulators sums = loop(w, scope, tile, lo, hi, start);
   for (auto [name, value] : llvm::zip(partialNames(), sums)) {
@@ -197,7 +198,7 @@ void AttentionWriter::writeMerge(ProgramWriter &program) {
       namePackedRow(w, scope, kernel.getGridIndex(1), kernel.getGridIndex(0), w.constant(0));
   Accumulators start = initial(w, scope, packed, /*withSink=*/true);
   Value keys = problem.list.tensor.empty() ? lengths.k : w.extent(loopExtent());
-  Value ranges = w.divide(w.add(keys, w.constant(split - 1)), split);
+  Value ranges = named(w.divide(w.add(keys, w.constant(split - 1)), split), "ranges");
   storePackedRow(w, scope, mergeLoop(w, at.b, at.h0, ranges, start), at);
 }
 

@@ -2,6 +2,7 @@
 // values, in the element type of products.
 #include "compiler/forms/AttentionWriter.h"
 #include "compiler/forms/TileSteps.h"
+#include "compiler/support/Names.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 
@@ -14,7 +15,7 @@ Value AttentionWriter::offset(KernelWriter &w) {
   bool square = problem.Tq == problem.Tk && !problem.lenQ && !problem.lenK;
   if (!problem.bottomRight || square)
     return w.constant(0);
-  return w.sub(lengths.seen, lengths.q);
+  return named(w.sub(lengths.seen, lengths.q), "offset");
 }
 
 /// A range of rows cut to those that exist.
@@ -52,11 +53,11 @@ Value AttentionWriter::headOf(KernelWriter &w, Value h, const Extent &heads) {
   if (heads == problem.H)
     return h;
   if (heads == problem.Hk && problem.G > 1)
-    return w.divide(h, problem.G);
+    return named(w.divide(h, problem.G), "key_head");
   if (heads.fixed == 1)
     return w.constant(0);
   Value product = w.builder.createOrFold<arith::MulIOp>(w.location, h, w.extent(heads));
-  return w.quotient(product, w.extent(problem.H));
+  return named(w.quotient(product, w.extent(problem.H)), "key_head");
 }
 
 void AttentionWriter::nameHeads(KernelWriter &w, TileScope &scope, Value h) {

@@ -9,6 +9,7 @@
 // two intervals that becomes the end of the interval j is in.
 #include "compiler/passes/Passes.h"
 #include "compiler/support/Emit.h"
+#include "compiler/support/Names.h"
 #include "ir/tile/TileDialect.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -34,7 +35,7 @@ tile::ForOp cloneOver(OpBuilder &builder, tile::ForOp loop, llvm::ArrayRef<Value
   if (bounds.size() == 4) {
     Value left = arith::CmpIOp::create(inside, loop.getLoc(), arith::CmpIPredicate::slt,
                                        clone.getIndex(), bounds[1]);
-    end = arith::SelectOp::create(inside, loop.getLoc(), left, bounds[1], bounds[3]);
+    end = named(arith::SelectOp::create(inside, loop.getLoc(), left, bounds[1], bounds[3]), "end");
   }
   mapping.map(loop.getBounds().back(), end);
   mapping.map(loop.getBody().front().getArguments(), body.getArguments());
@@ -54,9 +55,10 @@ void restrict(tile::ForOp loop) {
   for (const KeyPart<ArithAlgebra> &part :
        keyParts(algebra, support, at[SupportArgument::FirstRow], at[SupportArgument::LastRow], keys,
                 loop.getStep())) {
-    llvm::SmallVector<Value> edges{part.begin, part.end};
+    llvm::SmallVector<Value> edges{named(part.begin, "keys_begin"), named(part.end, "keys_end")};
     if (canBeFull)
-      edges = {part.begin, part.fullBegin, part.fullEnd, part.end};
+      edges = {part.begin, named(part.fullBegin, "full_begin"), named(part.fullEnd, "full_end"),
+               part.end};
     tile::ForOp edge = cloneOver(builder, loop, edges, carried, tile::LoopKind::Edge);
     // Register blocks clip themselves with the same support.
     edge.setSupportAttr(loop.getSupportAttr());

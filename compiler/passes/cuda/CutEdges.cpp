@@ -12,6 +12,7 @@
 // over full tiles follows: where all tiles are masked, whole ones are the faster ones.
 #include "compiler/passes/cuda/CudaPasses.h"
 #include "compiler/passes/cuda/Dimensions.h"
+#include "compiler/support/Names.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/IR/IRMapping.h"
@@ -212,7 +213,8 @@ private:
       return bounds[1];
     Value left =
         arith::CmpIOp::create(builder, loop.getLoc(), arith::CmpIPredicate::slt, index, bounds[1]);
-    return arith::SelectOp::create(builder, loop.getLoc(), left, bounds[1], bounds[3]);
+    return named(arith::SelectOp::create(builder, loop.getLoc(), left, bounds[1], bounds[3]),
+                 "end");
   }
 
   tile::TileType partOf(tile::TileType type, Dims dims) {

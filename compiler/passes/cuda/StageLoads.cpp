@@ -16,6 +16,7 @@
 // than the first one does) is put where it is read and waited for at once.
 #include "compiler/passes/cuda/CudaPasses.h"
 #include "compiler/passes/cuda/Dimensions.h"
+#include "compiler/support/Names.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
@@ -242,12 +243,16 @@ private:
         Value begin = bounds[n], end = bounds[n + 1];
         if (isEmpty(begin, end))
           continue;
+        const bool full = loop.getKind() == tile::LoopKind::Full;
+        named(begin, full ? "full_begin" : "edge_begin");
+        named(end, full ? "full_end" : "edge_end");
         Value length = make<arith::AddIOp>(make<arith::SubIOp>(end, begin), constant(step - 1));
         Value tiles =
             make<arith::MaxSIOp>(make<arith::DivSIOp>(length, constant(step)), constant(0));
         Value base = make<arith::SubIOp>(begin, make<arith::MulIOp>(total, constant(step)));
-        total = make<arith::AddIOp>(total, tiles);
-        intervals.push_back({base, end, total, which, loop.getKind() == tile::LoopKind::Full});
+        named(base, full ? "full_origin" : "edge_origin");
+        total = named(make<arith::AddIOp>(total, tiles), full ? "tiles" : "edge_tiles");
+        intervals.push_back({base, end, total, which, full});
       }
     }
   }
@@ -259,11 +264,11 @@ private:
       coming = coming.drop_front();
     Value base = coming.back().base, end = coming.back().end;
     for (const Interval &interval : llvm::drop_begin(llvm::reverse(coming))) {
-      Value here = less(n, interval.count);
+      Value here = named(less(n, interval.count), interval.full ? "in_full" : "in_edge");
       base = choose(here, interval.base, base);
       end = choose(here, interval.end, end);
     }
-    Value j = make<arith::AddIOp>(make<arith::MulIOp>(n, constant(step)), base);
+    Value j = named(make<arith::AddIOp>(make<arith::MulIOp>(n, constant(step)), base), "next_key");
     const bool whole = llvm::all_of(coming, [](const Interval &interval) { return interval.full; });
     SmallVector<Value> valid{whole ? constant(step) : make<arith::SubIOp>(end, j)};
     if (stream.base)
@@ -275,7 +280,7 @@ private:
   }
 
   void putIfThere(const Stream &stream, Value n, size_t from) {
-    auto branch = scf::IfOp::create(builder, kernel.getLoc(), less(n, total), false);
+    auto branch = scf::IfOp::create(builder, kernel.getLoc(), named(less(n, total), "more"), false);
     OpBuilder::InsertionGuard guard(builder);
     builder.setInsertionPointToStart(&branch.getThenRegion().front());
     put(stream, n, from);
@@ -365,7 +370,7 @@ private:
     Value n = body.getArguments().back();
     // The next tile's number comes first: every put of this step shares it.
     builder.setInsertionPointToStart(&body);
-    Value next = make<arith::AddIOp>(n, constant(1));
+    Value next = named(make<arith::AddIOp>(n, constant(1)), "next_tile");
     Value ahead = stages == 1 ? next : make<arith::AddIOp>(n, constant(stages - 1));
     SmallVector<tile::LoadOp> loads = loadsOf(staged);
     for (auto [at, load] : llvm::enumerate(loads))

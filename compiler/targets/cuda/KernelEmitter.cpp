@@ -127,8 +127,14 @@ Status KernelEmitter::emitScalar(Operation *op) {
   std::vector<std::string> operands(op->getNumOperands(), "x");
   if (op->getNumResults() != 1 || !expression(op, operands))
     return unsupported(op, "expected ops of arith and math that C++ has");
-  if (!isInlined(op))
-    declare(op->getResult(0), rawScalar(op->getResult(0)));
+  if (isInlined(op))
+    return {};
+  std::string text = rawScalar(op->getResult(0));
+  // A cast of another constant needs no name of its own.
+  if (op->getNumOperands() == 1 && op->getOperand(0).getDefiningOp() && isWord(text))
+    names[op->getResult(0)] = text;
+  else
+    declare(op->getResult(0), text);
   return {};
 }
 

@@ -183,18 +183,18 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
   const i64 o_stride1_bytes = (i64)o_stride1 * 56;
   const int lse_stride0 = (int)p.lse_stride0;
   const int lse_stride1 = (int)p.lse_stride1;
-  const int at = block * 128;
-  const int at2 = Tq - at;
-  const int at3 = Tk - Tq;
-  const int at4 = at + at3;
-  const int at5 = (min(at + 128, Tq) + at3) - 1;
+  const int row0 = block * 128;
+  const int rows = Tq - row0;
+  const int offset = Tk - Tq;
+  const int first_position = row0 + offset;
+  const int last_position = (min(row0 + 128, Tq) + offset) - 1;
   auto *const q = p.q + (i64)b * q_stride0 + (i64)hq * q_stride2;
   // q: 1 slot of 128 x 80, rows of 176 bytes.
   auto *const q_from = q + (i64)copy_row * q_stride1 + copy_chunk * 8;
   const u32 q_to = smem + copy_row * 176 + (copy_chunk) * 16;
   // Copy the next tile of q.
-  auto *const from = row_at(q_from, at, q_stride1);
-  const int rows_left = at2 - copy_row;
+  auto *const from = row_at(q_from, row0, q_stride1);
+  const int rows_left = rows - copy_row;
   if (threadIdx.x < 250) {
     auto *rows_from = from;
     #pragma unroll
@@ -207,33 +207,33 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     }
   }
   commit_copies();
-  const int at6 = hq / 2;
-  auto *const k = p.k + (i64)b * k_stride0 + (i64)at6 * k_stride2;
-  auto *const v = p.v + (i64)b * v_stride0 + (i64)at6 * v_stride2;
+  const int key_head = hq / 2;
+  auto *const k = p.k + (i64)b * k_stride0 + (i64)key_head * k_stride2;
+  auto *const v = p.v + (i64)b * v_stride0 + (i64)key_head * v_stride2;
   const float x2 = (float)((long long)hq);
   const float x3 = exp2_approx((float)((long long)(63 - ((int)__clzll(((long long)Hq))))));
   const float x4 = (x2 < x3) ? exp2_approx(divide((float)((long long)((-8) - (hq * 8))), x3)) : exp2_approx(divide((((x2 - x3) * 2.0f) + 1.0f) * (-4.0f), x3));
-  const int at7 = Tk - 1;
-  const int at8 = min(at7, at4) + 1;
-  const int at9 = min(at7, max(at5, at4)) + 1;
-  const int at10 = (((max(at4, 0) <= at5) && (at7 >= 0)) && (at9 >= 0)) ? at9 : 0;
-  const int at11 = max(min(((at4 <= at5) && (at8 >= 0)) ? at8 : 0, at10), 0);
-  const int at12 = max(((at11 - ((at11 < 0) ? 127 : 0)) / 128) * 128, 0);
-  const int at13 = max(((at10 - at12) + 127) / 128, 0);
-  const int at14 = 0 - (at13 * 128);
-  const int at15 = at13 + max((at12 + 127) / 128, 0);
+  const int at = Tk - 1;
+  const int at2 = min(at, first_position) + 1;
+  const int at3 = min(at, max(last_position, first_position)) + 1;
+  const int keys_end = (((max(first_position, 0) <= last_position) && (at >= 0)) && (at3 >= 0)) ? at3 : 0;
+  const int at4 = max(min(((first_position <= last_position) && (at2 >= 0)) ? at2 : 0, keys_end), 0);
+  const int edge_begin = max(((at4 - ((at4 < 0) ? 127 : 0)) / 128) * 128, 0);
+  const int edge_tiles = max(((keys_end - edge_begin) + 127) / 128, 0);
+  const int full_origin = 0 - (edge_tiles * 128);
+  const int tiles = edge_tiles + max((edge_begin + 127) / 128, 0);
   // k: 1 slot of 128 x 80, rows of 176 bytes.
   auto *const k_from = k + (i64)copy_row * k_stride1 + copy_chunk * 8;
   const u32 k_to = smem + 22528 + copy_row * 176 + (copy_chunk) * 16;
   // v: 1 slot of 128 x 72, rows of 144 bytes.
   auto *const v_from = v + (i64)copy_row2 * v_stride1 + copy_chunk2 * 8;
   const u32 v_to = smem + 45056 + copy_row2 * 144 + (copy_chunk2) * 16;
-  if (at15 > 0) {
-    const bool is = at13 > 0;
-    const int at16 = is ? at12 : at14;
+  if (tiles > 0) {
+    const bool in_edge = edge_tiles > 0;
+    const int next_key = in_edge ? edge_begin : full_origin;
     // Copy the next tile of k.
-    auto *const from2 = row_at(k_from, at16, k_stride1);
-    const int rows_left2 = ((is ? at10 : at12) - at16) - copy_row;
+    auto *const from2 = row_at(k_from, next_key, k_stride1);
+    const int rows_left2 = ((in_edge ? keys_end : edge_begin) - next_key) - copy_row;
     if (threadIdx.x < 250) {
       auto *rows_from2 = from2;
       #pragma unroll
@@ -282,15 +282,15 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
   }
   int tile = 0;
   // Tiles at the support's edge: masked.
-  for (int j = at12; j < at10; j += 128) {
-    const int at17 = tile + 1;
+  for (int j = edge_begin; j < keys_end; j += 128) {
+    const int next_tile = tile + 1;
     wait_copies<0>();
     __syncthreads();
-    const bool is2 = tile < at13;
-    const int at18 = (tile * 128) + (is2 ? at12 : at14);
+    const bool in_edge2 = tile < edge_tiles;
+    const int next_key2 = (tile * 128) + (in_edge2 ? edge_begin : full_origin);
     // Copy the next tile of v.
-    auto *const from3 = row_at(v_from, at18, v_stride1);
-    const int rows_left3 = ((is2 ? at10 : at12) - at18) - copy_row2;
+    auto *const from3 = row_at(v_from, next_key2, v_stride1);
+    const int rows_left3 = ((in_edge2 ? keys_end : edge_begin) - next_key2) - copy_row2;
     if (threadIdx.x < 252) {
       auto *rows_from3 = from3;
       #pragma unroll
@@ -322,14 +322,14 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
         mma_pair_bf16(acc[n], acc[n + 1], q_fragments[2 * k][0], q_fragments[2 * k][1], q_fragments[2 * k + 1][0], q_fragments[2 * k + 1][1], k_lane + k * 32 + n * 1408);
       }
     }
-    const int at19 = ((j < 0) ? 0 : at10);
+    const int at5 = ((j < 0) ? 0 : keys_end);
     #pragma unroll
     for (int n = 0; n < 16; ++n) {
       #pragma unroll
       for (int half = 0; half < 2; ++half) {
         #pragma unroll
         for (int c = 0; c < 2; ++c) {
-          acc[n][half][c] = (((j + column + 8 * n + c) <= (at4 + row + 8 * half)) && ((j + column + 8 * n + c) < at19)) ? ((acc[n][half][c] * 0.117851131f) - (x4 * ((float)(((long long)(at4 + row + 8 * half)) - ((long long)(j + column + 8 * n + c)))))) : (-infinity());
+          acc[n][half][c] = (((j + column + 8 * n + c) <= (first_position + row + 8 * half)) && ((j + column + 8 * n + c) < at5)) ? ((acc[n][half][c] * 0.117851131f) - (x4 * ((float)(((long long)(first_position + row + 8 * half)) - ((long long)(j + column + 8 * n + c)))))) : (-infinity());
         }
       }
     }
@@ -407,12 +407,12 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     }
     wait_copies<0>();
     __syncthreads();
-    if (at17 < at15) {
-      const bool is3 = at17 < at13;
-      const int at20 = (at17 * 128) + (is3 ? at12 : at14);
+    if (next_tile < tiles) {
+      const bool in_edge3 = next_tile < edge_tiles;
+      const int next_key3 = (next_tile * 128) + (in_edge3 ? edge_begin : full_origin);
       // Copy the next tile of k.
-      auto *const from4 = row_at(k_from, at20, k_stride1);
-      const int rows_left4 = ((is3 ? at10 : at12) - at20) - copy_row;
+      auto *const from4 = row_at(k_from, next_key3, k_stride1);
+      const int rows_left4 = ((in_edge3 ? keys_end : edge_begin) - next_key3) - copy_row;
       if (threadIdx.x < 250) {
         auto *rows_from4 = from4;
         #pragma unroll
@@ -441,15 +441,15 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     for (int half = 0; half < 2; ++half) {
       running_max[half] = row_max[half];
     }
-    tile = at17;
+    tile = next_tile;
   }
   // Tiles wholly inside the support.
-  for (int j2 = 0; j2 < at12; j2 += 128) {
-    const int at21 = tile + 1;
+  for (int j2 = 0; j2 < edge_begin; j2 += 128) {
+    const int next_tile2 = tile + 1;
     wait_copies<0>();
     __syncthreads();
     // Copy the next tile of v.
-    auto *const from5 = row_at(v_from, ((tile * 128) + at14), v_stride1);
+    auto *const from5 = row_at(v_from, ((tile * 128) + full_origin), v_stride1);
     if (threadIdx.x < 252) {
       auto *rows_from5 = from5;
       #pragma unroll
@@ -487,7 +487,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
       for (int half = 0; half < 2; ++half) {
         #pragma unroll
         for (int c = 0; c < 2; ++c) {
-          acc2[n][half][c] = (acc2[n][half][c] * 0.117851131f) - (x4 * ((float)(((long long)(at4 + row + 8 * half)) - ((long long)(j2 + column + 8 * n + c)))));
+          acc2[n][half][c] = (acc2[n][half][c] * 0.117851131f) - (x4 * ((float)(((long long)(first_position + row + 8 * half)) - ((long long)(j2 + column + 8 * n + c)))));
         }
       }
     }
@@ -565,9 +565,9 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     }
     wait_copies<0>();
     __syncthreads();
-    if (at21 < at15) {
+    if (next_tile2 < tiles) {
       // Copy the next tile of k.
-      auto *const from6 = row_at(k_from, ((at21 * 128) + at14), k_stride1);
+      auto *const from6 = row_at(k_from, ((next_tile2 * 128) + full_origin), k_stride1);
       if (threadIdx.x < 250) {
         auto *rows_from6 = from6;
         #pragma unroll
@@ -596,7 +596,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     for (int half = 0; half < 2; ++half) {
       running_max[half] = row_max2[half];
     }
-    tile = at21;
+    tile = next_tile2;
   }
   float row_sum[2];
   // Sums of rows, in each of their threads.
@@ -639,8 +639,8 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
   __syncthreads();
   // Store whole rows of o.
   const u32 from7 = smem + copy_row2 * 144 + (copy_chunk2) * 16;
-  auto *const to = o + (i64)(at + copy_row2) * o_stride1 + copy_chunk2 * 8;
-  const int rows_left5 = at2 - copy_row2;
+  auto *const to = o + (i64)(row0 + copy_row2) * o_stride1 + copy_chunk2 * 8;
+  const int rows_left5 = rows - copy_row2;
   if (threadIdx.x < 252) {
     auto *rows_from7 = to;
     #pragma unroll
@@ -662,7 +662,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
   // Store lse.
   #pragma unroll
   for (int half = 0; half < 2; ++half) {
-    if (quad == 0 && row + 8 * half < at2)
-      lse[(i64)(at + row + 8 * half) * lse_stride1] = running_max[half];
+    if (quad == 0 && row + 8 * half < rows)
+      lse[(i64)(row0 + row + 8 * half) * lse_stride1] = running_max[half];
   }
 }

@@ -169,18 +169,18 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
   const i64 o_stride1_bytes = (i64)o_stride1 * 64;
   const int lse_stride0 = (int)p.lse_stride0;
   const int lse_stride1 = (int)p.lse_stride1;
-  const int at = block * 128;
-  const int at2 = Tq - at;
-  const int at3 = Tk - Tq;
-  const int at4 = at + at3;
-  const int at5 = (min(at + 128, Tq) + at3) - 1;
+  const int row0 = block * 128;
+  const int rows = Tq - row0;
+  const int offset = Tk - Tq;
+  const int first_position = row0 + offset;
+  const int last_position = (min(row0 + 128, Tq) + offset) - 1;
   auto *const q = p.q + (i64)b * q_stride0 + (i64)hq * q_stride2;
   // q: 1 slot of 128 x 128, rows of 256 bytes, chunks swizzled.
   auto *const q_from = q + (i64)copy_row * q_stride1 + copy_chunk * 8;
   const u32 q_to = smem + copy_row * 256 + (copy_chunk ^ copy_row % 8) * 16;
   // Copy the next tile of q.
-  auto *const from = row_at(q_from, at, q_stride1);
-  const int rows_left = at2 - copy_row;
+  auto *const from = row_at(q_from, row0, q_stride1);
+  const int rows_left = rows - copy_row;
   auto *rows_from = from;
   #pragma unroll
   for (int pass = 0; pass < 4; ++pass) {
@@ -192,18 +192,18 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     rows_from = advance(rows_from, q_stride1_bytes);
   }
   commit_copies();
-  const int at6 = hq / 4;
-  auto *const k = p.k + (i64)b * k_stride0 + (i64)at6 * k_stride2;
-  auto *const v = p.v + (i64)b * v_stride0 + (i64)at6 * v_stride2;
-  const int at7 = Tk - 1;
-  const int at8 = min(at7, at4) + 1;
-  const int at9 = min(at7, max(at5, at4)) + 1;
-  const int at10 = (((max(at4, 0) <= at5) && (at7 >= 0)) && (at9 >= 0)) ? at9 : 0;
-  const int at11 = max(min(((at4 <= at5) && (at8 >= 0)) ? at8 : 0, at10), 0);
-  const int at12 = max(((at11 - ((at11 < 0) ? 63 : 0)) / 64) * 64, 0);
-  const int at13 = max(((at10 - at12) + 63) / 64, 0);
-  const int at14 = 0 - (at13 * 64);
-  const int at15 = at13 + max((at12 + 63) / 64, 0);
+  const int key_head = hq / 4;
+  auto *const k = p.k + (i64)b * k_stride0 + (i64)key_head * k_stride2;
+  auto *const v = p.v + (i64)b * v_stride0 + (i64)key_head * v_stride2;
+  const int at = Tk - 1;
+  const int at2 = min(at, first_position) + 1;
+  const int at3 = min(at, max(last_position, first_position)) + 1;
+  const int keys_end = (((max(first_position, 0) <= last_position) && (at >= 0)) && (at3 >= 0)) ? at3 : 0;
+  const int at4 = max(min(((first_position <= last_position) && (at2 >= 0)) ? at2 : 0, keys_end), 0);
+  const int edge_begin = max(((at4 - ((at4 < 0) ? 63 : 0)) / 64) * 64, 0);
+  const int edge_tiles = max(((keys_end - edge_begin) + 63) / 64, 0);
+  const int full_origin = 0 - (edge_tiles * 64);
+  const int tiles = edge_tiles + max((edge_begin + 63) / 64, 0);
   // k: 2 slots of 64 x 128, rows of 256 bytes, chunks swizzled.
   auto *const k_from = k + (i64)copy_row * k_stride1 + copy_chunk * 8;
   const u32 k_to = smem + 32768 + copy_row * 256 + (copy_chunk ^ copy_row % 8) * 16;
@@ -212,14 +212,14 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
   auto *const v_from = v + (i64)copy_row * v_stride1 + copy_chunk * 8;
   const u32 v_to = smem + 65536 + copy_row * 256 + (copy_chunk ^ copy_row % 8) * 16;
   u32 v_fill = 0, v_next = 0; // slots to fill and to take next
-  const bool is = at15 > 0;
-  if (is) {
-    const bool is2 = at13 > 0;
-    const int at16 = is2 ? at12 : at14;
+  const bool more = tiles > 0;
+  if (more) {
+    const bool in_edge = edge_tiles > 0;
+    const int next_key = in_edge ? edge_begin : full_origin;
     // Copy the next tile of k.
-    auto *const from2 = row_at(k_from, at16, k_stride1);
+    auto *const from2 = row_at(k_from, next_key, k_stride1);
     const u32 to = k_to + k_fill;
-    const int rows_left2 = ((is2 ? at10 : at12) - at16) - copy_row;
+    const int rows_left2 = ((in_edge ? keys_end : edge_begin) - next_key) - copy_row;
     auto *rows_from2 = from2;
     #pragma unroll
     for (int pass = 0; pass < 2; ++pass) {
@@ -233,13 +233,13 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     k_fill = 16384 - k_fill;
   }
   commit_copies();
-  if (is) {
-    const bool is3 = at13 > 0;
-    const int at17 = is3 ? at12 : at14;
+  if (more) {
+    const bool in_edge2 = edge_tiles > 0;
+    const int next_key2 = in_edge2 ? edge_begin : full_origin;
     // Copy the next tile of v.
-    auto *const from3 = row_at(v_from, at17, v_stride1);
+    auto *const from3 = row_at(v_from, next_key2, v_stride1);
     const u32 to2 = v_to + v_fill;
-    const int rows_left3 = ((is3 ? at10 : at12) - at17) - copy_row;
+    const int rows_left3 = ((in_edge2 ? keys_end : edge_begin) - next_key2) - copy_row;
     auto *rows_from3 = from3;
     #pragma unroll
     for (int pass = 0; pass < 2; ++pass) {
@@ -288,22 +288,21 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
   }
   int tile = 0;
   // Tiles at the support's edge: masked.
-  for (int j = at12; j < at10; j += 64) {
-    const int at18 = tile + 1;
-    const int at19 = (j < 0) ? 0 : at10;
-    const int at20 = at19;
+  for (int j = edge_begin; j < keys_end; j += 64) {
+    const int next_tile = tile + 1;
+    const int end = (j < 0) ? 0 : keys_end;
     wait_copies<1>();
     __syncthreads();
     const u32 k_slot = k_next;
     k_next = 16384 - k_next;
-    const bool is4 = at18 < at15;
-    if (is4) {
-      const bool is5 = at18 < at13;
-      const int at21 = (at18 * 64) + (is5 ? at12 : at14);
+    const bool more2 = next_tile < tiles;
+    if (more2) {
+      const bool in_edge3 = next_tile < edge_tiles;
+      const int next_key3 = (next_tile * 64) + (in_edge3 ? edge_begin : full_origin);
       // Copy the next tile of k.
-      auto *const from4 = row_at(k_from, at21, k_stride1);
+      auto *const from4 = row_at(k_from, next_key3, k_stride1);
       const u32 to3 = k_to + k_fill;
-      const int rows_left4 = ((is5 ? at10 : at12) - at21) - copy_row;
+      const int rows_left4 = ((in_edge3 ? keys_end : edge_begin) - next_key3) - copy_row;
       auto *rows_from4 = from4;
       #pragma unroll
       for (int pass = 0; pass < 2; ++pass) {
@@ -321,13 +320,13 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     __syncthreads();
     const u32 v_slot = v_next;
     v_next = 16384 - v_next;
-    if (is4) {
-      const bool is6 = at18 < at13;
-      const int at22 = (at18 * 64) + (is6 ? at12 : at14);
+    if (more2) {
+      const bool in_edge4 = next_tile < edge_tiles;
+      const int next_key4 = (next_tile * 64) + (in_edge4 ? edge_begin : full_origin);
       // Copy the next tile of v.
-      auto *const from5 = row_at(v_from, at22, v_stride1);
+      auto *const from5 = row_at(v_from, next_key4, v_stride1);
       const u32 to4 = v_to + v_fill;
-      const int rows_left5 = ((is6 ? at10 : at12) - at22) - copy_row;
+      const int rows_left5 = ((in_edge4 ? keys_end : edge_begin) - next_key4) - copy_row;
       auto *rows_from5 = from5;
       #pragma unroll
       for (int pass = 0; pass < 2; ++pass) {
@@ -342,7 +341,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     }
     commit_copies();
     // The tile in parts.
-    for (int j2 = 0; j2 < min(at19 - j, 64); j2 += 32) {
+    for (int j2 = 0; j2 < min(end - j, 64); j2 += 32) {
       const u32 k_part = k_slot + j2 * 256;
       const u32 v_part = v_slot + j2 * 256;
       // Products with k'.
@@ -371,7 +370,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
         for (int half = 0; half < 2; ++half) {
           #pragma unroll
           for (int c = 0; c < 2; ++c) {
-            acc[n][half][c] = ((((j + j2) + column + 8 * n + c) <= (at4 + row + 8 * half)) && (((j + j2) + column + 8 * n + c) < at20)) ? acc[n][half][c] : (-infinity());
+            acc[n][half][c] = ((((j + j2) + column + 8 * n + c) <= (first_position + row + 8 * half)) && (((j + j2) + column + 8 * n + c) < end)) ? acc[n][half][c] : (-infinity());
           }
         }
       }
@@ -461,19 +460,19 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
         running_max[half] = row_max[half];
       }
     }
-    tile = at18;
+    tile = next_tile;
   }
   // Tiles wholly inside the support.
-  for (int j3 = 0; j3 < at12; j3 += 64) {
-    const int at23 = tile + 1;
+  for (int j3 = 0; j3 < edge_begin; j3 += 64) {
+    const int next_tile2 = tile + 1;
     wait_copies<1>();
     __syncthreads();
     const u32 k_slot2 = k_next;
     k_next = 16384 - k_next;
-    const bool is7 = at23 < at15;
-    if (is7) {
+    const bool more3 = next_tile2 < tiles;
+    if (more3) {
       // Copy the next tile of k.
-      auto *const from6 = row_at(k_from, ((at23 * 64) + at14), k_stride1);
+      auto *const from6 = row_at(k_from, ((next_tile2 * 64) + full_origin), k_stride1);
       const u32 to5 = k_to + k_fill;
       auto *rows_from6 = from6;
       #pragma unroll
@@ -583,9 +582,9 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     __syncthreads();
     const u32 v_slot2 = v_next;
     v_next = 16384 - v_next;
-    if (is7) {
+    if (more3) {
       // Copy the next tile of v.
-      auto *const from7 = row_at(v_from, ((at23 * 64) + at14), v_stride1);
+      auto *const from7 = row_at(v_from, ((next_tile2 * 64) + full_origin), v_stride1);
       const u32 to6 = v_to + v_fill;
       auto *rows_from7 = from7;
       #pragma unroll
@@ -612,7 +611,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     for (int half = 0; half < 2; ++half) {
       running_max[half] = row_max2[half];
     }
-    tile = at23;
+    tile = next_tile2;
   }
   float row_sum[2];
   // Sums of rows, in each of their threads.
@@ -655,8 +654,8 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
   __syncthreads();
   // Store whole rows of o.
   const u32 from8 = smem + copy_row * 256 + (copy_chunk ^ copy_row % 8) * 16;
-  auto *const to7 = o + (i64)(at + copy_row) * o_stride1 + copy_chunk * 8;
-  const int rows_left6 = at2 - copy_row;
+  auto *const to7 = o + (i64)(row0 + copy_row) * o_stride1 + copy_chunk * 8;
+  const int rows_left6 = rows - copy_row;
   auto *rows_from8 = to7;
   #pragma unroll
   for (int pass = 0; pass < 4; ++pass) {
@@ -676,7 +675,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
   // Store lse.
   #pragma unroll
   for (int half = 0; half < 2; ++half) {
-    if (quad == 0 && row + 8 * half < at2)
-      lse[(i64)(at + row + 8 * half) * lse_stride1] = running_max[half];
+    if (quad == 0 && row + 8 * half < rows)
+      lse[(i64)(row0 + row + 8 * half) * lse_stride1] = running_max[half];
   }
 }

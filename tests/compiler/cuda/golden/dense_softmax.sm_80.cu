@@ -171,16 +171,16 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
   const i64 o_stride1_bytes = (i64)o_stride1 * 64;
   const int lse_stride0 = (int)p.lse_stride0;
   const int lse_stride1 = (int)p.lse_stride1;
-  const int at = block * 128;
-  const int at2 = Tq - at;
-  const int at3 = Tk - Tq;
+  const int row0 = block * 128;
+  const int rows = Tq - row0;
+  const int offset = Tk - Tq;
   auto *const q = p.q + (i64)b * q_stride0 + (i64)hq * q_stride2;
   // q: 1 slot of 128 x 64, rows of 128 bytes, chunks swizzled.
   auto *const q_from = q + (i64)copy_row * q_stride1 + copy_chunk * 8;
   const u32 q_to = smem + copy_row * 128 + (copy_chunk ^ copy_row % 8) * 16;
   // Copy the next tile of q.
-  auto *const from = row_at(q_from, at, q_stride1);
-  const int rows_left = at2 - copy_row;
+  auto *const from = row_at(q_from, row0, q_stride1);
+  const int rows_left = rows - copy_row;
   auto *rows_from = from;
   #pragma unroll
   for (int pass = 0; pass < 4; ++pass) {
@@ -188,17 +188,17 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     rows_from = advance(rows_from, q_stride1_bytes);
   }
   commit_copies();
-  const int at4 = (hq * Hk) / Hq;
-  auto *const k = p.k + (i64)b * k_stride0 + (i64)at4 * k_stride2;
-  auto *const v = p.v + (i64)b * v_stride0 + (i64)at4 * v_stride2;
-  const bool is = (at + at3) <= ((min(at + 128, Tq) + at3) - 1);
+  const int key_head = (hq * Hk) / Hq;
+  auto *const k = p.k + (i64)b * k_stride0 + (i64)key_head * k_stride2;
+  auto *const v = p.v + (i64)b * v_stride0 + (i64)key_head * v_stride2;
+  const bool is = (row0 + offset) <= ((min(row0 + 128, Tq) + offset) - 1);
   const bool is2 = Tk >= 0;
-  const int at5 = ((is && ((Tk - 1) >= 0)) && is2) ? Tk : 0;
-  const int at6 = max(min((is && is2) ? Tk : 0, at5), 0);
-  const int at7 = max(((at6 - ((at6 < 0) ? 127 : 0)) / 128) * 128, 0);
-  const int at8 = max(((at5 - at7) + 127) / 128, 0);
-  const int at9 = 0 - (at8 * 128);
-  const int at10 = at8 + max((at7 + 127) / 128, 0);
+  const int keys_end = ((is && ((Tk - 1) >= 0)) && is2) ? Tk : 0;
+  const int at = max(min((is && is2) ? Tk : 0, keys_end), 0);
+  const int edge_begin = max(((at - ((at < 0) ? 127 : 0)) / 128) * 128, 0);
+  const int edge_tiles = max(((keys_end - edge_begin) + 127) / 128, 0);
+  const int full_origin = 0 - (edge_tiles * 128);
+  const int tiles = edge_tiles + max((edge_begin + 127) / 128, 0);
   // k: 2 slots of 128 x 64, rows of 128 bytes, chunks swizzled.
   auto *const k_from = k + (i64)copy_row * k_stride1 + copy_chunk * 8;
   const u32 k_to = smem + 16384 + copy_row * 128 + (copy_chunk ^ copy_row % 8) * 16;
@@ -207,14 +207,14 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
   auto *const v_from = v + (i64)copy_row * v_stride1 + copy_chunk * 8;
   const u32 v_to = smem + 49152 + copy_row * 128 + (copy_chunk ^ copy_row % 8) * 16;
   u32 v_fill = 0, v_next = 0; // slots to fill and to take next
-  const bool is3 = at10 > 0;
-  if (is3) {
-    const bool is4 = at8 > 0;
-    const int at11 = is4 ? at7 : at9;
+  const bool more = tiles > 0;
+  if (more) {
+    const bool in_edge = edge_tiles > 0;
+    const int next_key = in_edge ? edge_begin : full_origin;
     // Copy the next tile of k.
-    auto *const from2 = row_at(k_from, at11, k_stride1);
+    auto *const from2 = row_at(k_from, next_key, k_stride1);
     const u32 to = k_to + k_fill;
-    const int rows_left2 = ((is4 ? at5 : at7) - at11) - copy_row;
+    const int rows_left2 = ((in_edge ? keys_end : edge_begin) - next_key) - copy_row;
     auto *rows_from2 = from2;
     #pragma unroll
     for (int pass = 0; pass < 4; ++pass) {
@@ -224,13 +224,13 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     k_fill = 16384 - k_fill;
   }
   commit_copies();
-  if (is3) {
-    const bool is5 = at8 > 0;
-    const int at12 = is5 ? at7 : at9;
+  if (more) {
+    const bool in_edge2 = edge_tiles > 0;
+    const int next_key2 = in_edge2 ? edge_begin : full_origin;
     // Copy the next tile of v.
-    auto *const from3 = row_at(v_from, at12, v_stride1);
+    auto *const from3 = row_at(v_from, next_key2, v_stride1);
     const u32 to2 = v_to + v_fill;
-    const int rows_left3 = ((is5 ? at5 : at7) - at12) - copy_row;
+    const int rows_left3 = ((in_edge2 ? keys_end : edge_begin) - next_key2) - copy_row;
     auto *rows_from3 = from3;
     #pragma unroll
     for (int pass = 0; pass < 4; ++pass) {
@@ -275,22 +275,21 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
   }
   int tile = 0;
   // Tiles at the support's edge: masked.
-  for (int j = at7; j < at5; j += 128) {
-    const int at13 = tile + 1;
-    const int at14 = (j < 0) ? 0 : at5;
-    const int at15 = at14;
+  for (int j = edge_begin; j < keys_end; j += 128) {
+    const int next_tile = tile + 1;
+    const int end = (j < 0) ? 0 : keys_end;
     wait_copies<1>();
     __syncthreads();
     const u32 k_slot = k_next;
     k_next = 16384 - k_next;
-    const bool is6 = at13 < at10;
-    if (is6) {
-      const bool is7 = at13 < at8;
-      const int at16 = (at13 * 128) + (is7 ? at7 : at9);
+    const bool more2 = next_tile < tiles;
+    if (more2) {
+      const bool in_edge3 = next_tile < edge_tiles;
+      const int next_key3 = (next_tile * 128) + (in_edge3 ? edge_begin : full_origin);
       // Copy the next tile of k.
-      auto *const from4 = row_at(k_from, at16, k_stride1);
+      auto *const from4 = row_at(k_from, next_key3, k_stride1);
       const u32 to3 = k_to + k_fill;
-      const int rows_left4 = ((is7 ? at5 : at7) - at16) - copy_row;
+      const int rows_left4 = ((in_edge3 ? keys_end : edge_begin) - next_key3) - copy_row;
       auto *rows_from4 = from4;
       #pragma unroll
       for (int pass = 0; pass < 4; ++pass) {
@@ -304,13 +303,13 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     __syncthreads();
     const u32 v_slot = v_next;
     v_next = 16384 - v_next;
-    if (is6) {
-      const bool is8 = at13 < at8;
-      const int at17 = (at13 * 128) + (is8 ? at7 : at9);
+    if (more2) {
+      const bool in_edge4 = next_tile < edge_tiles;
+      const int next_key4 = (next_tile * 128) + (in_edge4 ? edge_begin : full_origin);
       // Copy the next tile of v.
-      auto *const from5 = row_at(v_from, at17, v_stride1);
+      auto *const from5 = row_at(v_from, next_key4, v_stride1);
       const u32 to4 = v_to + v_fill;
-      const int rows_left5 = ((is8 ? at5 : at7) - at17) - copy_row;
+      const int rows_left5 = ((in_edge4 ? keys_end : edge_begin) - next_key4) - copy_row;
       auto *rows_from5 = from5;
       #pragma unroll
       for (int pass = 0; pass < 4; ++pass) {
@@ -321,7 +320,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     }
     commit_copies();
     // The tile in parts.
-    for (int j2 = 0; j2 < min(at14 - j, 128); j2 += 32) {
+    for (int j2 = 0; j2 < min(end - j, 128); j2 += 32) {
       const u32 k_part = k_slot + j2 * 128;
       const u32 v_part = v_slot + j2 * 128;
       // Products with k'.
@@ -350,7 +349,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
         for (int half = 0; half < 2; ++half) {
           #pragma unroll
           for (int c = 0; c < 2; ++c) {
-            acc[n][half][c] = (((j + j2) + column + 8 * n + c) < at15) ? acc[n][half][c] : (-infinity());
+            acc[n][half][c] = (((j + j2) + column + 8 * n + c) < end) ? acc[n][half][c] : (-infinity());
           }
         }
       }
@@ -440,19 +439,19 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
         running_max[half] = row_max[half];
       }
     }
-    tile = at13;
+    tile = next_tile;
   }
   // Tiles wholly inside the support.
-  for (int j3 = 0; j3 < at7; j3 += 128) {
-    const int at18 = tile + 1;
+  for (int j3 = 0; j3 < edge_begin; j3 += 128) {
+    const int next_tile2 = tile + 1;
     wait_copies<1>();
     __syncthreads();
     const u32 k_slot2 = k_next;
     k_next = 16384 - k_next;
-    const bool is9 = at18 < at10;
-    if (is9) {
+    const bool more3 = next_tile2 < tiles;
+    if (more3) {
       // Copy the next tile of k.
-      auto *const from6 = row_at(k_from, ((at18 * 128) + at9), k_stride1);
+      auto *const from6 = row_at(k_from, ((next_tile2 * 128) + full_origin), k_stride1);
       const u32 to5 = k_to + k_fill;
       auto *rows_from6 = from6;
       #pragma unroll
@@ -559,9 +558,9 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     __syncthreads();
     const u32 v_slot2 = v_next;
     v_next = 16384 - v_next;
-    if (is9) {
+    if (more3) {
       // Copy the next tile of v.
-      auto *const from7 = row_at(v_from, ((at18 * 128) + at9), v_stride1);
+      auto *const from7 = row_at(v_from, ((next_tile2 * 128) + full_origin), v_stride1);
       const u32 to6 = v_to + v_fill;
       auto *rows_from7 = from7;
       #pragma unroll
@@ -585,7 +584,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     for (int half = 0; half < 2; ++half) {
       running_max[half] = row_max2[half];
     }
-    tile = at18;
+    tile = next_tile2;
   }
   float row_sum[2];
   // Sums of rows, in each of their threads.
@@ -628,8 +627,8 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
   __syncthreads();
   // Store whole rows of o.
   const u32 from8 = smem + copy_row * 128 + (copy_chunk ^ copy_row % 8) * 16;
-  auto *const to7 = o + (i64)(at + copy_row) * o_stride1 + copy_chunk * 8;
-  const int rows_left6 = at2 - copy_row;
+  auto *const to7 = o + (i64)(row0 + copy_row) * o_stride1 + copy_chunk * 8;
+  const int rows_left6 = rows - copy_row;
   auto *rows_from8 = to7;
   #pragma unroll
   for (int pass = 0; pass < 4; ++pass) {
@@ -645,7 +644,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
   // Store lse.
   #pragma unroll
   for (int half = 0; half < 2; ++half) {
-    if (quad == 0 && row + 8 * half < at2)
-      lse[(i64)(at + row + 8 * half) * lse_stride1] = running_max[half];
+    if (quad == 0 && row + 8 * half < rows)
+      lse[(i64)(row0 + row + 8 * half) * lse_stride1] = running_max[half];
   }
 }

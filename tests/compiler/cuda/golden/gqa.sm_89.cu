@@ -168,14 +168,14 @@ extern "C" __global__ void __launch_bounds__(32) split(const __grid_constant__ P
   const int part_o_stride0 = (((int)p.Tk + 512 - 1) / 512) * (int)p.Hq * 128;
   const int part_o_stride1 = (int)p.Hq * 128;
   const int part_o_stride2 = 128;
-  const int at = hk * 4;
-  const int at2 = Tk - Tq;
+  const int head0 = hk * 4;
+  const int offset = Tk - Tq;
   auto *const q = p.q + (i64)b * q_stride0;
   // q: 1 slot of 16 x 128, rows of 256 bytes, chunks swizzled.
   auto *const q_from = q + (i64)copy_row * q_stride2 + copy_chunk * 8;
   const u32 q_to = smem + copy_row * 256 + (copy_chunk ^ copy_row % 8) * 16;
   // Copy the next tile of q.
-  auto *const from = row_at(q_from, at, q_stride2);
+  auto *const from = row_at(q_from, head0, q_stride2);
   const int rows_left = 4 - copy_row;
   auto *rows_from = from;
   #pragma unroll
@@ -190,25 +190,25 @@ extern "C" __global__ void __launch_bounds__(32) split(const __grid_constant__ P
   commit_copies();
   auto *const k = p.k + (i64)b * k_stride0 + (i64)hk * k_stride2;
   auto *const v = p.v + (i64)b * v_stride0 + (i64)hk * v_stride2;
-  const int at3 = block * 512;
-  const int at4 = max(min(at2, 536870911), -536870911);
-  const int at5 = min(at3 + 512, Tk) - 1;
-  const int at6 = min(at5, at2) + 1;
-  const bool is = at3 <= at6;
-  const bool is2 = ((max(at2, at3) <= at2) && (at3 <= at5)) && is;
-  const int at7 = is2 ? at3 : 0;
-  const int at8 = is2 ? at6 : 0;
-  const int at9 = max(is ? at3 : 0, at7);
-  const int at10 = max(min(is ? at6 : 0, at8) - at9, 0);
-  const int at11 = ((at10 - ((at10 < 0) ? 63 : 0)) / 64) * 64;
-  const int at12 = (at11 <= 0) ? at7 : at9;
-  const int at13 = max(at11, 0);
-  const int at14 = at12 + at13;
-  const int at15 = max(((at12 - at7) + 63) / 64, 0);
-  const int at16 = at14 - (at15 * 64);
-  const int at17 = at15 + max(((at8 - at14) + 63) / 64, 0);
-  const int at18 = at12 - (at17 * 64);
-  const int at19 = at17 + max((at13 + 63) / 64, 0);
+  const int first_key = block * 512;
+  const int at = max(min(offset, 536870911), -536870911);
+  const int at2 = min(first_key + 512, Tk) - 1;
+  const int at3 = min(at2, offset) + 1;
+  const bool is = first_key <= at3;
+  const bool is2 = ((max(offset, first_key) <= offset) && (first_key <= at2)) && is;
+  const int keys_begin = is2 ? first_key : 0;
+  const int keys_end = is2 ? at3 : 0;
+  const int at4 = max(is ? first_key : 0, keys_begin);
+  const int at5 = max(min(is ? at3 : 0, keys_end) - at4, 0);
+  const int at6 = ((at5 - ((at5 < 0) ? 63 : 0)) / 64) * 64;
+  const int full_begin = (at6 <= 0) ? keys_begin : at4;
+  const int at7 = max(at6, 0);
+  const int full_end = full_begin + at7;
+  const int edge_tiles = max(((full_begin - keys_begin) + 63) / 64, 0);
+  const int edge_origin = full_end - (edge_tiles * 64);
+  const int edge_tiles2 = edge_tiles + max(((keys_end - full_end) + 63) / 64, 0);
+  const int full_origin = full_begin - (edge_tiles2 * 64);
+  const int tiles = edge_tiles2 + max((at7 + 63) / 64, 0);
   // k: 2 slots of 64 x 128, rows of 256 bytes, chunks swizzled.
   auto *const k_from = k + (i64)copy_row * k_stride1 + copy_chunk * 8;
   const u32 k_to = smem + 4096 + copy_row * 256 + (copy_chunk ^ copy_row % 8) * 16;
@@ -217,15 +217,15 @@ extern "C" __global__ void __launch_bounds__(32) split(const __grid_constant__ P
   auto *const v_from = v + (i64)copy_row * v_stride1 + copy_chunk * 8;
   const u32 v_to = smem + 36864 + copy_row * 256 + (copy_chunk ^ copy_row % 8) * 16;
   u32 v_fill = 0, v_next = 0; // slots to fill and to take next
-  const bool is3 = at19 > 0;
-  if (is3) {
-    const bool is4 = at17 > 0;
-    const bool is5 = at15 > 0;
-    const int at20 = is5 ? at7 : (is4 ? at16 : at18);
+  const bool more = tiles > 0;
+  if (more) {
+    const bool in_edge = edge_tiles2 > 0;
+    const bool in_edge2 = edge_tiles > 0;
+    const int next_key = in_edge2 ? keys_begin : (in_edge ? edge_origin : full_origin);
     // Copy the next tile of k.
-    auto *const from2 = row_at(k_from, at20, k_stride1);
+    auto *const from2 = row_at(k_from, next_key, k_stride1);
     const u32 to = k_to + k_fill;
-    const int rows_left2 = ((is5 ? at12 : (is4 ? at8 : at14)) - at20) - copy_row;
+    const int rows_left2 = ((in_edge2 ? full_begin : (in_edge ? keys_end : full_end)) - next_key) - copy_row;
     auto *rows_from2 = from2;
     #pragma unroll
     for (int pass = 0; pass < 16; ++pass) {
@@ -239,14 +239,14 @@ extern "C" __global__ void __launch_bounds__(32) split(const __grid_constant__ P
     k_fill = 16384 - k_fill;
   }
   commit_copies();
-  if (is3) {
-    const bool is6 = at17 > 0;
-    const bool is7 = at15 > 0;
-    const int at21 = is7 ? at7 : (is6 ? at16 : at18);
+  if (more) {
+    const bool in_edge3 = edge_tiles2 > 0;
+    const bool in_edge4 = edge_tiles > 0;
+    const int next_key2 = in_edge4 ? keys_begin : (in_edge3 ? edge_origin : full_origin);
     // Copy the next tile of v.
-    auto *const from3 = row_at(v_from, at21, v_stride1);
+    auto *const from3 = row_at(v_from, next_key2, v_stride1);
     const u32 to2 = v_to + v_fill;
-    const int rows_left3 = ((is7 ? at12 : (is6 ? at8 : at14)) - at21) - copy_row;
+    const int rows_left3 = ((in_edge4 ? full_begin : (in_edge3 ? keys_end : full_end)) - next_key2) - copy_row;
     auto *rows_from3 = from3;
     #pragma unroll
     for (int pass = 0; pass < 16; ++pass) {
@@ -295,26 +295,25 @@ extern "C" __global__ void __launch_bounds__(32) split(const __grid_constant__ P
   }
   int tile = 0;
   // Tiles at the support's edge: masked.
-  const int left = max((at12 - at7 + 63) / 64, 0);
-  const int trips = left + max((at8 - at14 + 63) / 64, 0);
+  const int left = max((full_begin - keys_begin + 63) / 64, 0);
+  const int trips = left + max((keys_end - full_end + 63) / 64, 0);
   for (int trip = 0; trip < trips; ++trip) {
-    const int j = trip < left ? at7 + trip * 64 : at14 + (trip - left) * 64;
-    const int at22 = tile + 1;
-    const int at23 = (j < at12) ? at12 : at8;
-    const int at24 = at23;
+    const int j = trip < left ? keys_begin + trip * 64 : full_end + (trip - left) * 64;
+    const int next_tile = tile + 1;
+    const int end = (j < full_begin) ? full_begin : keys_end;
     wait_copies<1>();
     __syncthreads();
     const u32 k_slot = k_next;
     k_next = 16384 - k_next;
-    const bool is8 = at22 < at19;
-    if (is8) {
-      const bool is9 = at22 < at17;
-      const bool is10 = at22 < at15;
-      const int at25 = (at22 * 64) + (is10 ? at7 : (is9 ? at16 : at18));
+    const bool more2 = next_tile < tiles;
+    if (more2) {
+      const bool in_edge5 = next_tile < edge_tiles2;
+      const bool in_edge6 = next_tile < edge_tiles;
+      const int next_key3 = (next_tile * 64) + (in_edge6 ? keys_begin : (in_edge5 ? edge_origin : full_origin));
       // Copy the next tile of k.
-      auto *const from4 = row_at(k_from, at25, k_stride1);
+      auto *const from4 = row_at(k_from, next_key3, k_stride1);
       const u32 to3 = k_to + k_fill;
-      const int rows_left4 = ((is10 ? at12 : (is9 ? at8 : at14)) - at25) - copy_row;
+      const int rows_left4 = ((in_edge6 ? full_begin : (in_edge5 ? keys_end : full_end)) - next_key3) - copy_row;
       auto *rows_from4 = from4;
       #pragma unroll
       for (int pass = 0; pass < 16; ++pass) {
@@ -332,14 +331,14 @@ extern "C" __global__ void __launch_bounds__(32) split(const __grid_constant__ P
     __syncthreads();
     const u32 v_slot = v_next;
     v_next = 16384 - v_next;
-    if (is8) {
-      const bool is11 = at22 < at17;
-      const bool is12 = at22 < at15;
-      const int at26 = (at22 * 64) + (is12 ? at7 : (is11 ? at16 : at18));
+    if (more2) {
+      const bool in_edge7 = next_tile < edge_tiles2;
+      const bool in_edge8 = next_tile < edge_tiles;
+      const int next_key4 = (next_tile * 64) + (in_edge8 ? keys_begin : (in_edge7 ? edge_origin : full_origin));
       // Copy the next tile of v.
-      auto *const from5 = row_at(v_from, at26, v_stride1);
+      auto *const from5 = row_at(v_from, next_key4, v_stride1);
       const u32 to4 = v_to + v_fill;
-      const int rows_left5 = ((is12 ? at12 : (is11 ? at8 : at14)) - at26) - copy_row;
+      const int rows_left5 = ((in_edge8 ? full_begin : (in_edge7 ? keys_end : full_end)) - next_key4) - copy_row;
       auto *rows_from5 = from5;
       #pragma unroll
       for (int pass = 0; pass < 16; ++pass) {
@@ -354,7 +353,7 @@ extern "C" __global__ void __launch_bounds__(32) split(const __grid_constant__ P
     }
     commit_copies();
     // The tile in parts.
-    for (int j2 = 0; j2 < min(at23 - j, 64); j2 += 32) {
+    for (int j2 = 0; j2 < min(end - j, 64); j2 += 32) {
       const u32 k_part = k_slot + j2 * 256;
       const u32 v_part = v_slot + j2 * 256;
       // Products with k'.
@@ -383,7 +382,7 @@ extern "C" __global__ void __launch_bounds__(32) split(const __grid_constant__ P
         for (int half = 0; half < 2; ++half) {
           #pragma unroll
           for (int c = 0; c < 2; ++c) {
-            acc[n][half][c] = ((((j + j2) + column + 8 * n + c) <= at4) && (((j + j2) + column + 8 * n + c) < at24)) ? acc[n][half][c] : (-infinity());
+            acc[n][half][c] = ((((j + j2) + column + 8 * n + c) <= at) && (((j + j2) + column + 8 * n + c) < end)) ? acc[n][half][c] : (-infinity());
           }
         }
       }
@@ -473,19 +472,19 @@ extern "C" __global__ void __launch_bounds__(32) split(const __grid_constant__ P
         running_max[half] = row_max[half];
       }
     }
-    tile = at22;
+    tile = next_tile;
   }
   // Tiles wholly inside the support.
-  for (int j3 = at12; j3 < at14; j3 += 64) {
-    const int at27 = tile + 1;
+  for (int j3 = full_begin; j3 < full_end; j3 += 64) {
+    const int next_tile2 = tile + 1;
     wait_copies<1>();
     __syncthreads();
     const u32 k_slot2 = k_next;
     k_next = 16384 - k_next;
-    const bool is13 = at27 < at19;
-    if (is13) {
+    const bool more3 = next_tile2 < tiles;
+    if (more3) {
       // Copy the next tile of k.
-      auto *const from6 = row_at(k_from, ((at27 * 64) + at18), k_stride1);
+      auto *const from6 = row_at(k_from, ((next_tile2 * 64) + full_origin), k_stride1);
       const u32 to5 = k_to + k_fill;
       auto *rows_from6 = from6;
       #pragma unroll
@@ -595,9 +594,9 @@ extern "C" __global__ void __launch_bounds__(32) split(const __grid_constant__ P
     __syncthreads();
     const u32 v_slot2 = v_next;
     v_next = 16384 - v_next;
-    if (is13) {
+    if (more3) {
       // Copy the next tile of v.
-      auto *const from7 = row_at(v_from, ((at27 * 64) + at18), v_stride1);
+      auto *const from7 = row_at(v_from, ((next_tile2 * 64) + full_origin), v_stride1);
       const u32 to6 = v_to + v_fill;
       auto *rows_from7 = from7;
       #pragma unroll
@@ -624,7 +623,7 @@ extern "C" __global__ void __launch_bounds__(32) split(const __grid_constant__ P
     for (int half = 0; half < 2; ++half) {
       running_max[half] = row_max2[half];
     }
-    tile = at27;
+    tile = next_tile2;
   }
   float row_sum[2];
   // Sums of rows, in each of their threads.
@@ -641,18 +640,18 @@ extern "C" __global__ void __launch_bounds__(32) split(const __grid_constant__ P
   #pragma unroll
   for (int half = 0; half < 2; ++half) {
     if (quad == 0 && row + 8 * half < 4)
-      part_m[(at + row + 8 * half)] = running_max[half];
+      part_m[(head0 + row + 8 * half)] = running_max[half];
   }
   auto *const part_l = p.part_l + (i64)b * part_m_stride0 + (i64)block * part_m_stride1;
   // Store part_l.
   #pragma unroll
   for (int half = 0; half < 2; ++half) {
     if (quad == 0 && row + 8 * half < 4)
-      part_l[(at + row + 8 * half)] = row_sum[half];
+      part_l[(head0 + row + 8 * half)] = row_sum[half];
   }
   auto *const part_o = p.part_o + (i64)b * part_o_stride0 + (i64)block * part_o_stride1;
   // Store part_o.
-  auto *const to7 = &part_o[(i64)(at + row) * part_o_stride2 + column];
+  auto *const to7 = &part_o[(i64)(head0 + row) * part_o_stride2 + column];
   const int rows_left6 = 4 - (row);
   #pragma unroll
   for (int n = 0; n < 16; ++n) {
@@ -682,7 +681,7 @@ extern "C" __global__ void __launch_bounds__(32) merge(const __grid_constant__ P
   const int o_stride0 = (int)p.o_stride0;
   const int o_stride2 = (int)p.o_stride2;
   const int lse_stride0 = (int)p.lse_stride0;
-  const int at = hk * 4;
+  const int head0 = hk * 4;
   float running_max[4];
   #pragma unroll
   for (int e1 = 0; e1 < 4; ++e1) {
@@ -707,13 +706,13 @@ extern "C" __global__ void __launch_bounds__(32) merge(const __grid_constant__ P
     float part_m_part[4];
     #pragma unroll
     for (int e1 = 0; e1 < 4; ++e1) {
-      part_m_part[e1] = part_m[(at + e1)];
+      part_m_part[e1] = part_m[(head0 + e1)];
     }
     auto *const part_l = p.part_l + (i64)b * part_m_stride0 + (i64)j * part_m_stride1;
     float part_l_part[4];
     #pragma unroll
     for (int e1 = 0; e1 < 4; ++e1) {
-      part_l_part[e1] = part_l[(at + e1)];
+      part_l_part[e1] = part_l[(head0 + e1)];
     }
     auto *const part_o = p.part_o + (i64)b * part_o_stride0 + (i64)j * part_o_stride1;
     float part_o_part[4][4];
@@ -721,7 +720,7 @@ extern "C" __global__ void __launch_bounds__(32) merge(const __grid_constant__ P
     for (int r1 = 0; r1 < 4; ++r1) {
       #pragma unroll
       for (int e32 = 0; e32 < 4; ++e32) {
-        part_o_part[r1][e32] = part_o[(i64)(at + r1) * part_o_stride2 + (column + 32 * e32)];
+        part_o_part[r1][e32] = part_o[(i64)(head0 + r1) * part_o_stride2 + (column + 32 * e32)];
       }
     }
     float r[4];
@@ -782,7 +781,7 @@ extern "C" __global__ void __launch_bounds__(32) merge(const __grid_constant__ P
   for (int r1 = 0; r1 < 4; ++r1) {
     #pragma unroll
     for (int e32 = 0; e32 < 4; ++e32) {
-      o[(i64)(at + r1) * o_stride2 + (column + 32 * e32)] = t[r1][e32];
+      o[(i64)(head0 + r1) * o_stride2 + (column + 32 * e32)] = t[r1][e32];
     }
   }
   #pragma unroll
@@ -794,6 +793,6 @@ extern "C" __global__ void __launch_bounds__(32) merge(const __grid_constant__ P
   #pragma unroll
   for (int e1 = 0; e1 < 4; ++e1) {
     if (lane == 0)
-      lse[(at + e1)] = running_max[e1];
+      lse[(head0 + e1)] = running_max[e1];
   }
 }

@@ -194,19 +194,19 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
   const i64 o_stride1_bytes = (i64)o_stride1 * 64;
   const int lse_stride0 = (int)p.lse_stride0;
   const int lse_stride1 = (int)p.lse_stride1;
-  const int at = block * 128;
-  const int at2 = Tq - at;
-  const int at3 = Tk - Tq;
-  const int at4 = at + at3;
-  const int at5 = hq / 2;
-  const int at6 = (min(at + 128, Tq) + at3) - 1;
+  const int row0 = block * 128;
+  const int rows = Tq - row0;
+  const int offset = Tk - Tq;
+  const int first_position = row0 + offset;
+  const int key_head = hq / 2;
+  const int last_position = (min(row0 + 128, Tq) + offset) - 1;
   auto *const q = p.q + (i64)b * q_stride0 + (i64)hq * q_stride2;
   // q: 1 slot of 128 x 64, rows of 128 bytes, chunks swizzled.
   auto *const q_from = q + (i64)copy_row * q_stride1 + copy_chunk * 8;
   const u32 q_to = smem + copy_row * 128 + (copy_chunk ^ copy_row % 8) * 16;
   // Copy the next tile of q.
-  auto *const from = row_at(q_from, at, q_stride1);
-  const int rows_left = at2 - copy_row;
+  auto *const from = row_at(q_from, row0, q_stride1);
+  const int rows_left = rows - copy_row;
   auto *rows_from = from;
   #pragma unroll
   for (int pass = 0; pass < 4; ++pass) {
@@ -226,12 +226,12 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     q_fragments[2 * k + 1][0] = a[2];
     q_fragments[2 * k + 1][1] = a[3];
   }
-  const int at7 = Tk - 1;
-  const int at8 = min(at7, at4) + 1;
-  const int at9 = min(at7, max(at6, at4)) + 1;
-  const int at10 = (((max(at4, 0) <= at6) && (at7 >= 0)) && (at9 >= 0)) ? at9 : 0;
-  const int at11 = max(min(((at4 <= at6) && (at8 >= 0)) ? at8 : 0, at10), 0);
-  const int at12 = max(((at11 - ((at11 < 0) ? 127 : 0)) / 128) * 128, 0);
+  const int at = Tk - 1;
+  const int at2 = min(at, first_position) + 1;
+  const int at3 = min(at, max(last_position, first_position)) + 1;
+  const int keys_end = (((max(first_position, 0) <= last_position) && (at >= 0)) && (at3 >= 0)) ? at3 : 0;
+  const int at4 = max(min(((first_position <= last_position) && (at2 >= 0)) ? at2 : 0, keys_end), 0);
+  const int at5 = max(((at4 - ((at4 < 0) ? 127 : 0)) / 128) * 128, 0);
   float running_max[2];
   #pragma unroll
   for (int half = 0; half < 2; ++half) {
@@ -254,9 +254,9 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     }
   }
   // Tiles at the support's edge: masked.
-  for (int j = at12; j < at10; j += 128) {
-    const int at13 = Tk - j;
-    auto *const k = p.k + (i64)b * k_stride0 + (i64)at5 * k_stride2;
+  for (int j = at5; j < keys_end; j += 128) {
+    const int at6 = Tk - j;
+    auto *const k = p.k + (i64)b * k_stride0 + (i64)key_head * k_stride2;
     signed char k_part[4][4][2];
     #pragma unroll
     for (int r32 = 0; r32 < 4; ++r32) {
@@ -264,17 +264,17 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
       for (int e2 = 0; e2 < 4; ++e2) {
         #pragma unroll
         for (int c = 0; c < 2; ++c) {
-          k_part[r32][e2][c] = (row + 32 * r32 < at13 ? k[(i64)(j + row + 32 * r32) * k_stride1 + (column + 2 * e2 + c)] : (signed char)0);
+          k_part[r32][e2][c] = (row + 32 * r32 < at6 ? k[(i64)(j + row + 32 * r32) * k_stride1 + (column + 2 * e2 + c)] : (signed char)0);
         }
       }
     }
-    auto *const k_scale = p.k_scale + (i64)b * k_scale_stride0 + (i64)at5 * 1;
+    auto *const k_scale = p.k_scale + (i64)b * k_scale_stride0 + (i64)key_head * 1;
     float k_scale_part[16][2];
     #pragma unroll
     for (int n = 0; n < 16; ++n) {
       #pragma unroll
       for (int c = 0; c < 2; ++c) {
-        k_scale_part[n][c] = (column2 + 8 * n + c < at13 ? k_scale[(i64)(j + column2 + 8 * n + c) * k_scale_stride1] : (float)0.0f);
+        k_scale_part[n][c] = (column2 + 8 * n + c < at6 ? k_scale[(i64)(j + column2 + 8 * n + c) * k_scale_stride1] : (float)0.0f);
       }
     }
     u32 t[4][4];
@@ -296,7 +296,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
       store_shared_16(smem + place<128, 0, 7>(row + 32 * r32, (column) * 2), t[r32][0], t[r32][1], t[r32][2], t[r32][3]);
     }
     __syncthreads();
-    auto *const v = p.v + (i64)b * v_stride0 + (i64)at5 * v_stride2;
+    auto *const v = p.v + (i64)b * v_stride0 + (i64)key_head * v_stride2;
     signed char v_part[4][4][2];
     #pragma unroll
     for (int r32 = 0; r32 < 4; ++r32) {
@@ -304,32 +304,32 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
       for (int e2 = 0; e2 < 4; ++e2) {
         #pragma unroll
         for (int c = 0; c < 2; ++c) {
-          v_part[r32][e2][c] = (row + 32 * r32 < at13 ? v[(i64)(j + row + 32 * r32) * v_stride1 + (column + 2 * e2 + c)] : (signed char)0);
+          v_part[r32][e2][c] = (row + 32 * r32 < at6 ? v[(i64)(j + row + 32 * r32) * v_stride1 + (column + 2 * e2 + c)] : (signed char)0);
         }
       }
     }
-    auto *const v_scale = p.v_scale + (i64)b * v_scale_stride0 + (i64)at5 * 1;
+    auto *const v_scale = p.v_scale + (i64)b * v_scale_stride0 + (i64)key_head * 1;
     float v_scale_part[16][2];
     #pragma unroll
     for (int n = 0; n < 16; ++n) {
       #pragma unroll
       for (int c = 0; c < 2; ++c) {
-        v_scale_part[n][c] = (column2 + 8 * n + c < at13 ? v_scale[(i64)(j + column2 + 8 * n + c) * v_scale_stride1] : (float)0.0f);
+        v_scale_part[n][c] = (column2 + 8 * n + c < at6 ? v_scale[(i64)(j + column2 + 8 * n + c) * v_scale_stride1] : (float)0.0f);
       }
     }
-    const int at14 = ((j < 0) ? 0 : at10);
+    const int at7 = ((j < 0) ? 0 : keys_end);
     bool r[16][2];
     #pragma unroll
     for (int n = 0; n < 16; ++n) {
       #pragma unroll
       for (int c = 0; c < 2; ++c) {
-        r[n][c] = (j + column2 + 8 * n + c) < at14;
+        r[n][c] = (j + column2 + 8 * n + c) < at7;
       }
     }
     bool r2[4];
     #pragma unroll
     for (int e32 = 0; e32 < 4; ++e32) {
-      r2[e32] = (j + row + 32 * e32) < at14;
+      r2[e32] = (j + row + 32 * e32) < at7;
     }
     u32 t2[4][4];
     #pragma unroll
@@ -375,7 +375,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
       for (int half = 0; half < 2; ++half) {
         #pragma unroll
         for (int c = 0; c < 2; ++c) {
-          acc[n][half][c] = (((j + column2 + 8 * n + c) <= (at4 + row2 + 8 * half)) && ((j + column2 + 8 * n + c) < at14)) ? (acc[n][half][c] * k_scale_part[n][c]) : (-infinity());
+          acc[n][half][c] = (((j + column2 + 8 * n + c) <= (first_position + row2 + 8 * half)) && ((j + column2 + 8 * n + c) < at7)) ? (acc[n][half][c] * k_scale_part[n][c]) : (-infinity());
         }
       }
     }
@@ -470,9 +470,9 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     }
   }
   // Tiles wholly inside the support.
-  for (int j2 = 0; j2 < at12; j2 += 128) {
-    const int at15 = Tk - j2;
-    auto *const k2 = p.k + (i64)b * k_stride0 + (i64)at5 * k_stride2;
+  for (int j2 = 0; j2 < at5; j2 += 128) {
+    const int at8 = Tk - j2;
+    auto *const k2 = p.k + (i64)b * k_stride0 + (i64)key_head * k_stride2;
     signed char k_part2[4][4][2];
     #pragma unroll
     for (int r32 = 0; r32 < 4; ++r32) {
@@ -480,17 +480,17 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
       for (int e2 = 0; e2 < 4; ++e2) {
         #pragma unroll
         for (int c = 0; c < 2; ++c) {
-          k_part2[r32][e2][c] = (row + 32 * r32 < at15 ? k2[(i64)(j2 + row + 32 * r32) * k_stride1 + (column + 2 * e2 + c)] : (signed char)0);
+          k_part2[r32][e2][c] = (row + 32 * r32 < at8 ? k2[(i64)(j2 + row + 32 * r32) * k_stride1 + (column + 2 * e2 + c)] : (signed char)0);
         }
       }
     }
-    auto *const k_scale2 = p.k_scale + (i64)b * k_scale_stride0 + (i64)at5 * 1;
+    auto *const k_scale2 = p.k_scale + (i64)b * k_scale_stride0 + (i64)key_head * 1;
     float k_scale_part2[16][2];
     #pragma unroll
     for (int n = 0; n < 16; ++n) {
       #pragma unroll
       for (int c = 0; c < 2; ++c) {
-        k_scale_part2[n][c] = (column2 + 8 * n + c < at15 ? k_scale2[(i64)(j2 + column2 + 8 * n + c) * k_scale_stride1] : (float)0.0f);
+        k_scale_part2[n][c] = (column2 + 8 * n + c < at8 ? k_scale2[(i64)(j2 + column2 + 8 * n + c) * k_scale_stride1] : (float)0.0f);
       }
     }
     u32 t4[4][4];
@@ -512,7 +512,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
       store_shared_16(smem + place<128, 0, 7>(row + 32 * r32, (column) * 2), t4[r32][0], t4[r32][1], t4[r32][2], t4[r32][3]);
     }
     __syncthreads();
-    auto *const v2 = p.v + (i64)b * v_stride0 + (i64)at5 * v_stride2;
+    auto *const v2 = p.v + (i64)b * v_stride0 + (i64)key_head * v_stride2;
     signed char v_part2[4][4][2];
     #pragma unroll
     for (int r32 = 0; r32 < 4; ++r32) {
@@ -520,17 +520,17 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
       for (int e2 = 0; e2 < 4; ++e2) {
         #pragma unroll
         for (int c = 0; c < 2; ++c) {
-          v_part2[r32][e2][c] = (row + 32 * r32 < at15 ? v2[(i64)(j2 + row + 32 * r32) * v_stride1 + (column + 2 * e2 + c)] : (signed char)0);
+          v_part2[r32][e2][c] = (row + 32 * r32 < at8 ? v2[(i64)(j2 + row + 32 * r32) * v_stride1 + (column + 2 * e2 + c)] : (signed char)0);
         }
       }
     }
-    auto *const v_scale2 = p.v_scale + (i64)b * v_scale_stride0 + (i64)at5 * 1;
+    auto *const v_scale2 = p.v_scale + (i64)b * v_scale_stride0 + (i64)key_head * 1;
     float v_scale_part2[16][2];
     #pragma unroll
     for (int n = 0; n < 16; ++n) {
       #pragma unroll
       for (int c = 0; c < 2; ++c) {
-        v_scale_part2[n][c] = (column2 + 8 * n + c < at15 ? v_scale2[(i64)(j2 + column2 + 8 * n + c) * v_scale_stride1] : (float)0.0f);
+        v_scale_part2[n][c] = (column2 + 8 * n + c < at8 ? v_scale2[(i64)(j2 + column2 + 8 * n + c) * v_scale_stride1] : (float)0.0f);
       }
     }
     u32 t5[4][4];
@@ -712,8 +712,8 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
   __syncthreads();
   // Store whole rows of o.
   const u32 from2 = smem + copy_row * 128 + (copy_chunk ^ copy_row % 8) * 16;
-  auto *const to = o + (i64)(at + copy_row) * o_stride1 + copy_chunk * 8;
-  const int rows_left2 = at2 - copy_row;
+  auto *const to = o + (i64)(row0 + copy_row) * o_stride1 + copy_chunk * 8;
+  const int rows_left2 = rows - copy_row;
   auto *rows_from2 = to;
   #pragma unroll
   for (int pass = 0; pass < 4; ++pass) {
@@ -729,7 +729,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
   // Store lse.
   #pragma unroll
   for (int half = 0; half < 2; ++half) {
-    if (quad == 0 && row2 + 8 * half < at2)
-      lse[(i64)(at + row2 + 8 * half) * lse_stride1] = running_max[half];
+    if (quad == 0 && row2 + 8 * half < rows)
+      lse[(i64)(row0 + row2 + 8 * half) * lse_stride1] = running_max[half];
   }
 }

@@ -181,18 +181,18 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
   const i64 o_stride1_bytes = (i64)o_stride1 * 128;
   const int lse_stride0 = (int)p.lse_stride0;
   const int lse_stride1 = (int)p.lse_stride1;
-  const int at = block * 128;
-  const int at2 = Tq - at;
-  const int at3 = Tk - Tq;
-  const int at4 = at + at3;
-  const int at5 = (min(at + 128, Tq) + at3) - 1;
+  const int row0 = block * 128;
+  const int rows = Tq - row0;
+  const int offset = Tk - Tq;
+  const int first_position = row0 + offset;
+  const int last_position = (min(row0 + 128, Tq) + offset) - 1;
   auto *const q = p.q + (i64)b * q_stride0 + (i64)hq * q_stride2;
   // q: 1 slot of 128 x 96, rows of 208 bytes.
   auto *const q_from = q + (i64)copy_row * q_stride1 + copy_chunk * 8;
   const u32 q_to = smem + copy_row * 208 + (copy_chunk) * 16;
   // Copy the next tile of q.
-  auto *const from = row_at(q_from, at, q_stride1);
-  const int rows_left = at2 - copy_row;
+  auto *const from = row_at(q_from, row0, q_stride1);
+  const int rows_left = rows - copy_row;
   auto *rows_from = from;
   #pragma unroll
   for (int pass = 0; pass < 2; ++pass) {
@@ -204,46 +204,46 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     rows_from = advance(rows_from, q_stride1_bytes);
   }
   commit_copies();
-  const int at6 = (hq * Hk) / Hq;
-  auto *const k = p.k + (i64)b * k_stride0 + (i64)at6 * k_stride2;
-  auto *const v = p.v + (i64)b * v_stride0 + (i64)at6 * v_stride2;
-  const int at7 = max(min(W, 536870911), -536870911);
-  const int at8 = Tk - 1;
-  const int at9 = W + (-1);
-  const int at10 = max(at5 - at9, 0);
-  const int at11 = min(at8, at4) + 1;
-  const bool is = (at4 <= at5) && (at10 <= at11);
-  const int at12 = max(at4, 0);
-  const int at13 = min(at5, at8 + at9);
-  const int at14 = max(min(at12, at5) - at9, 0);
-  const int at15 = min(at8, max(at13, at4)) + 1;
-  const bool is2 = (((at12 <= at13) && (at8 >= 0)) && (at9 >= 0)) && (at14 <= at15);
-  const int at16 = is2 ? at14 : 0;
-  const int at17 = is2 ? at15 : 0;
-  const int at18 = max(is ? at10 : 0, at16);
-  const int at19 = max(min(is ? at11 : 0, at17) - at18, 0);
-  const int at20 = ((at19 - ((at19 < 0) ? 127 : 0)) / 128) * 128;
-  const int at21 = (at20 <= 0) ? at16 : at18;
-  const int at22 = max(at20, 0);
-  const int at23 = at21 + at22;
-  const int at24 = max(((at21 - at16) + 127) / 128, 0);
-  const int at25 = at23 - (at24 * 128);
-  const int at26 = at24 + max(((at17 - at23) + 127) / 128, 0);
-  const int at27 = at21 - (at26 * 128);
-  const int at28 = at26 + max((at22 + 127) / 128, 0);
+  const int key_head = (hq * Hk) / Hq;
+  auto *const k = p.k + (i64)b * k_stride0 + (i64)key_head * k_stride2;
+  auto *const v = p.v + (i64)b * v_stride0 + (i64)key_head * v_stride2;
+  const int at = max(min(W, 536870911), -536870911);
+  const int at2 = Tk - 1;
+  const int at3 = W + (-1);
+  const int at4 = max(last_position - at3, 0);
+  const int at5 = min(at2, first_position) + 1;
+  const bool is = (first_position <= last_position) && (at4 <= at5);
+  const int at6 = max(first_position, 0);
+  const int at7 = min(last_position, at2 + at3);
+  const int at8 = max(min(at6, last_position) - at3, 0);
+  const int at9 = min(at2, max(at7, first_position)) + 1;
+  const bool is2 = (((at6 <= at7) && (at2 >= 0)) && (at3 >= 0)) && (at8 <= at9);
+  const int keys_begin = is2 ? at8 : 0;
+  const int keys_end = is2 ? at9 : 0;
+  const int at10 = max(is ? at4 : 0, keys_begin);
+  const int at11 = max(min(is ? at5 : 0, keys_end) - at10, 0);
+  const int at12 = ((at11 - ((at11 < 0) ? 127 : 0)) / 128) * 128;
+  const int full_begin = (at12 <= 0) ? keys_begin : at10;
+  const int at13 = max(at12, 0);
+  const int full_end = full_begin + at13;
+  const int edge_tiles = max(((full_begin - keys_begin) + 127) / 128, 0);
+  const int edge_origin = full_end - (edge_tiles * 128);
+  const int edge_tiles2 = edge_tiles + max(((keys_end - full_end) + 127) / 128, 0);
+  const int full_origin = full_begin - (edge_tiles2 * 128);
+  const int tiles = edge_tiles2 + max((at13 + 127) / 128, 0);
   // k: 1 slot of 128 x 96, rows of 208 bytes.
   auto *const k_from = k + (i64)copy_row * k_stride1 + copy_chunk * 8;
   const u32 k_to = smem + 26624 + copy_row * 208 + (copy_chunk) * 16;
   // v: 1 slot of 128 x 96, rows of 208 bytes.
   auto *const v_from = v + (i64)copy_row * v_stride1 + copy_chunk * 8;
   const u32 v_to = smem + 53248 + copy_row * 208 + (copy_chunk) * 16;
-  if (at28 > 0) {
-    const bool is3 = at26 > 0;
-    const bool is4 = at24 > 0;
-    const int at29 = is4 ? at16 : (is3 ? at25 : at27);
+  if (tiles > 0) {
+    const bool in_edge = edge_tiles2 > 0;
+    const bool in_edge2 = edge_tiles > 0;
+    const int next_key = in_edge2 ? keys_begin : (in_edge ? edge_origin : full_origin);
     // Copy the next tile of k.
-    auto *const from2 = row_at(k_from, at29, k_stride1);
-    const int rows_left2 = ((is4 ? at21 : (is3 ? at17 : at23)) - at29) - copy_row;
+    auto *const from2 = row_at(k_from, next_key, k_stride1);
+    const int rows_left2 = ((in_edge2 ? full_begin : (in_edge ? keys_end : full_end)) - next_key) - copy_row;
     auto *rows_from2 = from2;
     #pragma unroll
     for (int pass = 0; pass < 2; ++pass) {
@@ -291,19 +291,19 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
   }
   int tile = 0;
   // Tiles at the support's edge: masked.
-  const int left = max((at21 - at16 + 127) / 128, 0);
-  const int trips = left + max((at17 - at23 + 127) / 128, 0);
+  const int left = max((full_begin - keys_begin + 127) / 128, 0);
+  const int trips = left + max((keys_end - full_end + 127) / 128, 0);
   for (int trip = 0; trip < trips; ++trip) {
-    const int j = trip < left ? at16 + trip * 128 : at23 + (trip - left) * 128;
-    const int at30 = tile + 1;
+    const int j = trip < left ? keys_begin + trip * 128 : full_end + (trip - left) * 128;
+    const int next_tile = tile + 1;
     wait_copies<0>();
     __syncthreads();
-    const bool is5 = tile < at26;
-    const bool is6 = tile < at24;
-    const int at31 = (tile * 128) + (is6 ? at16 : (is5 ? at25 : at27));
+    const bool in_edge3 = tile < edge_tiles2;
+    const bool in_edge4 = tile < edge_tiles;
+    const int next_key2 = (tile * 128) + (in_edge4 ? keys_begin : (in_edge3 ? edge_origin : full_origin));
     // Copy the next tile of v.
-    auto *const from3 = row_at(v_from, at31, v_stride1);
-    const int rows_left3 = ((is6 ? at21 : (is5 ? at17 : at23)) - at31) - copy_row;
+    auto *const from3 = row_at(v_from, next_key2, v_stride1);
+    const int rows_left3 = ((in_edge4 ? full_begin : (in_edge3 ? keys_end : full_end)) - next_key2) - copy_row;
     auto *rows_from3 = from3;
     #pragma unroll
     for (int pass = 0; pass < 2; ++pass) {
@@ -334,14 +334,14 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
         mma_pair_bf16(acc[n], acc[n + 1], q_fragments[2 * k][0], q_fragments[2 * k][1], q_fragments[2 * k + 1][0], q_fragments[2 * k + 1][1], k_lane + k * 32 + n * 1664);
       }
     }
-    const int at32 = ((j < at21) ? at21 : at17);
+    const int at14 = ((j < full_begin) ? full_begin : keys_end);
     #pragma unroll
     for (int n = 0; n < 16; ++n) {
       #pragma unroll
       for (int half = 0; half < 2; ++half) {
         #pragma unroll
         for (int c = 0; c < 2; ++c) {
-          acc[n][half][c] = ((((j + column + 8 * n + c) <= (at4 + row + 8 * half)) && (((at4 + row + 8 * half) - (j + column + 8 * n + c)) < at7)) && ((j + column + 8 * n + c) < at32)) ? tanh_exp2(acc[n][half][c] * 0.00204124139f) : (-infinity());
+          acc[n][half][c] = ((((j + column + 8 * n + c) <= (first_position + row + 8 * half)) && (((first_position + row + 8 * half) - (j + column + 8 * n + c)) < at)) && ((j + column + 8 * n + c) < at14)) ? tanh_exp2(acc[n][half][c] * 0.00204124139f) : (-infinity());
         }
       }
     }
@@ -419,13 +419,13 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     }
     wait_copies<0>();
     __syncthreads();
-    if (at30 < at28) {
-      const bool is7 = at30 < at26;
-      const bool is8 = at30 < at24;
-      const int at33 = (at30 * 128) + (is8 ? at16 : (is7 ? at25 : at27));
+    if (next_tile < tiles) {
+      const bool in_edge5 = next_tile < edge_tiles2;
+      const bool in_edge6 = next_tile < edge_tiles;
+      const int next_key3 = (next_tile * 128) + (in_edge6 ? keys_begin : (in_edge5 ? edge_origin : full_origin));
       // Copy the next tile of k.
-      auto *const from4 = row_at(k_from, at33, k_stride1);
-      const int rows_left4 = ((is8 ? at21 : (is7 ? at17 : at23)) - at33) - copy_row;
+      auto *const from4 = row_at(k_from, next_key3, k_stride1);
+      const int rows_left4 = ((in_edge6 ? full_begin : (in_edge5 ? keys_end : full_end)) - next_key3) - copy_row;
       auto *rows_from4 = from4;
       #pragma unroll
       for (int pass = 0; pass < 2; ++pass) {
@@ -450,15 +450,15 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     for (int half = 0; half < 2; ++half) {
       running_max[half] = row_max[half];
     }
-    tile = at30;
+    tile = next_tile;
   }
   // Tiles wholly inside the support.
-  for (int j2 = at21; j2 < at23; j2 += 128) {
-    const int at34 = tile + 1;
+  for (int j2 = full_begin; j2 < full_end; j2 += 128) {
+    const int next_tile2 = tile + 1;
     wait_copies<0>();
     __syncthreads();
     // Copy the next tile of v.
-    auto *const from5 = row_at(v_from, ((tile * 128) + at27), v_stride1);
+    auto *const from5 = row_at(v_from, ((tile * 128) + full_origin), v_stride1);
     auto *rows_from5 = from5;
     #pragma unroll
     for (int pass = 0; pass < 2; ++pass) {
@@ -572,9 +572,9 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     }
     wait_copies<0>();
     __syncthreads();
-    if (at34 < at28) {
+    if (next_tile2 < tiles) {
       // Copy the next tile of k.
-      auto *const from6 = row_at(k_from, ((at34 * 128) + at27), k_stride1);
+      auto *const from6 = row_at(k_from, ((next_tile2 * 128) + full_origin), k_stride1);
       auto *rows_from6 = from6;
       #pragma unroll
       for (int pass = 0; pass < 2; ++pass) {
@@ -598,7 +598,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     for (int half = 0; half < 2; ++half) {
       running_max[half] = row_max2[half];
     }
-    tile = at34;
+    tile = next_tile2;
   }
   float row_sum[2];
   // Sums of rows, in each of their threads.
@@ -641,8 +641,8 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
   __syncthreads();
   // Store whole rows of o.
   const u32 from7 = smem + copy_row * 208 + (copy_chunk) * 16;
-  auto *const to = o + (i64)(at + copy_row) * o_stride1 + copy_chunk * 8;
-  const int rows_left5 = at2 - copy_row;
+  auto *const to = o + (i64)(row0 + copy_row) * o_stride1 + copy_chunk * 8;
+  const int rows_left5 = rows - copy_row;
   auto *rows_from7 = to;
   #pragma unroll
   for (int pass = 0; pass < 2; ++pass) {
@@ -662,7 +662,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
   // Store lse.
   #pragma unroll
   for (int half = 0; half < 2; ++half) {
-    if (quad == 0 && row + 8 * half < at2)
-      lse[(i64)(at + row + 8 * half) * lse_stride1] = running_max[half];
+    if (quad == 0 && row + 8 * half < rows)
+      lse[(i64)(row0 + row + 8 * half) * lse_stride1] = running_max[half];
   }
 }

@@ -1,0 +1,18 @@
+// Names of scalars for the text of a GPU kernel: a value's location carries what the emitter calls
+// it.
+#pragma once
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/IR/Location.h"
+
+namespace heddle::compiler {
+
+/// The same value, called `name` in emitted text. Constants and what has a name keep theirs.
+inline mlir::Value named(mlir::Value value, llvm::StringRef name) {
+  mlir::Operation *op = value.getDefiningOp();
+  if (op && !llvm::isa<mlir::arith::ConstantOp>(op) && !llvm::isa<mlir::NameLoc>(op->getLoc()))
+    op->setLoc(mlir::NameLoc::get(mlir::StringAttr::get(op->getContext(), name), op->getLoc()));
+  return value;
+}
+
+} // namespace heddle::compiler
