@@ -264,21 +264,45 @@ static bool isRunning(Value value) {
   return isa<BlockArgument>(value) && isa<tile::ForOp>(value.getParentBlock()->getParentOp());
 }
 
-static const char *vectorName(tile::MapOp op) {
-  return op.getYield().getValues()[0].getDefiningOp<math::Exp2Op>() ? "factor" : "r";
+static Operation *lastOf(tile::MapOp op) { return op.getYield().getValues()[0].getDefiningOp(); }
+
+/// What a tile is called that takes no other's place.
+static const char *tileName(tile::MapOp op, int64_t rank) {
+  Operation *last = lastOf(op);
+  if (rank == 2)
+    return isa_and_nonnull<arith::TruncFOp>(last) ? "rounded" : "t";
+  if (isa_and_nonnull<math::Exp2Op>(last))
+    return "factor";
+  if (isa_and_nonnull<arith::DivFOp>(last))
+    return "reciprocal";
+  return isa_and_nonnull<arith::SelectOp>(last) ? "base" : "r";
+}
+
+static bool isMinusInfinity(Value value) {
+  APFloat number(0.0f);
+  return matchPattern(value, m_ConstantFloat(&number)) && number.isInfinity() &&
+         number.isNegative();
 }
 
 /// A comment for maps that begin a stage of attention; null: none.
 static const char *stageOf(tile::MapOp op) {
-  if (op->getParentOfType<tile::KernelOp>()->hasAttr("tile.state") || op.getExtents().size() != 2)
+  if (op->getParentOfType<tile::KernelOp>()->hasAttr("tile.state"))
     return nullptr;
-  if (op.getMask())
+  Operation *last = lastOf(op);
+  const bool matrix = op.getExtents().size() == 2;
+  auto select = dyn_cast_or_null<arith::SelectOp>(last);
+  if (matrix && (op.getMask() || (select && isMinusInfinity(select.getFalseValue()))))
     return "Scores of pairs outside the support go.";
-  Operation *last = op.getYield().getValues()[0].getDefiningOp();
+  if (select && !matrix && matchPattern(select.getTrueValue(), m_AnyZeroFloat()))
+    return "A finite base also where a row has seen no key yet.";
   if (isa_and_nonnull<math::Exp2Op>(last))
-    return "Weights.";
+    return matrix ? "Weights." : "By what earlier sums shrink under the new maximum.";
   if (isa_and_nonnull<arith::MulFOp>(last) && isRunning(op.getInputs()[0]))
     return "What was summed so far, under the new maximum.";
+  if (isa_and_nonnull<arith::MaximumFOp>(last) && !matrix)
+    return "The maximum so far, scaled.";
+  if (matrix && isa_and_nonnull<arith::TruncFOp>(last))
+    return "Rounded, two in a register, as products take them.";
   return nullptr;
 }
 
@@ -295,7 +319,7 @@ Status KernelEmitter::map(tile::MapOp op) {
           isIdentity(op.getInputPositions(n), op.getExtents().size()))
         placed = takePlace(result, input);
     if (!placed)
-      declareTile(result, nameFor(result, fragment.type.getRank() == 2 ? "t" : vectorName(op)));
+      declareTile(result, nameFor(result, tileName(op, fragment.type.getRank())));
   }
   if (const char *what = stageOf(op))
     out.comment(what);

@@ -24,6 +24,11 @@ __device__ __forceinline__ float log2_approx(float x) {
   asm("lg2.approx.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
 }
+__device__ __forceinline__ float reciprocal(float x) {
+  float y;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
 __device__ __forceinline__ float divide(float x, float y) {
   float z;
   asm("div.full.f32 %0, %1, %2;" : "=f"(z) : "f"(x), "f"(y));
@@ -343,6 +348,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
           mma_pair_f16(acc[n], acc[n + 1], q_fragments[2 * k][0], q_fragments[2 * k][1], q_fragments[2 * k + 1][0], q_fragments[2 * k + 1][1], (k_at ^ k * 32) + n * 1024);
         }
       }
+      // Scores of pairs outside the support go.
       #pragma unroll
       for (int n = 0; n < 4; ++n) {
         #pragma unroll
@@ -366,19 +372,22 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
         largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, 2));
         row_max[half] = largest;
       }
+      // The maximum so far, scaled.
       #pragma unroll
       for (int half = 0; half < 2; ++half) {
         row_max[half] = max_nan(row_max[half] * 0.180336878f, running_max[half]);
       }
-      float r[2];
+      float base[2];
+      // A finite base also where a row has seen no key yet.
       #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        r[half] = (row_max[half] == (-infinity())) ? 0.0f : row_max[half];
+        base[half] = (row_max[half] == (-infinity())) ? 0.0f : row_max[half];
       }
       float factor[2];
+      // By what earlier sums shrink under the new maximum.
       #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        factor[half] = exp2_approx(running_max[half] - r[half]);
+        factor[half] = exp2_approx(running_max[half] - base[half]);
       }
       // Weights.
       #pragma unroll
@@ -387,7 +396,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
         for (int half = 0; half < 2; ++half) {
           #pragma unroll
           for (int c = 0; c < 2; ++c) {
-            acc[n][half][c] = exp2_approx((acc[n][half][c] * 0.180336878f) - r[half]);
+            acc[n][half][c] = exp2_approx((acc[n][half][c] * 0.180336878f) - base[half]);
           }
         }
       }
@@ -406,12 +415,13 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
         }
         running_sum[half] = sum;
       }
-      u32 t[4][2];
+      u32 rounded[4][2];
+      // Rounded, two in a register, as products take them.
       #pragma unroll
       for (int n = 0; n < 4; ++n) {
         #pragma unroll
         for (int half = 0; half < 2; ++half) {
-          t[n][half] = pack_f16(acc[n][half][0], acc[n][half][1]);
+          rounded[n][half] = pack_f16(acc[n][half][0], acc[n][half][1]);
         }
       }
       // What was summed so far, under the new maximum.
@@ -431,7 +441,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
       for (int k = 0; k < 2; ++k) {
         #pragma unroll
         for (int n = 0; n < 8; n += 2) {
-          mma_pair_f16_trans(running_out[n], running_out[n + 1], t[2 * k][0], t[2 * k][1], t[2 * k + 1][0], t[2 * k + 1][1], (v_at ^ n * 16) + k * 2048);
+          mma_pair_f16_trans(running_out[n], running_out[n + 1], rounded[2 * k][0], rounded[2 * k][1], rounded[2 * k + 1][0], rounded[2 * k + 1][1], (v_at ^ n * 16) + k * 2048);
         }
       }
       #pragma unroll
@@ -495,19 +505,22 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
       largest2 = fmaxf(largest2, __shfl_xor_sync(0xffffffffu, largest2, 2));
       row_max2[half] = largest2;
     }
+    // The maximum so far, scaled.
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
       row_max2[half] = max_nan(row_max2[half] * 0.180336878f, running_max[half]);
     }
-    float r2[2];
+    float base2[2];
+    // A finite base also where a row has seen no key yet.
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      r2[half] = (row_max2[half] == (-infinity())) ? 0.0f : row_max2[half];
+      base2[half] = (row_max2[half] == (-infinity())) ? 0.0f : row_max2[half];
     }
     float factor2[2];
+    // By what earlier sums shrink under the new maximum.
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      factor2[half] = exp2_approx(running_max[half] - r2[half]);
+      factor2[half] = exp2_approx(running_max[half] - base2[half]);
     }
     // Weights.
     #pragma unroll
@@ -516,7 +529,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
       for (int half = 0; half < 2; ++half) {
         #pragma unroll
         for (int c = 0; c < 2; ++c) {
-          acc2[n][half][c] = exp2_approx((acc2[n][half][c] * 0.180336878f) - r2[half]);
+          acc2[n][half][c] = exp2_approx((acc2[n][half][c] * 0.180336878f) - base2[half]);
         }
       }
     }
@@ -535,12 +548,13 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
       }
       running_sum[half] = sum2;
     }
-    u32 t2[16][2];
+    u32 rounded2[16][2];
+    // Rounded, two in a register, as products take them.
     #pragma unroll
     for (int n = 0; n < 16; ++n) {
       #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        t2[n][half] = pack_f16(acc2[n][half][0], acc2[n][half][1]);
+        rounded2[n][half] = pack_f16(acc2[n][half][0], acc2[n][half][1]);
       }
     }
     // What was summed so far, under the new maximum.
@@ -577,7 +591,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     for (int k = 0; k < 8; ++k) {
       #pragma unroll
       for (int n = 0; n < 8; n += 2) {
-        mma_pair_f16_trans(running_out[n], running_out[n + 1], t2[2 * k][0], t2[2 * k][1], t2[2 * k + 1][0], t2[2 * k + 1][1], (v_at2 ^ n * 16) + k * 2048);
+        mma_pair_f16_trans(running_out[n], running_out[n + 1], rounded2[2 * k][0], rounded2[2 * k][1], rounded2[2 * k + 1][0], rounded2[2 * k + 1][1], (v_at2 ^ n * 16) + k * 2048);
       }
     }
     #pragma unroll
@@ -596,12 +610,13 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     sum3 = sum3 + __shfl_xor_sync(0xffffffffu, sum3, 2);
     row_sum[half] = sum3;
   }
-  float r3[2];
+  float reciprocal[2];
   #pragma unroll
   for (int half = 0; half < 2; ++half) {
-    r3[half] = divide(1.0f, row_sum[half]);
+    reciprocal[half] = divide(1.0f, row_sum[half]);
   }
-  u32 t3[8][2];
+  u32 rounded3[8][2];
+  // Rounded, two in a register, as products take them.
   #pragma unroll
   for (int n = 0; n < 8; ++n) {
     #pragma unroll
@@ -609,9 +624,9 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
       float pair[2];
       #pragma unroll
       for (int c = 0; c < 2; ++c) {
-        pair[c] = (row_sum[half] != 0.0f) ? (running_out[n][half][c] * r3[half]) : 0.0f;
+        pair[c] = (row_sum[half] != 0.0f) ? (running_out[n][half][c] * reciprocal[half]) : 0.0f;
       }
-      t3[n][half] = pack_f16(pair[0], pair[1]);
+      rounded3[n][half] = pack_f16(pair[0], pair[1]);
     }
   }
   auto *const o = p.o + (i64)b * o_stride0 + (i64)hq * o_stride2;
@@ -621,7 +636,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
   for (int n = 0; n < 8; ++n) {
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      store_shared((turned_lane ^ n * 16) + half * 1024, t3[n][half]);
+      store_shared((turned_lane ^ n * 16) + half * 1024, rounded3[n][half]);
     }
   }
   __syncthreads();

@@ -28,6 +28,11 @@ __device__ __forceinline__ float log2_approx(float x) {
   asm("lg2.approx.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
 }
+__device__ __forceinline__ float reciprocal(float x) {
+  float y;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
 __device__ __forceinline__ float divide(float x, float y) {
   float z;
   asm("div.full.f32 %0, %1, %2;" : "=f"(z) : "f"(x), "f"(y));
@@ -376,6 +381,7 @@ extern "C" __global__ void __launch_bounds__(32) split(const __grid_constant__ P
           mma_pair_bf16(acc[n], acc[n + 1], q_fragments[2 * k][0], q_fragments[2 * k][1], q_fragments[2 * k + 1][0], q_fragments[2 * k + 1][1], (k_at ^ k % 4 * 32) + k / 4 * 128 + n * 2048);
         }
       }
+      // Scores of pairs outside the support go.
       #pragma unroll
       for (int n = 0; n < 4; ++n) {
         #pragma unroll
@@ -399,19 +405,22 @@ extern "C" __global__ void __launch_bounds__(32) split(const __grid_constant__ P
         largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, 2));
         row_max[half] = largest;
       }
+      // The maximum so far, scaled.
       #pragma unroll
       for (int half = 0; half < 2; ++half) {
         row_max[half] = max_nan(row_max[half] * 0.127517432f, running_max[half]);
       }
-      float r[2];
+      float base[2];
+      // A finite base also where a row has seen no key yet.
       #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        r[half] = (row_max[half] == (-infinity())) ? 0.0f : row_max[half];
+        base[half] = (row_max[half] == (-infinity())) ? 0.0f : row_max[half];
       }
       float factor[2];
+      // By what earlier sums shrink under the new maximum.
       #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        factor[half] = exp2_approx(running_max[half] - r[half]);
+        factor[half] = exp2_approx(running_max[half] - base[half]);
       }
       // Weights.
       #pragma unroll
@@ -420,7 +429,7 @@ extern "C" __global__ void __launch_bounds__(32) split(const __grid_constant__ P
         for (int half = 0; half < 2; ++half) {
           #pragma unroll
           for (int c = 0; c < 2; ++c) {
-            acc[n][half][c] = exp2_approx((acc[n][half][c] * 0.127517432f) - r[half]);
+            acc[n][half][c] = exp2_approx((acc[n][half][c] * 0.127517432f) - base[half]);
           }
         }
       }
@@ -439,12 +448,13 @@ extern "C" __global__ void __launch_bounds__(32) split(const __grid_constant__ P
         }
         running_sum[half] = sum;
       }
-      u32 t[4][2];
+      u32 rounded[4][2];
+      // Rounded, two in a register, as products take them.
       #pragma unroll
       for (int n = 0; n < 4; ++n) {
         #pragma unroll
         for (int half = 0; half < 2; ++half) {
-          t[n][half] = pack_bf16(acc[n][half][0], acc[n][half][1]);
+          rounded[n][half] = pack_bf16(acc[n][half][0], acc[n][half][1]);
         }
       }
       // What was summed so far, under the new maximum.
@@ -464,7 +474,7 @@ extern "C" __global__ void __launch_bounds__(32) split(const __grid_constant__ P
       for (int k = 0; k < 2; ++k) {
         #pragma unroll
         for (int n = 0; n < 16; n += 2) {
-          mma_pair_bf16_trans(running_out[n], running_out[n + 1], t[2 * k][0], t[2 * k][1], t[2 * k + 1][0], t[2 * k + 1][1], (v_at ^ n % 8 * 16) + n / 8 * 128 + k * 4096);
+          mma_pair_bf16_trans(running_out[n], running_out[n + 1], rounded[2 * k][0], rounded[2 * k][1], rounded[2 * k + 1][0], rounded[2 * k + 1][1], (v_at ^ n % 8 * 16) + n / 8 * 128 + k * 4096);
         }
       }
       #pragma unroll
@@ -531,19 +541,22 @@ extern "C" __global__ void __launch_bounds__(32) split(const __grid_constant__ P
       largest2 = fmaxf(largest2, __shfl_xor_sync(0xffffffffu, largest2, 2));
       row_max2[half] = largest2;
     }
+    // The maximum so far, scaled.
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
       row_max2[half] = max_nan(row_max2[half] * 0.127517432f, running_max[half]);
     }
-    float r2[2];
+    float base2[2];
+    // A finite base also where a row has seen no key yet.
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      r2[half] = (row_max2[half] == (-infinity())) ? 0.0f : row_max2[half];
+      base2[half] = (row_max2[half] == (-infinity())) ? 0.0f : row_max2[half];
     }
     float factor2[2];
+    // By what earlier sums shrink under the new maximum.
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      factor2[half] = exp2_approx(running_max[half] - r2[half]);
+      factor2[half] = exp2_approx(running_max[half] - base2[half]);
     }
     // Weights.
     #pragma unroll
@@ -552,7 +565,7 @@ extern "C" __global__ void __launch_bounds__(32) split(const __grid_constant__ P
       for (int half = 0; half < 2; ++half) {
         #pragma unroll
         for (int c = 0; c < 2; ++c) {
-          acc2[n][half][c] = exp2_approx((acc2[n][half][c] * 0.127517432f) - r2[half]);
+          acc2[n][half][c] = exp2_approx((acc2[n][half][c] * 0.127517432f) - base2[half]);
         }
       }
     }
@@ -571,12 +584,13 @@ extern "C" __global__ void __launch_bounds__(32) split(const __grid_constant__ P
       }
       running_sum[half] = sum2;
     }
-    u32 t2[8][2];
+    u32 rounded2[8][2];
+    // Rounded, two in a register, as products take them.
     #pragma unroll
     for (int n = 0; n < 8; ++n) {
       #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        t2[n][half] = pack_bf16(acc2[n][half][0], acc2[n][half][1]);
+        rounded2[n][half] = pack_bf16(acc2[n][half][0], acc2[n][half][1]);
       }
     }
     // What was summed so far, under the new maximum.
@@ -616,7 +630,7 @@ extern "C" __global__ void __launch_bounds__(32) split(const __grid_constant__ P
     for (int k = 0; k < 4; ++k) {
       #pragma unroll
       for (int n = 0; n < 16; n += 2) {
-        mma_pair_bf16_trans(running_out[n], running_out[n + 1], t2[2 * k][0], t2[2 * k][1], t2[2 * k + 1][0], t2[2 * k + 1][1], (v_at2 ^ n % 8 * 16) + n / 8 * 128 + k * 4096);
+        mma_pair_bf16_trans(running_out[n], running_out[n + 1], rounded2[2 * k][0], rounded2[2 * k][1], rounded2[2 * k + 1][0], rounded2[2 * k + 1][1], (v_at2 ^ n % 8 * 16) + n / 8 * 128 + k * 4096);
       }
     }
     #pragma unroll
@@ -724,23 +738,27 @@ extern "C" __global__ void __launch_bounds__(32) merge(const __grid_constant__ P
       }
     }
     float r[4];
+    // The maximum so far, scaled.
     #pragma unroll
     for (int e1 = 0; e1 < 4; ++e1) {
       r[e1] = max_nan(running_max[e1], part_m_part[e1]);
     }
-    float r2[4];
+    float base[4];
+    // A finite base also where a row has seen no key yet.
     #pragma unroll
     for (int e1 = 0; e1 < 4; ++e1) {
-      r2[e1] = (r[e1] == (-infinity())) ? 0.0f : r[e1];
+      base[e1] = (r[e1] == (-infinity())) ? 0.0f : r[e1];
     }
     float factor[4];
+    // By what earlier sums shrink under the new maximum.
     #pragma unroll
     for (int e1 = 0; e1 < 4; ++e1) {
-      factor[e1] = exp2_approx(running_max[e1] - r2[e1]);
+      factor[e1] = exp2_approx(running_max[e1] - base[e1]);
     }
+    // By what earlier sums shrink under the new maximum.
     #pragma unroll
     for (int e1 = 0; e1 < 4; ++e1) {
-      part_m_part[e1] = exp2_approx(part_m_part[e1] - r2[e1]);
+      part_m_part[e1] = exp2_approx(part_m_part[e1] - base[e1]);
     }
     #pragma unroll
     for (int e1 = 0; e1 < 4; ++e1) {
@@ -762,17 +780,18 @@ extern "C" __global__ void __launch_bounds__(32) merge(const __grid_constant__ P
       carried[e1] = part_l_part[e1];
     }
   }
-  float r3[4];
+  float reciprocal[4];
   #pragma unroll
   for (int e1 = 0; e1 < 4; ++e1) {
-    r3[e1] = divide(1.0f, carried[e1]);
+    reciprocal[e1] = divide(1.0f, carried[e1]);
   }
-  u16 t[4][4];
+  u16 rounded[4][4];
+  // Rounded, two in a register, as products take them.
   #pragma unroll
   for (int r1 = 0; r1 < 4; ++r1) {
     #pragma unroll
     for (int e32 = 0; e32 < 4; ++e32) {
-      t[r1][e32] = to_bf16(((carried[r1] != 0.0f) ? (carried2[r1][e32] * r3[r1]) : 0.0f));
+      rounded[r1][e32] = to_bf16(((carried[r1] != 0.0f) ? (carried2[r1][e32] * reciprocal[r1]) : 0.0f));
     }
   }
   auto *const o = p.o + (i64)b * o_stride0;
@@ -781,7 +800,7 @@ extern "C" __global__ void __launch_bounds__(32) merge(const __grid_constant__ P
   for (int r1 = 0; r1 < 4; ++r1) {
     #pragma unroll
     for (int e32 = 0; e32 < 4; ++e32) {
-      o[(i64)(head0 + r1) * o_stride2 + (column + 32 * e32)] = t[r1][e32];
+      o[(i64)(head0 + r1) * o_stride2 + (column + 32 * e32)] = rounded[r1][e32];
     }
   }
   #pragma unroll

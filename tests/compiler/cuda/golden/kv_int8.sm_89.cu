@@ -26,6 +26,11 @@ __device__ __forceinline__ float log2_approx(float x) {
   asm("lg2.approx.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
 }
+__device__ __forceinline__ float reciprocal(float x) {
+  float y;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
 __device__ __forceinline__ float divide(float x, float y) {
   float z;
   asm("div.full.f32 %0, %1, %2;" : "=f"(z) : "f"(x), "f"(y));
@@ -331,7 +336,8 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     for (int e32 = 0; e32 < 4; ++e32) {
       r2[e32] = (j + row + 32 * e32) < at7;
     }
-    u32 t2[4][4];
+    u32 rounded[4][4];
+    // Rounded, two in a register, as products take them.
     #pragma unroll
     for (int r32 = 0; r32 < 4; ++r32) {
       #pragma unroll
@@ -341,13 +347,13 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
         for (int c = 0; c < 2; ++c) {
           pair2[c] = r2[r32] ? ((float)((int)v_part[r32][e2][c])) : 0.0f;
         }
-        t2[r32][e2] = pack_bf16(pair2[0], pair2[1]);
+        rounded[r32][e2] = pack_bf16(pair2[0], pair2[1]);
       }
     }
     __syncthreads();
     #pragma unroll
     for (int r32 = 0; r32 < 4; ++r32) {
-      store_shared_16(smem + 16384 + place<128, 0, 7>(row + 32 * r32, (column) * 2), t2[r32][0], t2[r32][1], t2[r32][2], t2[r32][3]);
+      store_shared_16(smem + 16384 + place<128, 0, 7>(row + 32 * r32, (column) * 2), rounded[r32][0], rounded[r32][1], rounded[r32][2], rounded[r32][3]);
     }
     __syncthreads();
     // Products with turned'.
@@ -369,6 +375,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
         mma_pair_bf16(acc[n], acc[n + 1], q_fragments[2 * k][0], q_fragments[2 * k][1], q_fragments[2 * k + 1][0], q_fragments[2 * k + 1][1], (turned_lane ^ k * 32) + n * 1024);
       }
     }
+    // Scores of pairs outside the support go.
     #pragma unroll
     for (int n = 0; n < 16; ++n) {
       #pragma unroll
@@ -392,19 +399,22 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
       largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, 2));
       row_max[half] = largest;
     }
+    // The maximum so far, scaled.
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
       row_max[half] = max_nan(row_max[half] * 0.180336878f, running_max[half]);
     }
-    float r3[2];
+    float base[2];
+    // A finite base also where a row has seen no key yet.
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      r3[half] = (row_max[half] == (-infinity())) ? 0.0f : row_max[half];
+      base[half] = (row_max[half] == (-infinity())) ? 0.0f : row_max[half];
     }
     float factor[2];
+    // By what earlier sums shrink under the new maximum.
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      factor[half] = exp2_approx(running_max[half] - r3[half]);
+      factor[half] = exp2_approx(running_max[half] - base[half]);
     }
     // Weights.
     #pragma unroll
@@ -413,7 +423,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
       for (int half = 0; half < 2; ++half) {
         #pragma unroll
         for (int c = 0; c < 2; ++c) {
-          acc[n][half][c] = exp2_approx((acc[n][half][c] * 0.180336878f) - r3[half]);
+          acc[n][half][c] = exp2_approx((acc[n][half][c] * 0.180336878f) - base[half]);
         }
       }
     }
@@ -443,7 +453,8 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
         }
       }
     }
-    u32 t3[16][2];
+    u32 rounded2[16][2];
+    // Rounded, two in a register, as products take them.
     #pragma unroll
     for (int n = 0; n < 16; ++n) {
       #pragma unroll
@@ -453,7 +464,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
         for (int c = 0; c < 2; ++c) {
           pair3[c] = acc[n][half][c] * (r[n][c] ? v_scale_part[n][c] : 0.0f);
         }
-        t3[n][half] = pack_bf16(pair3[0], pair3[1]);
+        rounded2[n][half] = pack_bf16(pair3[0], pair3[1]);
       }
     }
     // Add products with turned.
@@ -461,7 +472,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     for (int k = 0; k < 8; ++k) {
       #pragma unroll
       for (int n = 0; n < 8; n += 2) {
-        mma_pair_bf16_trans(running_out[n], running_out[n + 1], t3[2 * k][0], t3[2 * k][1], t3[2 * k + 1][0], t3[2 * k + 1][1], (turned_lane2 ^ n * 16) + k * 2048);
+        mma_pair_bf16_trans(running_out[n], running_out[n + 1], rounded2[2 * k][0], rounded2[2 * k][1], rounded2[2 * k + 1][0], rounded2[2 * k + 1][1], (turned_lane2 ^ n * 16) + k * 2048);
       }
     }
     #pragma unroll
@@ -493,7 +504,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
         k_scale_part2[n][c] = (column2 + 8 * n + c < at8 ? k_scale2[(i64)(j2 + column2 + 8 * n + c) * k_scale_stride1] : (float)0.0f);
       }
     }
-    u32 t4[4][4];
+    u32 t2[4][4];
     #pragma unroll
     for (int r32 = 0; r32 < 4; ++r32) {
       #pragma unroll
@@ -503,13 +514,13 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
         for (int c = 0; c < 2; ++c) {
           pair4[c] = to_bf16((float)((int)k_part2[r32][e2][c]));
         }
-        t4[r32][e2] = (u32)pair4[0] | (u32)pair4[1] << 16;
+        t2[r32][e2] = (u32)pair4[0] | (u32)pair4[1] << 16;
       }
     }
     __syncthreads();
     #pragma unroll
     for (int r32 = 0; r32 < 4; ++r32) {
-      store_shared_16(smem + place<128, 0, 7>(row + 32 * r32, (column) * 2), t4[r32][0], t4[r32][1], t4[r32][2], t4[r32][3]);
+      store_shared_16(smem + place<128, 0, 7>(row + 32 * r32, (column) * 2), t2[r32][0], t2[r32][1], t2[r32][2], t2[r32][3]);
     }
     __syncthreads();
     auto *const v2 = p.v + (i64)b * v_stride0 + (i64)key_head * v_stride2;
@@ -533,7 +544,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
         v_scale_part2[n][c] = (column2 + 8 * n + c < at8 ? v_scale2[(i64)(j2 + column2 + 8 * n + c) * v_scale_stride1] : (float)0.0f);
       }
     }
-    u32 t5[4][4];
+    u32 t3[4][4];
     #pragma unroll
     for (int r32 = 0; r32 < 4; ++r32) {
       #pragma unroll
@@ -543,13 +554,13 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
         for (int c = 0; c < 2; ++c) {
           pair5[c] = to_bf16((float)((int)v_part2[r32][e2][c]));
         }
-        t5[r32][e2] = (u32)pair5[0] | (u32)pair5[1] << 16;
+        t3[r32][e2] = (u32)pair5[0] | (u32)pair5[1] << 16;
       }
     }
     __syncthreads();
     #pragma unroll
     for (int r32 = 0; r32 < 4; ++r32) {
-      store_shared_16(smem + 16384 + place<128, 0, 7>(row + 32 * r32, (column) * 2), t5[r32][0], t5[r32][1], t5[r32][2], t5[r32][3]);
+      store_shared_16(smem + 16384 + place<128, 0, 7>(row + 32 * r32, (column) * 2), t3[r32][0], t3[r32][1], t3[r32][2], t3[r32][3]);
     }
     __syncthreads();
     // Products with turned'.
@@ -594,19 +605,22 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
       largest2 = fmaxf(largest2, __shfl_xor_sync(0xffffffffu, largest2, 2));
       row_max2[half] = largest2;
     }
+    // The maximum so far, scaled.
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
       row_max2[half] = max_nan(row_max2[half] * 0.180336878f, running_max[half]);
     }
-    float r4[2];
+    float base2[2];
+    // A finite base also where a row has seen no key yet.
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      r4[half] = (row_max2[half] == (-infinity())) ? 0.0f : row_max2[half];
+      base2[half] = (row_max2[half] == (-infinity())) ? 0.0f : row_max2[half];
     }
     float factor2[2];
+    // By what earlier sums shrink under the new maximum.
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      factor2[half] = exp2_approx(running_max[half] - r4[half]);
+      factor2[half] = exp2_approx(running_max[half] - base2[half]);
     }
     // Weights.
     #pragma unroll
@@ -615,7 +629,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
       for (int half = 0; half < 2; ++half) {
         #pragma unroll
         for (int c = 0; c < 2; ++c) {
-          acc2[n][half][c] = exp2_approx((acc2[n][half][c] * 0.180336878f) - r4[half]);
+          acc2[n][half][c] = exp2_approx((acc2[n][half][c] * 0.180336878f) - base2[half]);
         }
       }
     }
@@ -645,7 +659,8 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
         }
       }
     }
-    u32 t6[16][2];
+    u32 rounded3[16][2];
+    // Rounded, two in a register, as products take them.
     #pragma unroll
     for (int n = 0; n < 16; ++n) {
       #pragma unroll
@@ -655,7 +670,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
         for (int c = 0; c < 2; ++c) {
           pair6[c] = acc2[n][half][c] * v_scale_part2[n][c];
         }
-        t6[n][half] = pack_bf16(pair6[0], pair6[1]);
+        rounded3[n][half] = pack_bf16(pair6[0], pair6[1]);
       }
     }
     // Add products with turned.
@@ -663,7 +678,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     for (int k = 0; k < 8; ++k) {
       #pragma unroll
       for (int n = 0; n < 8; n += 2) {
-        mma_pair_bf16_trans(running_out[n], running_out[n + 1], t6[2 * k][0], t6[2 * k][1], t6[2 * k + 1][0], t6[2 * k + 1][1], (turned_lane2 ^ n * 16) + k * 2048);
+        mma_pair_bf16_trans(running_out[n], running_out[n + 1], rounded3[2 * k][0], rounded3[2 * k][1], rounded3[2 * k + 1][0], rounded3[2 * k + 1][1], (turned_lane2 ^ n * 16) + k * 2048);
       }
     }
     #pragma unroll
@@ -681,12 +696,13 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     sum3 = sum3 + __shfl_xor_sync(0xffffffffu, sum3, 2);
     row_sum[half] = sum3;
   }
-  float r5[2];
+  float reciprocal[2];
   #pragma unroll
   for (int half = 0; half < 2; ++half) {
-    r5[half] = divide(1.0f, row_sum[half]);
+    reciprocal[half] = divide(1.0f, row_sum[half]);
   }
-  u32 t7[8][2];
+  u32 rounded4[8][2];
+  // Rounded, two in a register, as products take them.
   #pragma unroll
   for (int n = 0; n < 8; ++n) {
     #pragma unroll
@@ -694,9 +710,9 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
       float pair7[2];
       #pragma unroll
       for (int c = 0; c < 2; ++c) {
-        pair7[c] = (row_sum[half] != 0.0f) ? (running_out[n][half][c] * r5[half]) : 0.0f;
+        pair7[c] = (row_sum[half] != 0.0f) ? (running_out[n][half][c] * reciprocal[half]) : 0.0f;
       }
-      t7[n][half] = pack_bf16(pair7[0], pair7[1]);
+      rounded4[n][half] = pack_bf16(pair7[0], pair7[1]);
     }
   }
   auto *const o = p.o + (i64)b * o_stride0 + (i64)hq * o_stride2;
@@ -706,7 +722,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
   for (int n = 0; n < 8; ++n) {
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      store_shared((turned_lane3 ^ n * 16) + half * 1024, t7[n][half]);
+      store_shared((turned_lane3 ^ n * 16) + half * 1024, rounded4[n][half]);
     }
   }
   __syncthreads();
