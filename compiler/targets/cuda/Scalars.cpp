@@ -2,6 +2,8 @@
 // what should be one or two instructions (exp2, log2, tanh, division, maxima that keep NaN).
 #include "compiler/targets/cuda/Scalars.h"
 
+#include "ir/tile/TileDialect.h"
+
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 
@@ -124,6 +126,30 @@ const char *wideningOf(Type type) {
   return isa<Float8E5M2Type>(type) ? "from_e5m2" : nullptr;
 }
 
+/// Whether a 64-bit number is an index, which lies below 2^30 (the target's constraints).
+bool isIndex(Value value) {
+  if (auto cast = value.getDefiningOp<arith::IndexCastOp>())
+    return cast.getIn().getType().isIndex();
+  auto wide = value.getDefiningOp<arith::ExtSIOp>();
+  auto element = wide ? dyn_cast<BlockArgument>(wide.getIn()) : BlockArgument();
+  auto map = element ? dyn_cast<tile::MapOp>(element.getOwner()->getParentOp()) : tile::MapOp();
+  return map && map.getInputs()[element.getArgNumber()].getDefiningOp<tile::IndexOp>();
+}
+
+/// i - j of two indices without 64-bit numbers, whose conversion to float takes four times as long:
+/// "((long long)i)", "((long long)j)" -> "(long long)(i - j)".
+std::optional<std::string> difference(arith::SubIOp op, const std::vector<std::string> &operands) {
+  constexpr std::string_view kCast = "((long long)";
+  std::string inner[2];
+  for (int n : {0, 1}) {
+    if (!isIndex(op->getOperand(n)) || !operands[n].starts_with(kCast) ||
+        !isClosedBy(operands[n], 0))
+      return std::nullopt;
+    inner[n] = operands[n].substr(kCast.size(), operands[n].size() - kCast.size() - 1);
+  }
+  return fmt::format("(long long)({} - {})", inner[0], inner[1]);
+}
+
 std::optional<std::string> conversion(Operation *op, const std::string &x) {
   Type from = op->getOperand(0).getType(), to = op->getResult(0).getType();
   if (isa<arith::SIToFPOp, arith::UIToFPOp>(op) && (to.isBF16() || to.isF16()))
@@ -221,6 +247,9 @@ std::optional<std::string> expression(Operation *op, const std::vector<std::stri
     return fmt::format("(u16)multiply_{}({}, {})", isBf16 ? "bf16" : "f16", bare(operands[0]),
                        bare(operands[1]));
   }
+  if (auto sub = dyn_cast<arith::SubIOp>(op))
+    if (std::optional<std::string> text = difference(sub, operands))
+      return text;
   for (const Spelling &spelling : kSpellings) {
     if (std::string_view(name.data(), name.size()) != spelling.op)
       continue;
