@@ -4,6 +4,7 @@
 #include "compiler/Compiler.h"
 
 #include "compiler/ArtifactFrame.h"
+#include "compiler/Conditions.h"
 #include "compiler/FormEstimates.h"
 #include "compiler/Pipeline.h"
 #include "compiler/Target.h"
@@ -259,6 +260,7 @@ Result<Artifact> compile(const Request &request) {
   Compilation compilation(request);
   HEDDLE_CHECK(compilation.lower());
   Artifact artifact = compilation.frame();
+  HEDDLE_CHECK(addConditions(artifact, compilation.def, request.constants));
   HEDDLE_CHECK(compilation.target->emit(compilation.module(), compilation.job(), artifact));
   artifact.provenance["image"] = hashOf(artifact.image);
   return artifact;

@@ -2,6 +2,7 @@
 //   %k: seq<Tk x Hk x D>  ->  tensor k [B, Tk, Hk, D]; D static, Tk and Hk run-time
 #include "compiler/PluginSignature.h"
 
+#include "compiler/Conditions.h"
 #include "compiler/ElementTypes.h"
 #include "compiler/ValueRules.h"
 #include "ir/pattern/Expr.h"
@@ -37,6 +38,8 @@ public:
           addTensor(pattern::valueName(value).str(), mlir::cast<ArrayType>(value.getType()), true));
     sortDims();
     signature.valueRules = valueRulesOf(def);
+    signature.conditions = conditionsOf(def, [&](const std::string &name) { return named(name); });
+    linkStates();
     return signature;
   }
 
@@ -87,80 +90,44 @@ private:
       return std::to_string(dim.integer());
     std::string text = dim.str();
     if (!signature.derived.count(text)) {
-      HEDDLE_TRY(formula, formulaOf(dim));
+      HEDDLE_TRY(formula,
+                 formulaOf(def, dim, [&](const std::string &name) { return named(name); }));
       signature.derived[text] = std::move(formula);
     }
     return text;
   }
 
-  Formula name(llvm::StringRef text) {
+  /// A scalar of formulas; those of dims come from their tensors, G from Hq and Hk.
+  Result<Formula> named(const std::string &text) {
+    if (text == "G")
+      return scalar("Hq").combine(Formula::FloorDiv, scalar("Hk"));
+    return scalar(text);
+  }
+
+  Formula scalar(const std::string &text) {
     std::vector<std::string> &names = signature.derivedNames;
-    auto place = std::find(names.begin(), names.end(), text.str());
+    auto place = std::find(names.begin(), names.end(), text);
     int64_t index = place - names.begin();
     if (place == names.end())
-      names.push_back(text.str());
+      names.push_back(text);
     return Formula::scalar(index);
   }
 
-  Result<Formula> binary(ExprAttr expr, Formula::Op op) {
-    HEDDLE_TRY(left, formulaOf(expr[0]));
-    HEDDLE_TRY(right, formulaOf(expr[1]));
-    return left.combine(op, right);
-  }
-
-  static bool isSmall(ExprAttr expr) {
-    ExprAttr known = pattern::simplify(expr);
-    return known.is(ExprKind::Integer) && known.integer() >= 0 && known.integer() <= 4;
-  }
-
-  /// n (n - 1) .. (n - k + 1) / k!
-  Result<Formula> choices(ExprAttr n, int64_t k) {
-    HEDDLE_TRY(count, formulaOf(n));
-    Formula product = Formula::constant(1);
-    int64_t factorial = 1;
-    for (int64_t x = 0; x < k; ++x) {
-      product = product.combine(Formula::Mul, count.combine(Formula::Sub, Formula::constant(x)));
-      factorial *= x + 1;
-    }
-    return product.combine(Formula::FloorDiv, Formula::constant(factorial));
-  }
-
-  Result<Formula> formulaOf(ExprAttr expr) {
-    switch (expr.getKind()) {
-    case ExprKind::Integer:
-      return Formula::constant(expr.integer());
-    case ExprKind::Dim:
-      if (expr.getName() == "G")
-        return name("Hq").combine(Formula::FloorDiv, name("Hk"));
-      return name(expr.getName());
-    case ExprKind::Param:
-    case ExprKind::Var:
-      if (pattern::LetAttr let = def.let(expr.getName()))
-        return formulaOf(let.getExpr());
-      return name(expr.getName());
-    case ExprKind::Add:
-      return binary(expr, Formula::Add);
-    case ExprKind::Sub:
-      return binary(expr, Formula::Sub);
-    case ExprKind::Mul:
-      return binary(expr, Formula::Mul);
-    case ExprKind::FloorDiv:
-      return binary(expr, Formula::FloorDiv);
-    case ExprKind::Call:
-      if (expr.size() == 2 && expr.getName() == "cdiv")
-        return binary(expr, Formula::CeilDiv);
-      if (expr.size() == 2 && expr.getName() == "min")
-        return binary(expr, Formula::Min);
-      if (expr.size() == 2 && expr.getName() == "max")
-        return binary(expr, Formula::Max);
-      if (expr.getName() == "binom" && isSmall(expr[1]))
-        return choices(expr[0], pattern::simplify(expr[1]).integer());
-      break;
-    default:
-      break;
-    }
-    return Error{ErrorCode::Unsupported,
-                 fmt::format("the extent '{}' uses more than + - * div cdiv min max", expr.str())};
+  /// The state that a run takes is that which the run before gave.
+  void linkStates() {
+    for (auto mix : def.getBody().front().getOps<pattern::MixOp>())
+      for (mlir::Attribute role : mix.getRoles()) {
+        llvm::StringRef name = mlir::cast<mlir::StringAttr>(role).getValue();
+        if (!name.consume_front("in_"))
+          continue;
+        auto start = mlir::dyn_cast<mlir::BlockArgument>(mix.input(("in_" + name).str()));
+        mlir::Value end = mix.output(name);
+        auto results = def.returned().getResults();
+        auto place = llvm::find(results, end);
+        if (start && end && place != results.end())
+          signature.tensors[start.getArgNumber()].next =
+              static_cast<int32_t>(def.numArguments() + (place - results.begin()));
+      }
   }
 
   void sortDims() {

@@ -22,6 +22,8 @@ public:
       addRanges(mix);
       addLists(mix);
     }
+    for (auto map : def.getBody().front().getOps<pattern::MapOp>())
+      addWeights(map);
     return std::move(rules);
   }
 
@@ -59,6 +61,7 @@ private:
       limit(add(ValueRule::Offsets, mix.input(role)), operand, 0);
     add(ValueRule::Parents, mix.input("parent"));
     add(ValueRule::NotNegative, mix.input("len"));
+    addPosition(mix);
     bool headsFirst = mix.getPageOrder() == pattern::PageOrder::hnd;
     ValueRule *pages = add(ValueRule::Pages, mix.input("table"));
     if (!pages)
@@ -69,6 +72,16 @@ private:
     bool known = pages->lengths >= 0 && (pages->starts >= 0 || !mix.input("indptr"));
     if (!known || !limit(pages, mix.getK(), 0))
       rules.pop_back();
+  }
+
+  /// Tokens of earlier runs: with those of this one no more than the levels of the bank are for.
+  void addPosition(pattern::MixOp mix) {
+    ValueRule *position = add(ValueRule::NotNegative, mix.input("in_position"));
+    if (mix.getSegment() != pattern::SegmentKind::fenwick || !mix.input("in_bank") ||
+        !limit(position, mix.input("in_bank"), 0) || indexOf(mix.getK()) < 0)
+      return;
+    position->lengths = indexOf(mix.getK());
+    position->slotDim = pattern::arrayType(mix.getK()).getBatched() ? 1 : 0;
   }
 
   void addRanges(pattern::MixOp mix) {
@@ -150,6 +163,33 @@ private:
     ExprAttr last = read[read.size() - 1];
     if (last.is(ExprKind::Var) && (last.getName() == "i" || last.getName() == "row"))
       add(ValueRule::Ascending, mix.read(read.getName()));
+  }
+
+  /// sum[x < X] { w[.., x, ..] * .. }: w, which the batch shares, is the matrix of a linear map.
+  void addWeights(pattern::MapOp map) {
+    pattern::walk(pattern::expandLets(map.getExprAttr()), [&](ExprAttr sum) {
+      if (sum.is(ExprKind::Sum))
+        pattern::walk(sum, [&](ExprAttr e) {
+          for (int side : {0, 1})
+            if (e.is(ExprKind::Mul) && e[side].is(ExprKind::Read))
+              addWeight(map.read(e[side].getName()), e[side], sum.getName());
+          return true;
+        });
+      return true;
+    });
+  }
+
+  void addWeight(mlir::Value value, ExprAttr read, llvm::StringRef summed) {
+    int32_t index = indexOf(value);
+    if (index < 0 || read.size() < 2 || pattern::arrayType(value).getBatched() ||
+        pattern::arrayType(value).holdsIntegers())
+      return;
+    bool known = llvm::any_of(rules, [&](const ValueRule &rule) { return rule.tensor == index; });
+    for (size_t n = 0; n < read.size() && !known; ++n)
+      if (read[n].is(ExprKind::Var) && read[n].getName() == summed) {
+        limit(add(ValueRule::Weight, value), value, static_cast<int>(n));
+        return;
+      }
   }
 
   /// A tensor of integers compared with a number is a mask.

@@ -38,9 +38,6 @@ template <typename A> static void transfer(A &a, ExtentClass &x) {
   x.bound = known ? static_cast<ExtentClass::Bound>(bound) : ExtentClass::Any;
 }
 template <typename A> static void transfer(A &a, ClassPredicate &x) { a(x.dim, x.extent); }
-template <typename A> static void transfer(A &a, Constraint &x) {
-  a(x.kind, x.left, x.right, x.text);
-}
 template <typename A> static void transfer(A &a, Artifact &x) {
   a(x.name, x.target, x.form, x.schedule, x.staticDims, x.requiredFeatures, x.scalars, x.tensors);
   a(x.arguments, x.blockBytes, x.workspaceBytes, x.launches, x.predicates, x.constraints);
@@ -190,6 +187,19 @@ Status Artifact::validate() const {
   for (const Argument &argument : arguments)
     HEDDLE_CHECK(checkArgument(*this, argument));
   return checkFormulas(*this);
+}
+
+Status checkCondition(const Constraint &condition, std::span<const int64_t> scalars,
+                      std::string_view pattern) {
+  const Result<int64_t> left = condition.left.evaluate(scalars);
+  const Result<int64_t> right = condition.right.evaluate(scalars);
+  const bool holds = left.ok() && right.ok() &&
+                     (condition.kind == Constraint::Equal ? *left == *right : *left <= *right);
+  if (holds)
+    return {};
+  return Error{ErrorCode::InvalidArgument,
+               fmt::format("found extents or constants that break {}, which pattern {} asks for",
+                           condition.text, pattern)};
 }
 
 // --- bytes ---------------------------------------------------------------------------------------

@@ -126,6 +126,15 @@ struct Constraint {
   bool operator==(const Constraint &) const = default;
 };
 
+/// Fields, for Bytes.h.
+template <typename Archive> void transfer(Archive &archive, Constraint &constraint) {
+  archive(constraint.kind, constraint.left, constraint.right, constraint.text);
+}
+
+/// InvalidArgument if the scalars of a call of `pattern` break a condition that it asks for.
+Status checkCondition(const Constraint &condition, std::span<const int64_t> scalars,
+                      std::string_view pattern);
+
 inline constexpr size_t kMaxLaunches = 64;
 inline constexpr size_t kMaxBuffers = 64; ///< of workspace
 

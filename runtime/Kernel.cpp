@@ -199,6 +199,22 @@ Status Kernel::checkMemory(std::span<const TensorView> tensors, Workspace worksp
   return workspace.data ? device->checkMemory(workspace.data, "the workspace") : Status();
 }
 
+Status Kernel::checkValuesOf(std::span<const TensorView> host) const {
+  if (host.size() != code.tensors.size())
+    return Error{ErrorCode::InvalidArgument,
+                 fmt::format("found {} tensors, expected {}: inputs, then results", host.size(),
+                             code.tensors.size())};
+  for (size_t n = 0; n < host.size(); ++n)
+    if (host[n].rank != static_cast<int>(code.tensors[n].shape.size()) ||
+        host[n].dtype != code.tensors[n].dtype)
+      return Error{ErrorCode::InvalidArgument,
+                   fmt::format("found {} of type {} with {} dimensions, expected {} with {}",
+                               code.tensors[n].name, toString(host[n].dtype), host[n].rank,
+                               toString(code.tensors[n].dtype), code.tensors[n].shape.size())};
+  return checkValues(code.valueRules, host,
+                     [&](int32_t n) -> std::string_view { return code.tensors[n].name; });
+}
+
 Status Kernel::enqueue(std::span<const TensorView> tensors,
                        std::span<const ParameterValue> parameters, Workspace workspace,
                        Stream stream) const {

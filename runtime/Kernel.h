@@ -69,6 +69,11 @@ public:
   Result<int64_t> workspaceBytes(const Extents &extents,
                                  std::span<const ParameterValue> parameters) const;
 
+  /// What launch checks of numbers in host memory, on `host`: shapes as in the launch, and data
+  /// wherever it is to be checked, null elsewhere. A launch on a device with memory of its own
+  /// trusts what lies there, so that this belongs before the copy.
+  Status checkValuesOf(std::span<const TensorView> host) const;
+
   /// Checks everything, then runs all launches to their end. `tensors` as Artifact::tensors:
   /// inputs, then results. Nothing has run if it fails with InvalidArgument. Allocates nothing when
   /// it succeeds. Offsets, lengths, page tables and lists in host memory are read and checked

@@ -19,20 +19,20 @@
 namespace heddle {
 
 template <typename A> static void transfer(A &a, Signature::Tensor &x) {
-  a(x.name, x.isResult, x.fixedDtype, x.dtype, x.shape);
+  a(x.name, x.isResult, x.fixedDtype, x.dtype, x.shape, x.next);
 }
 template <typename A> static void transfer(A &a, Signature::Parameter &x) {
   a(x.name, x.isInteger, x.isConstant, x.required, x.defaultValue);
 }
 template <typename A> static void transfer(A &a, Signature &x) {
   a(x.name, x.tensors, x.parameters, x.valueRules, x.staticDims, x.classDims, x.notes, x.derived);
-  a(x.derivedNames);
+  a(x.derivedNames, x.conditions);
 }
 
 namespace {
 
 constexpr std::string_view kMagic = "HDLS";
-constexpr uint32_t kVersion = 2;
+constexpr uint32_t kVersion = 3;
 
 Error wrong(std::string message) { return {ErrorCode::InvalidArgument, std::move(message)}; }
 
@@ -167,8 +167,8 @@ Result<DType> Signature::openDType(std::span<const TensorView> views) const {
   return open;
 }
 
-Result<std::vector<int64_t>> Signature::shapeOf(const Tensor &tensor, const Extents &extents,
-                                                const std::map<std::string, double> &values) const {
+std::vector<int64_t> Signature::scalarsOf(const Extents &extents,
+                                          const std::map<std::string, double> &values) const {
   std::vector<int64_t> scalars;
   for (const std::string &name : derivedNames) {
     const auto extent = extents.find(name);
@@ -181,6 +181,22 @@ Result<std::vector<int64_t>> Signature::shapeOf(const Tensor &tensor, const Exte
       scalar = static_cast<int64_t>(value->second);
     scalars.push_back(extent != extents.end() ? extent->second : scalar);
   }
+  return scalars;
+}
+
+Status Signature::checkConditions(const Extents &extents,
+                                  const std::map<std::string, double> &values) const {
+  if (conditions.empty())
+    return {};
+  const std::vector<int64_t> scalars = scalarsOf(extents, values);
+  for (const Constraint &condition : conditions)
+    HEDDLE_CHECK(checkCondition(condition, scalars, name));
+  return {};
+}
+
+Result<std::vector<int64_t>> Signature::shapeOf(const Tensor &tensor, const Extents &extents,
+                                                const std::map<std::string, double> &values) const {
+  const std::vector<int64_t> scalars = scalarsOf(extents, values);
   std::vector<int64_t> shape;
   for (const std::string &dim : tensor.shape) {
     const auto extent = extents.find(dim);
@@ -234,6 +250,7 @@ Result<Request> Signature::request(std::string patternText, const Extents &exten
       return wrong(fmt::format("found no extent for {}; complete the extents first", dim));
     request.dims[dim] = known[dim];
   }
+  HEDDLE_CHECK(checkConditions(extents, values));
   for (const auto &[dim, extent] : extents) {
     const bool isClass = std::count(classDims.begin(), classDims.end(), dim);
     if (request.dims.count(dim))
@@ -277,7 +294,7 @@ Result<Signature> Signature::parse(std::string_view bytes) {
     return tensor >= 0 && static_cast<size_t>(tensor) < signature.tensors.size();
   };
   for (const ValueRule &rule : signature.valueRules)
-    if (rule.kind > ValueRule::Mask || !known(rule.tensor) ||
+    if (rule.kind > ValueRule::Weight || !known(rule.tensor) ||
         (rule.limitOf >= 0 && !known(rule.limitOf)) || rule.limitDivisor < 1)
       return corrupt;
   if (!reader.atEnd())

@@ -28,6 +28,9 @@ struct Signature {
     DType dtype = DType::F32;
     /// Names of dims, numbers, or texts listed in `derived`; a leading B where there is a batch.
     std::vector<std::string> shape;
+    /// Of an input that is a state (or another part of what a run leaves): the result that the run
+    /// after takes in its place, by index into `tensors`. -1: no state, or no such result.
+    int32_t next = -1;
     bool operator==(const Tensor &) const = default;
   };
   struct Parameter {
@@ -53,6 +56,8 @@ struct Signature {
   /// formulas' scalars are `derivedNames`, dims and integer parameters.
   std::map<std::string, Formula> derived;
   std::vector<std::string> derivedNames;
+  /// What the pattern asks of extents and constants, over the same scalars.
+  std::vector<Constraint> conditions;
 
   /// All named dims, sorted; without G, which follows from Hq and Hk.
   std::vector<std::string> dims() const;
@@ -74,6 +79,9 @@ struct Signature {
   /// default.
   Result<std::vector<int64_t>> shapeOf(const Tensor &tensor, const Extents &extents,
                                        const std::map<std::string, double> &parameters = {}) const;
+  /// InvalidArgument if extents or constants break what the pattern asks for (`where`).
+  Status checkConditions(const Extents &extents,
+                         const std::map<std::string, double> &parameters = {}) const;
   DType dtypeOf(const Tensor &tensor, DType requested) const;
 
   /// The request for these extents, with everything that depends on the device or the compiler left
@@ -85,6 +93,11 @@ struct Signature {
   std::string serialize() const;
   static Result<Signature> parse(std::string_view bytes);
   bool operator==(const Signature &) const = default;
+
+private:
+  /// The scalars of `derivedNames`; parameters not given take their default.
+  std::vector<int64_t> scalarsOf(const Extents &extents,
+                                 const std::map<std::string, double> &parameters) const;
 };
 
 } // namespace heddle

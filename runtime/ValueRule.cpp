@@ -67,7 +67,7 @@ public:
     case ValueRule::Offsets:
       return offsets();
     case ValueRule::NotNegative:
-      return each(0, INT64_MAX, "a length of 0 or more");
+      return rule.lengths < 0 ? each(0, INT64_MAX, "a length of 0 or more") : position();
     case ValueRule::Pages:
       return rule.starts < 0 ? table() : pageList();
     case ValueRule::Parents:
@@ -80,6 +80,7 @@ public:
       return logDecays();
     case ValueRule::Rate:
     case ValueRule::Mask:
+    case ValueRule::Weight:
       break;
     }
     return {};
@@ -134,6 +135,15 @@ private:
       return fault(fmt::format("found {}[{}] = {}, expected at most {}, the number of tokens",
                                nameOf(rule.tensor), view.shape[0] - 1, last, limit));
     return {};
+  }
+
+  /// Tokens so far: levels 0 to n hold 2^n of them, those at hand with them.
+  Status position() const {
+    const int64_t tokens = tensors[rule.lengths].shape[rule.slotDim];
+    const int64_t most = (int64_t(1) << std::clamp<int64_t>(limit - 1, 0, 62)) - tokens;
+    return each(0, most,
+                fmt::format("0 to {}: {} levels are for {} tokens, {} of them at hand", most, limit,
+                            most + tokens, tokens));
   }
 
   int64_t slots() const { return tensors[rule.limitOf].shape[rule.slotDim]; }
@@ -244,8 +254,10 @@ int64_t limitOf(const ValueRule &rule, std::span<const TensorView> tensors) {
 
 Status checkValues(std::span<const ValueRule> rules, std::span<const TensorView> tensors,
                    const std::function<std::string_view(int32_t)> &nameOf) {
+  const auto isThere = [&](int32_t tensor) { return tensor < 0 || tensors[tensor].data; };
   for (const ValueRule &rule : rules)
-    if (tensors[rule.tensor].elements() > 0)
+    if (tensors[rule.tensor].elements() > 0 && isThere(rule.tensor) &&
+        (rule.kind != ValueRule::Pages || (isThere(rule.lengths) && isThere(rule.starts))))
       HEDDLE_CHECK(RuleCheck(rule, tensors, nameOf).run());
   return {};
 }

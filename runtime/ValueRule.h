@@ -20,7 +20,7 @@ namespace heddle {
 struct ValueRule {
   enum Kind : uint8_t {
     Offsets,     ///< of packed sequences: the first is 0, none falls, the last is at most `limit`
-    NotNegative, ///< lengths
+    NotNegative, ///< lengths; or tokens so far, with those of `lengths` in `limit` levels
     Pages,       ///< page numbers below `limit`, as far as the lengths go; see below
     Parents,     ///< of the nodes of a tree: -1, or a node before it
     Ascending,   ///< along the last dimension: no element is less than the one before
@@ -28,7 +28,8 @@ struct ValueRule {
     LogDecay,    ///< logarithms of factors: at most 0
     Rate,        ///< of a delta update: 0 to 1 for keys of norm 1, else over their width, the
                  ///< limit, so that the state stays bounded: not checked
-    Mask         ///< 0 or 1: not checked
+    Mask,        ///< 0 or 1: not checked
+    Weight       ///< of a linear map that sums over the dimension of the limit: not checked
   };
   Kind kind = List;
   int32_t tensor = 0; ///< index into the tensors of the call
@@ -52,7 +53,8 @@ template <typename Archive> void transfer(Archive &archive, ValueRule &rule) {
 int64_t limitOf(const ValueRule &rule, std::span<const TensorView> tensors);
 
 /// InvalidArgument, naming tensor and element, for the first number that breaks a rule. Tensors
-/// must be readable and of the ranks that the rules were made for; `nameOf` gives names for errors.
+/// must be readable, or have no data (then their rules are passed by), and of the ranks that the
+/// rules were made for; `nameOf` gives names for errors.
 Status checkValues(std::span<const ValueRule> rules, std::span<const TensorView> tensors,
                    const std::function<std::string_view(int32_t)> &nameOf);
 

@@ -171,6 +171,8 @@ typedef struct heddle_tensor_info {
   int32_t dtype; /* 0: any one, the same for all such tensors of a call */
   int32_t rank;
   int32_t is_result;
+  int32_t next; /* of an input of a pattern that is a state: the result, by index, that the run
+                   after takes in its place; else -1. -1 too for tensors of a kernel */
 } heddle_tensor_info;
 
 typedef struct heddle_parameter_info {
@@ -297,6 +299,12 @@ heddle_status heddle_pattern_shape(const heddle_pattern *pattern, const heddle_r
  * launch. Workspace and stream of the call are not looked at. */
 heddle_status heddle_kernel_workspace(const heddle_kernel *kernel, const heddle_call *call,
                                       int64_t *bytes, heddle_error **error);
+/* What a launch checks of the numbers in tensors (offsets of packed sequences, page tables and
+ * lengths, lists, log-decays), on tensors in host memory; those with data NULL are passed by, and
+ * workspace and stream are not looked at. A launch on the CPU does the same by itself. On a device
+ * with memory of its own it trusts what lies there: call this with the host's copies. */
+heddle_status heddle_kernel_check(const heddle_kernel *kernel, const heddle_call *call,
+                                  heddle_error **error);
 /* Checks everything, then launches. Nothing has run after HEDDLE_INVALID_ARGUMENT. */
 heddle_status heddle_kernel_launch(const heddle_kernel *kernel, const heddle_call *call,
                                    heddle_error **error);

@@ -179,6 +179,15 @@ public:
     return bytes;
   }
   /// On memory of the caller's: nothing is allocated.
+  /// The numbers in tensors of host memory, as heddle_kernel_check.
+  Status check(Tensors tensors) const {
+    heddle_call work = {};
+    work.size = sizeof work;
+    work.tensors = tensors.data();
+    work.tensor_count = tensors.size();
+    return detail::checked(
+        [&](heddle_error **error) { return heddle_kernel_check(owned.get(), &work, error); });
+  }
   Status launch(Tensors tensors, Parameters parameters, void *workspace, int64_t bytes,
                 void *stream = nullptr) const {
     heddle_call work = call(tensors, parameters);

@@ -21,14 +21,19 @@ static constexpr Form kForms[] = {
 
 llvm::ArrayRef<Form> formTable() { return kForms; }
 
-static Error unsupported(pattern::DefOp def, const std::vector<Refusal> &refusals) {
+static Error unsupported(pattern::DefOp def, const std::vector<Refusal> &refusals, bool isAsked) {
   std::vector<std::string> notes;
   for (const Refusal &refusal : refusals)
     notes.push_back(fmt::format("form {}: {}", refusal.form, refusal.reason));
-  return {
-      ErrorCode::Unsupported,
-      fmt::format("no form lowers pattern {} yet; the interpreter runs it", def.getSymName().str()),
-      "", std::move(notes)};
+  const std::string name = def.getSymName().str();
+  if (isAsked)
+    return {
+        ErrorCode::Unsupported,
+        fmt::format("pattern {} has no {} form: {}", name, refusals[0].form, refusals[0].reason),
+        "", std::move(notes)};
+  return {ErrorCode::Unsupported,
+          fmt::format("no form lowers pattern {} yet; the interpreter runs it", name), "",
+          std::move(notes)};
 }
 
 /// Among forms that can, the one whose estimate is least for the request's class of lengths; the
@@ -80,7 +85,7 @@ Result<FormChoice> chooseForm(const FormRequest &request) {
         ErrorCode::InvalidArgument,
         fmt::format("unknown form '{}', expected auto, attention, recurrent or chunked", wanted)};
   if (able.empty())
-    return unsupported(request.def, choice.refusals);
+    return unsupported(request.def, choice.refusals, !open);
   choice.form = cheapest(request, able);
   return choice;
 }

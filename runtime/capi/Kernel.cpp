@@ -112,6 +112,7 @@ heddle_status heddle_kernel_tensor(const heddle_kernel *kernel, size_t index,
     known.dtype = static_cast<int32_t>(tensor.dtype);
     known.rank = static_cast<int32_t>(tensor.shape.size());
     known.is_result = tensor.isResult;
+    known.next = -1;
     giveSized(known, info);
     return {};
   });
@@ -133,6 +134,18 @@ heddle_status heddle_kernel_workspace(const heddle_kernel *kernel, const heddle_
                kernel->kernel().workspaceBytes(arrays.tensors.span(), arrays.parameters.span()));
     *bytes = needed;
     return {};
+  });
+}
+
+heddle_status heddle_kernel_check(const heddle_kernel *kernel, const heddle_call *call,
+                                  heddle_error **error) {
+  return guarded(error, [&]() -> Status {
+    HEDDLE_CHECK(alive(kernel, "the kernel"));
+    heddle_call known;
+    HEDDLE_CHECK(sized(call, "the call", known));
+    Arrays arrays;
+    HEDDLE_CHECK(fill(arrays, known));
+    return kernel->kernel().checkValuesOf(arrays.tensors.span());
   });
 }
 

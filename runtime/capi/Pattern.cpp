@@ -104,6 +104,7 @@ heddle_status heddle_pattern_tensor(const heddle_pattern *pattern, size_t index,
     known.dtype = tensor.fixedDtype ? static_cast<int32_t>(tensor.dtype) : 0;
     known.rank = static_cast<int32_t>(tensor.shape.size());
     known.is_result = tensor.isResult;
+    known.next = tensor.next;
     giveSized(known, info);
     return {};
   });

@@ -53,6 +53,40 @@ pattern.def @local(%q: seq<Tq x Hq x D>, %k: seq<Tk x Hk x D>, %v: seq<Tk x Hk x
   CHECK(s->derived.empty());
 }
 
+TEST_CASE("conditions, states and weights of a pattern stand in its signature") {
+  const Result<Signature> s = signatureOfText(R"(
+pattern.def @scan(%x: seq<T x H x D>, %w: tensor<H x D x K>, %v: seq<T x H x V>, %table: tensor<H x K>,
+                  %s0: seq<f32, H x K x V>, const n = 4) where D mod 8 == 0, n < K, 2 * H >= n, float(n) < 9.0 {
+  %q = map (t, h, k) in (T, H, K) { sum[d < D] { w[h, d, k] * x[t, h, d] } + table[h, k] }
+  %o, %s = mix %q, %q, %v weight id norm none initial state %s0
+  return %o, %s
+})");
+  INFO((s.ok() ? "" : s.error().toString()));
+  REQUIRE(s.ok());
+  auto broken = [&](Extents extents, std::map<std::string, double> constants = {}) {
+    extents.insert({{"B", 1}, {"T", 5}, {"V", 3}});
+    const Status status = s->checkConditions(extents, constants);
+    return status.ok() ? "" : status.error().message;
+  };
+  CHECK(broken({{"H", 2}, {"D", 16}, {"K", 5}}) == "");
+  CHECK(broken({{"H", 2}, {"D", 12}, {"K", 5}}).find("D mod 8 == 0") != std::string::npos);
+  CHECK(broken({{"H", 2}, {"D", 16}, {"K", 4}}).find("n < K") != std::string::npos);
+  CHECK(broken({{"H", 2}, {"D", 16}, {"K", 4}}, {{"n", 3}}) == "");
+  CHECK(broken({{"H", 1}, {"D", 16}, {"K", 5}}).find("2 * H >= n") != std::string::npos);
+  CHECK_FALSE(
+      s->request("", {{"B", 1}, {"T", 5}, {"V", 3}, {"H", 2}, {"D", 12}, {"K", 5}}, DType::F32)
+          .ok());
+  CHECK(s->tensors[4].next == 6); // s0 -> s
+  CHECK(s->tensors[0].next == -1);
+  std::vector<ValueRule> weights;
+  for (const ValueRule &rule : s->valueRules)
+    if (rule.kind == ValueRule::Weight)
+      weights.push_back(rule);
+  REQUIRE(weights.size() == 1);
+  CHECK(weights[0].tensor == 1);
+  CHECK(weights[0].limitDim == 1); // it sums over D
+}
+
 TEST_CASE("extents that are expressions become formulas") {
   const Result<Signature> s = signatureOfText(R"(
 pattern.def @pool(%k: seq<T x H x D>, const c = 16) {

@@ -80,6 +80,11 @@ TEST_CASE("pages lie in the pool as far as the lengths go") {
   lengths.values[1] = -1;
   CHECK(contains(found({0, 1, 2, 3, 0, 0}), "len[1] = -1, expected 0 to 48"));
 
+  Integers unknown({2, 3}); // no data: passed by
+  TensorView nowhere = unknown.view;
+  nowhere.data = nullptr;
+  CHECK(check(rule, {nowhere, pool.view, lengths.view}) == "");
+
   Integers starts({2}, {0, 3});
   rule.starts = 3;
   lengths.values[1] = 17;
@@ -109,6 +114,14 @@ TEST_CASE("lists, parents, lengths, promises and log-decays") {
 
   Integers lengths({2}, {0, -3});
   CHECK(contains(check(ruleOf(ValueRule::NotNegative), {lengths.view}), "x[1] = -3"));
+
+  Integers bank({2, 4, 1, 1, 1}), tokens({2, 3, 1, 1}), so_far({2}, {0, 5});
+  ValueRule position = ruleOf(ValueRule::NotNegative, 1, 1);
+  position.lengths = 2, position.slotDim = 1;
+  CHECK(check(position, {so_far.view, bank.view, tokens.view}) == "");
+  so_far.values[1] = 6; // levels 0 to 3 hold 8 tokens
+  CHECK(contains(check(position, {so_far.view, bank.view, tokens.view}),
+                 "x[1] = 6, expected 0 to 5"));
 
   Integers first({2, 3}, {0, 0, 2, 0, 1, 1});
   CHECK(check(ruleOf(ValueRule::Ascending), {first.view}) == "");

@@ -48,6 +48,7 @@ std::vector<int64_t> HostTensor::shape() const {
 
 Result<HostTensor> HostTensor::convertedTo(DType dtype) const {
   HEDDLE_TRY(result, allocate(dtype, shape()));
+  result.madeBy = madeBy;
   for (int64_t i = 0, n = elements(); i < n; ++i)
     storeElement(dtype, result.data(), i, loadElement(this->dtype(), data(), i));
   return result;

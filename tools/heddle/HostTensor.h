@@ -24,6 +24,9 @@ public:
   int64_t bytes() const { return elements() * sizeOf(dtype()); }
   void *data() const { return tensorView.data; }
 
+  /// Whose result it is, as its file says: "retnet s", pattern and result. Empty: not known.
+  std::string madeBy;
+
   /// The same numbers rounded to another type.
   Result<HostTensor> convertedTo(DType dtype) const;
 

@@ -29,6 +29,8 @@ Result<Runnable> prepare(const Problem &problem, std::map<std::string, HostTenso
   runnable.kernel = std::move(kernel);
   HEDDLE_TRY(bytes, runnable.kernel->workspaceBytes(views, runnable.parameters));
   const std::shared_ptr<Device> device = problem.context->sharedDevice();
+  if (!device->usesHostMemory()) // else the launch does
+    HEDDLE_CHECK(runnable.kernel->checkValuesOf(views));
   HEDDLE_TRY(workspace, DeviceBuffer::allocate(device, bytes));
   HEDDLE_TRY(onDevice, DeviceTensors::make(device, views));
   runnable.workspace = std::move(workspace);

@@ -253,6 +253,44 @@ Result<Problem> resolveProblem(const ProblemOptions &options,
   return problem;
 }
 
+namespace {
+
+/// A tensor from a file in the type that the pattern wants. Numbers are rounded from float to float
+/// alone; a state only from f64, in which definitions write theirs, and it must be a state of this
+/// pattern, as far as its file says.
+Result<HostTensor> inTypeOf(const Signature &signature, const Signature::Tensor &info,
+                            HostTensor tensor, DType dtype) {
+  const bool isState = info.next >= 0;
+  if (isState && !tensor.madeBy.empty()) {
+    const std::string expected = signature.name + " " + signature.tensors[info.next].name;
+    if (tensor.madeBy != expected)
+      return Error{
+          ErrorCode::InvalidArgument,
+          fmt::format("--input: found the result '{}' for {}, expected '{}': states of two "
+                      "patterns mean different things (an .npy file says nothing of its "
+                      "pattern)",
+                      tensor.madeBy, info.name, expected)};
+  }
+  const DType given = tensor.dtype();
+  if (given == dtype)
+    return tensor;
+  const bool narrowed = isState && given != DType::F64 && sizeOf(given) >= sizeOf(dtype);
+  if (isFloat(given) != isFloat(dtype) || narrowed)
+    return Error{ErrorCode::InvalidArgument,
+                 fmt::format("--input: found {} of type {}, expected {}; convert it", info.name,
+                             toString(given), toString(dtype))};
+  HEDDLE_TRY(converted, tensor.convertedTo(dtype));
+  for (int64_t n = 0; !isFloat(given) && n < tensor.elements(); ++n)
+    if (double x = loadElement(given, tensor.data(), n);
+        loadElement(dtype, converted.data(), n) != x)
+      return Error{ErrorCode::InvalidArgument,
+                   fmt::format("--input: found {} in {}, which {} does not hold", x, info.name,
+                               toString(dtype))};
+  return converted;
+}
+
+} // namespace
+
 Result<std::vector<HostTensor>>
 makeTensors(const Problem &problem, std::map<std::string, HostTensor> given, uint64_t seed) {
   std::vector<HostTensor> tensors;
@@ -262,12 +300,8 @@ makeTensors(const Problem &problem, std::map<std::string, HostTensor> given, uin
     HEDDLE_TRY(shape, problem.signature.shapeOf(info, problem.extents));
     auto read = given.find(info.name);
     if (read != given.end() && !info.isResult) {
-      if (read->second.dtype() == dtype) {
-        tensors.push_back(std::move(read->second));
-        continue;
-      }
-      HEDDLE_TRY(rounded, read->second.convertedTo(dtype));
-      tensors.push_back(std::move(rounded));
+      HEDDLE_TRY(tensor, inTypeOf(problem.signature, info, std::move(read->second), dtype));
+      tensors.push_back(std::move(tensor));
       continue;
     }
     HEDDLE_TRY(tensor, HostTensor::allocate(dtype, shape));

@@ -108,7 +108,7 @@ const HostTensor *find(const Signature &signature, const std::vector<HostTensor>
   return nullptr;
 }
 
-/// Scales, zero points, code numbers, signs, turns: names of the library's codecs. Whether it is
+/// Scales, zero points, code numbers, signs: names of the library's codecs. Whether it is
 /// one.
 bool fillCodec(Filler &fill, const Signature &signature, const std::vector<HostTensor> &tensors,
                size_t index, uint64_t own) {
@@ -136,10 +136,6 @@ bool fillCodec(Filler &fill, const Signature &signature, const std::vector<HostT
         [&](int64_t n, int64_t) { return static_cast<double>(fill.below(n, book->shape()[0])); });
   else if (kind == "sign")
     fill.each([&](int64_t n, int64_t) { return fill.below(n, 2) ? 1.0 : -1.0; });
-  else if (isFloat(tensors[index].dtype()) && shape.size() == 2 && shape[0] == shape[1])
-    fill.each([&](int64_t n, int64_t) { // a matrix that keeps lengths, about
-      return normalAt(own, n) / std::sqrt(static_cast<double>(shape[0]));
-    });
   else
     return false;
   return true;
@@ -167,6 +163,13 @@ Status fillRandom(const Signature &signature, std::vector<HostTensor> &tensors, 
     if (rule.kind == ValueRule::Pages && rule.starts == static_cast<int32_t>(index)) {
       int64_t pages = views[rule.tensor].shape[0] / std::max<int64_t>(1, tensor.elements());
       fill.each([&](int64_t n, int64_t) { return static_cast<double>(n * pages); });
+      return {};
+    }
+    const bool isEmpty =
+        rule.kind == ValueRule::NotNegative && rule.lengths >= 0 &&
+        (rule.tensor == static_cast<int32_t>(index) || rule.limitOf == static_cast<int32_t>(index));
+    if (isEmpty) { // no token so far, and a bank without states
+      fill.each([](int64_t, int64_t) { return 0.0; });
       return {};
     }
     if (rule.tensor != static_cast<int32_t>(index))
@@ -211,12 +214,12 @@ Status fillRandom(const Signature &signature, std::vector<HostTensor> &tensors, 
     case ValueRule::Mask:
       fill.each([&](int64_t n, int64_t) { return static_cast<double>(fill.below(n, 2)); });
       return {};
+    case ValueRule::Weight: { // keeps lengths, about
+      const double spread = std::sqrt(static_cast<double>(std::max<int64_t>(1, limit)));
+      fill.each([&](int64_t n, int64_t) { return normalAt(own, n) / spread; });
+      return {};
     }
-  }
-  if (signature.tensors[index].name.starts_with("w_")) { // weights, which keep lengths, about
-    const double spread = std::sqrt(static_cast<double>(tensor.shape().back()));
-    fill.each([&](int64_t n, int64_t) { return normalAt(own, n) / spread; });
-    return {};
+    }
   }
   if (decodes(signature, tensors) && fillCodec(fill, signature, tensors, index, own))
     return {};

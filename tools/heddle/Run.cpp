@@ -31,12 +31,14 @@ Result<std::map<std::string, HostTensor>> readInputs(const std::string &list) {
 }
 
 Status writeOutputs(const std::string &list, const Problem &problem,
-                    const std::vector<HostTensor> &tensors) {
+                    std::vector<HostTensor> &tensors) {
   HEDDLE_TRY(paths, parseTexts("--output", list));
   for (const auto &[name, path] : paths)
     for (size_t n = 0; n < problem.signature.tensors.size(); ++n)
-      if (problem.signature.tensors[n].isResult && problem.signature.tensors[n].name == name)
+      if (problem.signature.tensors[n].isResult && problem.signature.tensors[n].name == name) {
+        tensors[n].madeBy = problem.signature.name + " " + name;
         HEDDLE_CHECK(writeTensor(path, tensors[n], name));
+      }
   return {};
 }
 

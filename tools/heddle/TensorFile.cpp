@@ -203,6 +203,8 @@ std::string safetensorsHeader(const HostTensor &tensor, const std::string &name)
       dtype = type.name;
   nlohmann::json json = {
       {name, {{"dtype", dtype}, {"shape", tensor.shape()}, {"data_offsets", {0, tensor.bytes()}}}}};
+  if (!tensor.madeBy.empty())
+    json["__metadata__"] = {{"heddle", tensor.madeBy}};
   std::string text = json.dump();
   text.append((8 - text.size() % 8) % 8, ' ');
   uint64_t length = text.size();
@@ -312,6 +314,9 @@ Result<HostTensor> parseSafetensors(std::string_view bytes, const std::string &n
                     chosen, shapeText(shape), toString(dtype), first, last, data.size()));
   HEDDLE_TRY(tensor, HostTensor::allocate(dtype, shape));
   std::memcpy(tensor.data(), data.data() + first, *needed);
+  if (header.contains("__metadata__") && header["__metadata__"].is_object())
+    if (const auto &made = header["__metadata__"]; made.contains("heddle"))
+      tensor.madeBy = made["heddle"].is_string() ? made["heddle"].get<std::string>() : "";
   return tensor;
 }
 

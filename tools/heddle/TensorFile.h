@@ -15,7 +15,8 @@ namespace heddle::tool {
 Result<HostTensor> readTensor(const std::string &path);
 
 /// Writes .npy or .safetensors by the name's ending; beside the target first, then renamed.
-/// .npy has no bf16: it is written as f32, which holds every bf16 exactly.
+/// .npy has no bf16: it is written as f32, which holds every bf16 exactly. `madeBy` is kept in
+/// .safetensors only.
 Status writeTensor(const std::string &path, const HostTensor &tensor, const std::string &name);
 
 /// A .npy file as it lies: any element type of fixed size, row-major.
