@@ -165,8 +165,9 @@ Result<int> run(const ProblemOptions &options, const std::string &folder, bool l
   if (options.json)
     fmt::print("{}\n", description.dump(1));
   else
-    fmt::print("{}: {} of code, {} launches, in {}\n", artifact.name,
+    fmt::print("{}: {} of code, {} launch{}, in {}\n", artifact.name,
                bytesText(static_cast<double>(artifact.image.size())), artifact.launches.size(),
+               artifact.launches.size() == 1 ? "" : "es",
                fs::absolute(out).lexically_normal().string());
   return 0;
 }

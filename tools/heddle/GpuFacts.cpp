@@ -122,9 +122,10 @@ void printGpuFacts(const nlohmann::json &json) {
     fmt::print("kernel     {}: {} threads, {} registers, {} shared memory, {}\n",
                kernel.value("entry", ""), number(kernel, "threads"), number(kernel, "registers"),
                bytesText(static_cast<double>(number(kernel, "shared_bytes"))), spillText(kernel));
-    fmt::print("           {} blocks at once on a multiprocessor, {} warps ({:.0f} %), limited by "
+    const int64_t blocks = number(occupancy, "blocks");
+    fmt::print("           {} block{} at once on a multiprocessor, {} warps ({:.0f} %), limited by "
                "{}\n",
-               number(occupancy, "blocks"), number(occupancy, "warps"),
+               blocks, blocks == 1 ? "" : "s", number(occupancy, "warps"),
                occupancy.value("share", 0.0) * 100, occupancy.value("limit", ""));
     for (const nlohmann::json &loop : kernel["loops"])
       printLoop(loop);
