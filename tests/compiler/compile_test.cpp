@@ -9,6 +9,7 @@
 #include "tests/compiler/FormSupport.h"
 
 #include <random>
+#include <sstream>
 
 using namespace heddle;
 using namespace heddle::test;
@@ -203,7 +204,25 @@ TEST_CASE("compiled bf16 and f16 are inside their tolerance") {
     runAndCheck(problem);
     problem.dims = dims(1, 4, 2, 1, 300, 64, 64);
     runAndCheck(problem);
+    // Tiles that a mask cuts at their first keys, at their last ones, and at both.
+    for (int64_t length : {300, 530})
+      runAndCheck({softmax("", "support { j <= i and i - j < 100 } weight exp norm sum"),
+                   dims(1, 2, 1, length, length + 7, 64, 96), dtype});
   }
+}
+
+TEST_CASE("decode widens bf16 as words of two, and asks for what comes next") {
+  Request request =
+      requestOf({softmax("", kCausal), dims(1, 4, 1, 1, 300, 64, 64), DType::BF16}, *cpu());
+  request.deviceFacts = kTileMachine;
+  const Result<std::string> code = compiler::show(request, "asm");
+  INFO((code ? "" : code.error().toString()));
+  REQUIRE(code.ok());
+  CHECK(code->find("prefetcht1") != std::string::npos);
+  std::istringstream lines(*code);
+  for (std::string line; std::getline(lines, line);) // of weights alone, in registers
+    if (line.find("vpmovzxwd") != std::string::npos)
+      CHECK(line.find('(') == std::string::npos);
 }
 
 TEST_CASE("code for a matrix unit asks for it, and only where a product takes it") {

@@ -18,6 +18,7 @@ namespace heddle::compiler::cpu {
 namespace {
 
 constexpr int64_t kTile = 16, kDepth = 32;  // sums of a tile's side; bf16 summed by an instruction
+constexpr int64_t kGroup = 2 * kTile;       // lanes of a block of tiles
 constexpr int64_t kFirstA = 4, kFirstB = 6; // registers; sums are 0 to 3
 
 using tile::TileType;
@@ -28,7 +29,6 @@ struct AmxBlock {
   Roles roles;
   int64_t lanesDim;
   bool fromZero;
-  Value end; ///< of the sum
 
   Value bytes(int64_t elements, int64_t size) {
     return LLVM::ConstantOp::create(e.builder, e.loc, e.builder.getI64IntegerAttr(elements * size));
@@ -52,8 +52,8 @@ struct AmxBlock {
     return localAddress(e, others, point, e.builder.getBF16Type());
   }
 
-  /// `down` x `across` tiles from (other, lane) on.
-  void emit(Value other, Value lane, int64_t down, int64_t across) {
+  /// `down` x `across` tiles from (other, lane) on, over sums from `begin` to `end`.
+  void emit(Value other, Value lane, int64_t down, int64_t across, Value begin, Value end) {
     Value stride = bytes(result.strides[1 - lanesDim], sizeof(float));
     auto overSums = [&](auto body) {
       for (int64_t k = 0; k < down; ++k)
@@ -66,7 +66,7 @@ struct AmxBlock {
       else
         load(index, address, stride);
     });
-    e.loop(e.integer(0), end, kDepth, {}, [&](Value sum, ValueRange) -> Values {
+    e.loop(begin, end, kDepth, {}, [&](Value sum, ValueRange) -> Values {
       for (int64_t k = 0; k < down; ++k)
         load(kFirstA + k, othersAddress(e.plus(other, k * kTile), sum),
              bytes(others.strides[roles.othersFree], sizeof(uint16_t)));
@@ -84,6 +84,10 @@ struct AmxBlock {
     });
   }
 };
+
+Value roundDown(VectorBuilder &e, Value index, int64_t step) {
+  return arith::AndIOp::create(e.builder, e.loc, index, e.integer(-step));
+}
 
 bool isZero(Value tile) {
   auto fill = tile.getDefiningOp<tile::FillOp>();
@@ -124,20 +128,40 @@ void NestEmitter::configureAmx() {
 
 void NestEmitter::releaseAmx() { e.instruction("llvm.x86.tilerelease", {}); }
 
-/// Pairs behind `end`, up to what an instruction reads, are zero.
-void NestEmitter::padPairs(const LocalPlace &place, Value end) {
-  int64_t columns = place.type.getDim(place.pairs.getLanes());
-  Value even = e.plus(end, 1);
-  even = arith::SubIOp::create(e.builder, e.loc, even,
-                               arith::RemUIOp::create(e.builder, e.loc, even, e.integer(2)));
-  Value blocks = arith::CeilDivUIOp::create(e.builder, e.loc, end, e.integer(kDepth));
-  e.loop(even, e.times(blocks, kDepth), 2, {}, [&](Value packed, ValueRange) -> Values {
-    e.loop(e.integer(0), e.integer(columns), e.lanes(), {}, [&](Value lane, ValueRange) -> Values {
-      storePairWords(e, place, lane, packed, e.splatInt(0));
-      return {};
-    });
+/// Pairs from `begin` to `end` of some lanes become zero.
+void NestEmitter::clearPairs(const LocalPlace &place, Value lane, int64_t count, Value begin,
+                             Value end) {
+  e.loop(begin, end, 2, {}, [&](Value packed, ValueRange) -> Values {
+    for (int64_t first = 0; first < count; first += e.lanes())
+      storePairWords(e, place, e.plus(lane, first), packed, e.splatInt(0));
     return {};
   });
+}
+
+/// The map that masks scores in an edge tile and is all that reads them; null: none.
+tile::MapOp maskOf(tile::MmaOp mma) {
+  auto loop = dyn_cast<tile::ForOp>(mma->getParentOp());
+  if (!loop || loop.getKind() != tile::LoopKind::Edge || !mma.getResult().hasOneUse())
+    return {};
+  auto map = dyn_cast<tile::MapOp>(*mma.getResult().user_begin());
+  return map && map->getBlock() == mma->getBlock() ? map : tile::MapOp();
+}
+
+/// What an edge tile's mask leaves of the product, for each block of lanes.
+LaneRanges NestEmitter::rangesOfMask(tile::MmaOp mma, int64_t lanesDim) {
+  tile::MapOp mask = maskOf(mma);
+  TileType type = cast<TileType>(mma.getResult().getType());
+  if (!mask || type.getDim(lanesDim) <= kGroup)
+    return {};
+  SmallVector<MaskBound> bounds = maskBounds(mask, lanesDim);
+  bool known = llvm::all_of(bounds, [&](const MaskBound &bound) {
+    return llvm::all_of(bound.scalars,
+                        [&](const auto &term) { return evaluator.scalars.contains(term.first); });
+  });
+  if (bounds.empty() || !known)
+    return {};
+  return emitRanges(e, evaluator.scalars, bounds, type.getDim(lanesDim), type.getDim(1 - lanesDim),
+                    kGroup / e.lanes());
 }
 
 void NestEmitter::emitAmxProduct(tile::MmaOp mma) {
@@ -156,24 +180,27 @@ void NestEmitter::emitAmxProduct(tile::MmaOp mma) {
   result.clip[1 - lanesDim] = evaluator.clipOfSources(tile, 1 - lanesDim);
   result.lanesEnd = evaluator.lanesEndOfSources(tile, lanesDim);
 
-  int64_t sums = cast<TileType>(roles.lanes.getType()).getDim(roles.lanesSum);
-  Value end = e.integer(sums);
-  if (Value clip = evaluator.clipOf(roles.lanes, roles.lanesSum)) {
-    clip = e.maxIndex(e.minIndex(clip, end), e.integer(0));
-    padPairs(lanes->second, clip);
-    end = clip;
-  }
-  AmxBlock block{e, lanes->second, others->second, result, roles, lanesDim, fromZero, end};
+  result.ranges = rangesOfMask(mma, lanesDim);
+  const LaneRanges made = result.ranges, summed = lanes->second.ranges;
+  if (summed && summed.vectors * e.lanes() != kGroup)
+    return void(evaluator.reportUnsupported(mma, "masked in groups of other widths than tiles"));
+
+  Value zero = e.integer(0);
+  Value end = e.integer(cast<TileType>(roles.lanes.getType()).getDim(roles.lanesSum));
+  Value cut = evaluator.clipOf(roles.lanes, roles.lanesSum);
+  if (cut)
+    end = e.maxIndex(e.minIndex(cut, end), zero);
+  AmxBlock block{e, lanes->second, others->second, result, roles, lanesDim, fromZero};
   Value othersEnd = e.integer(type.getDim(1 - lanesDim));
   if (Value clip = result.clip[1 - lanesDim])
     othersEnd = e.minIndex(clip, othersEnd);
   Value lanesEnd = e.integer(type.getDim(lanesDim));
   if (result.lanesEnd)
     lanesEnd = e.minIndex(result.lanesEnd, lanesEnd);
-  auto pieces = [&](int64_t extent, Value stop, auto body) {
-    int64_t whole = extent / (2 * kTile) * (2 * kTile);
+  auto pieces = [&](int64_t extent, Value start, Value stop, auto body) {
+    int64_t whole = extent / kGroup * kGroup;
     if (whole > 0)
-      e.loop(e.integer(0), e.minIndex(stop, e.integer(whole)), 2 * kTile, {},
+      e.loop(start, e.minIndex(stop, e.integer(whole)), kGroup, {},
              [&](Value first, ValueRange) -> Values {
                body(first, 2);
                return {};
@@ -181,9 +208,25 @@ void NestEmitter::emitAmxProduct(tile::MmaOp mma) {
     if (whole < extent)
       body(e.integer(whole), 1);
   };
-  pieces(type.getDim(lanesDim), lanesEnd, [&](Value lane, int64_t across) {
-    pieces(type.getDim(1 - lanesDim), othersEnd,
-           [&](Value other, int64_t down) { block.emit(other, lane, down, across); });
+  auto rangeAt = [&](const LaneRanges &ranges, Value lane, Value stop) {
+    if (!ranges)
+      return std::pair(zero, stop);
+    auto [lo, hi] = ranges.at(e, -1, lane);
+    hi = e.minIndex(hi, stop);
+    return std::pair(e.minIndex(lo, hi), hi);
+  };
+  pieces(type.getDim(lanesDim), zero, lanesEnd, [&](Value lane, int64_t across) {
+    Value begin = zero, stop = end;
+    if (cut || summed) { // an instruction sums over 32: what it reads besides the range is zero
+      auto [lo, hi] = rangeAt(summed, lane, end);
+      begin = roundDown(e, lo, kDepth);
+      stop = roundDown(e, e.plus(hi, kDepth - 1), kDepth);
+      clearPairs(lanes->second, lane, across * kTile, begin, lo);
+      clearPairs(lanes->second, lane, across * kTile, roundDown(e, e.plus(hi, 1), 2), stop);
+    }
+    auto [first, last] = rangeAt(made, lane, othersEnd);
+    pieces(type.getDim(1 - lanesDim), roundDown(e, first, kGroup), last,
+           [&](Value other, int64_t down) { block.emit(other, lane, down, across, begin, stop); });
   });
 }
 

@@ -125,6 +125,8 @@ Roles rolesOf(tile::MmaOp op, int64_t lanesDim);
 
 /// Whether the matrix unit makes the product, from scratch to scratch: AmxProducts.cpp.
 bool isAmxProduct(tile::MmaOp op);
+/// The map that masks such a product in an edge tile and is all that reads it; null: none.
+tile::MapOp maskOf(tile::MmaOp op);
 /// Whether the kernel or program has such a product.
 bool hasAmxProduct(mlir::Operation *op);
 

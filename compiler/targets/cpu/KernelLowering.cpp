@@ -91,6 +91,7 @@ void KernelLowering::lowerOp(Operation *op) {
     return lowerLoad(load);
   if (auto mma = dyn_cast<tile::MmaOp>(op); mma && isAmxProduct(mma)) {
     flush();
+    lowerScalarsBefore(mma, maskOf(mma));
     return nests.emitAmxProduct(mma);
   }
   auto map = dyn_cast<tile::MapOp>(op);
@@ -115,6 +116,15 @@ void KernelLowering::lowerOp(Operation *op) {
     return addSink(op);
   if (!isa<tile::MapOp, tile::MmaOp>(op))
     evaluator.reportUnsupported(op, "this op has no lowering");
+}
+
+/// The scalars that a mask compares with: a product that it cuts needs them before their turn.
+void KernelLowering::lowerScalarsBefore(Operation *op, Operation *mask) {
+  for (op = mask ? op->getNextNode() : nullptr; op && op != mask; op = op->getNextNode())
+    if (isa<arith::ArithDialect>(op->getDialect()) &&
+        llvm::all_of(op->getOperands(),
+                     [&](Value operand) { return evaluator.scalars.contains(operand); }))
+      lowerScalarOp(op);
 }
 
 /// Ops that no nest of points makes: see Scans.cpp and Topk.cpp.

@@ -26,6 +26,7 @@ private:
   void lowerBlock(mlir::Block &block);
   void lowerOp(mlir::Operation *op);
   void lowerScalarOp(mlir::Operation *op);
+  void lowerScalarsBefore(mlir::Operation *op, mlir::Operation *mask);
   bool lowerThroughScratch(mlir::Operation *op, bool local);
   void lowerView(tile::ViewOp op);
   void lowerLoad(tile::LoadOp op);

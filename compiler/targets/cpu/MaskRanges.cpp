@@ -294,7 +294,10 @@ LaneRanges emitRanges(VectorBuilder &e, const IRMapping &scalars, ArrayRef<MaskB
       else
         lo = e.maxIndex(lo, e.plus(sum, std::min(a, b)));
     }
+    // Even, so that steps of one and of two elements run over the same ones.
     lo = arith::AndIOp::create(e.builder, e.loc, lo, e.integer(-2));
+    hi = arith::AndIOp::create(e.builder, e.loc, e.plus(hi, 1), e.integer(-2));
+    hi = e.minIndex(hi, e.integer(columns));
     ranges.bounds.push_back({lo, e.maxIndex(hi, lo)});
   }
   Type word = e.builder.getI64Type();

@@ -40,7 +40,7 @@ struct MaskBound {
 mlir::SmallVector<MaskBound> maskBounds(tile::MapOp map, int64_t lanesDim);
 
 /// Emits the ranges for groups of `vectors` vectors of a tile with `rows` rows and `columns`
-/// columns. Starts are even and not negative.
+/// columns. Starts are even and not negative, ends even or `columns`.
 LaneRanges emitRanges(VectorBuilder &e, const mlir::IRMapping &scalars,
                       mlir::ArrayRef<MaskBound> bounds, int64_t rows, int64_t columns,
                       int64_t vectors);

@@ -9,6 +9,7 @@
 // along the lanes give splats, and then the other dimension is unrolled.
 #include "compiler/targets/cpu/Nests.h"
 
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 
 #include <limits>
@@ -107,21 +108,32 @@ bool NestEmitter::turnsInBlocks(Operation *op) {
          llvm::all_of(tileOperands(op), anyPoint);
 }
 
-/// Whether a streamed tile is made from tensors and rows alone: scratch may be written again before
-/// its nest is emitted.
-static bool madeFromTensors(Evaluator &evaluator, Value tile) {
+/// Whether a tile is made by maps from tensors, rows and vectors in scratch alone. Those stay as
+/// they are until the nest is emitted: whatever writes there elsewhere emits it first, and `joins`
+/// sees to the nest's own.
+static bool madeByMaps(Evaluator &evaluator, Value tile) {
   if (!isStreamed(tile) || evaluator.rows.count(tile))
-    return !evaluator.locals.count(tile);
+    return typeOf(tile).getRank() < 2 || !evaluator.locals.count(tile);
   return isa<tile::MapOp>(tile.getDefiningOp()) &&
          llvm::all_of(tileOperands(tile.getDefiningOp()),
-                      [&](Value operand) { return madeFromTensors(evaluator, operand); });
+                      [&](Value operand) { return madeByMaps(evaluator, operand); });
+}
+
+/// Calls `found` with the places in scratch that a tile is read from, itself or through maps.
+static void forLocalsRead(Evaluator &evaluator, Value tile,
+                          function_ref<void(const LocalPlace &)> found) {
+  if (auto place = evaluator.locals.find(tile); place != evaluator.locals.end())
+    found(place->second);
+  else if (isStreamed(tile) && !evaluator.rows.count(tile))
+    for (Value operand : tileOperands(tile.getDefiningOp()))
+      forLocalsRead(evaluator, operand, found);
 }
 
 bool NestEmitter::storesInNest(tile::StoreOp store) {
   Value tile = store.getTile();
   auto view = store.getView().getDefiningOp<tile::ViewOp>();
   if (!view || typeOf(tile).getRank() != 2 || lanesDimOf(typeOf(tile)) != 1 || !isStreamed(tile) ||
-      !store.getValid().empty() || !madeFromTensors(evaluator, tile))
+      !store.getValid().empty() || !madeByMaps(evaluator, tile))
     return false;
   WalkResult read = store->getParentOfType<tile::KernelOp>().walk([&](tile::ViewOp other) {
     bool stored = llvm::all_of(other->getUsers(), llvm::IsaPred<tile::StoreOp>);
@@ -158,14 +170,17 @@ bool NestEmitter::joins(const NestGroup &group, Operation *op) {
     if (!ranged(op))
       return false;
   // A result may overwrite what the group still reads only at the same point.
+  bool overwrites = false;
   for (Value result : op->getResults())
     if (auto place = evaluator.locals.find(result); place != evaluator.locals.end())
       for (Operation *sink : group.sinks)
         for (Value operand : tileOperands(sink))
-          if (auto read = evaluator.locals.find(operand); read != evaluator.locals.end())
-            if (place->second.offset < read->second.offset + read->second.bytes &&
-                read->second.offset < place->second.offset + place->second.bytes)
-              return false;
+          forLocalsRead(evaluator, operand, [&](const LocalPlace &read) {
+            overwrites |= place->second.offset < read.offset + read.bytes &&
+                          read.offset < place->second.offset + place->second.bytes;
+          });
+  if (overwrites)
+    return false;
   return llvm::all_of(tileOperands(op),
                       [&](Value operand) { return pointwise(group, evaluator, operand, true); });
 }
@@ -220,6 +235,10 @@ struct NestEmitter::Nest {
   SmallVector<tile::ReduceOp> across;    ///< reductions along the lanes
   DenseMap<Operation *, Values> partial; ///< of `across`, per other index
 
+  DenseMap<Operation *, Value> pastCaches; ///< of stores that may be, whether they are
+
+  Value goesPastCaches(tile::StoreOp store);
+  void storeBlock(tile::StoreOp store, ArrayRef<Coord> laneCoords, ArrayRef<Coord> otherCoords);
   Value combine(tile::ReduceOp reduce, Value a, Value b);
   Value horizontal(tile::ReduceOp reduce, Value vector);
   Values body(ArrayRef<Coord> laneCoords, Value first, int64_t count, int64_t number,
@@ -306,7 +325,7 @@ NestEmitter::Nest::Nest(NestEmitter &emitter, const NestGroup &group)
 
 /// Ranges that the nest's masks give, or that its operands have.
 void NestEmitter::Nest::findRanges(ArrayRef<tile::MmaOp> products) {
-  if (unrolled || !emitter.ranged)
+  if (unrolled)
     return;
   for (Operation *sink : group.sinks)
     for (Value operand : tileOperands(sink))
@@ -318,7 +337,7 @@ void NestEmitter::Nest::findRanges(ArrayRef<tile::MmaOp> products) {
   bool inEdge = map && isa<tile::ForOp>(map->getParentOp()) &&
                 cast<tile::ForOp>(map->getParentOp()).getKind() == tile::LoopKind::Edge;
   int64_t half = std::max<int64_t>(emitter.blocking.vectors / 2, 1);
-  if (ranges || !inEdge || products.empty() || vectors <= half)
+  if (ranges || !emitter.ranged || !inEdge || products.empty() || vectors <= half)
     return;
   // Everything else in the nest must be made from the masked tile, or it would be cut as well.
   for (Operation *sink : ArrayRef<Operation *>(group.sinks).drop_front())
@@ -389,6 +408,71 @@ void NestEmitter::Nest::write(Operation *sink, ArrayRef<Coord> laneCoords,
   }
 }
 
+/// Whether the lines that a store writes are neither read before nor after: then they need not pass
+/// through the caches, which read a line before they write to it. That is so where vectors start at
+/// multiples of their size, and the tile is not made from the very memory it goes to. Null: never.
+Value NestEmitter::Nest::goesPastCaches(tile::StoreOp store) {
+  const GlobalPlace &target = group.targets.find(store)->second;
+  if (!target.view.element.isF32() || lanes != 1 || type.getDim(1) % e.lanes() != 0 ||
+      target.view.access != tile::Access::Dense || !target.valid.empty() ||
+      VectorBuilder::constantOf(target.view.strides[1]) != 1)
+    return {};
+  Type i64 = e.builder.getI64Type();
+  auto number = [&](Value pointer) {
+    return Value(LLVM::PtrToIntOp::create(e.builder, e.loc, i64, pointer));
+  };
+  auto compare = [&](arith::CmpIPredicate predicate, Value a, Value b) {
+    return Value(arith::CmpIOp::create(e.builder, e.loc, predicate, a, b));
+  };
+  auto constant = [&](int64_t value) {
+    return Value(LLVM::ConstantOp::create(e.builder, e.loc, e.builder.getI64IntegerAttr(value)));
+  };
+  Value zero = e.integer(0);
+  Value first = number(globalAddress(e, target, {Coord{zero}, Coord{zero}}));
+  Value stride = arith::IndexCastOp::create(e.builder, e.loc, i64, target.view.strides[0]);
+  Value bytes = arith::MulIOp::create(e.builder, e.loc, stride, constant(sizeof(float)));
+  Value low =
+      arith::AndIOp::create(e.builder, e.loc, arith::OrIOp::create(e.builder, e.loc, first, bytes),
+                            constant(e.lanes() * static_cast<int64_t>(sizeof(float)) - 1));
+  Value past = compare(arith::CmpIPredicate::eq, low, constant(0));
+  store->getParentOfType<tile::KernelOp>().walk([&](tile::LoadOp load) {
+    auto source = evaluator.globals.find(load.getResult());
+    bool before =
+        load->getBlock()->findAncestorOpInBlock(*store); // so that its pointer is known here
+    if (before && source != evaluator.globals.end() &&
+        typeOf(load.getResult()).getShape() == type.getShape())
+      past = arith::AndIOp::create(e.builder, e.loc, past,
+                                   compare(arith::CmpIPredicate::ne,
+                                           number(source->second.view.pointer),
+                                           number(target.view.pointer)));
+  });
+  return past;
+}
+
+void NestEmitter::Nest::storeBlock(tile::StoreOp store, ArrayRef<Coord> laneCoords,
+                                   ArrayRef<Coord> otherCoords) {
+  const GlobalPlace &target = group.targets.find(store)->second;
+  SmallVector<std::pair<Point, Value>> block;
+  for (const Coord &other : otherCoords)
+    for (const Coord &lane : laneCoords) {
+      Point point = pointOf(lane, other);
+      block.emplace_back(point, evaluator.at(store.getTile(), point));
+    }
+  auto storeAll = [&](bool past) -> Values {
+    for (auto &[point, vector] : block)
+      if (past)
+        e.storePastCaches(vector, globalAddress(e, target, point));
+      else
+        storeGlobal(e, target, point, type.getShape(), vector);
+    return {};
+  };
+  Value past = pastCaches.lookup(store);
+  if (past)
+    e.branch(past, {}, [&] { return storeAll(true); }, [&] { return storeAll(false); });
+  else
+    storeAll(false);
+}
+
 /// One register block: `count` others from `first` on; `number` is their static number or -1.
 Values NestEmitter::Nest::body(ArrayRef<Coord> laneCoords, Value first, int64_t count,
                                int64_t number, ValueRange carriedIn) {
@@ -402,12 +486,7 @@ Values NestEmitter::Nest::body(ArrayRef<Coord> laneCoords, Value first, int64_t 
   for (Operation *sink : group.sinks) {
     auto reduce = dyn_cast<tile::ReduceOp>(sink);
     if (auto store = dyn_cast<tile::StoreOp>(sink)) {
-      for (const Coord &other : otherCoords)
-        for (const Coord &lane : laneCoords) {
-          Point point = pointOf(lane, other);
-          storeGlobal(e, group.targets.find(store)->second, point, type.getShape(),
-                      evaluator.at(store.getTile(), point));
-        }
+      storeBlock(store, laneCoords, otherCoords);
       continue;
     }
     if (!reduce) {
@@ -611,12 +690,18 @@ void NestEmitter::Nest::emitLoopOverGroups() {
 }
 
 void NestEmitter::Nest::emit() {
+  for (Operation *sink : group.sinks)
+    if (auto store = dyn_cast<tile::StoreOp>(sink))
+      if (Value past = goesPastCaches(store))
+        pastCaches[store] = past;
   if (canLoop())
     emitLoopOverGroups();
   else if (canLoopAcross())
     emitLoopAcross();
   else
     emitGroups();
+  if (!pastCaches.empty())
+    e.orderStores();
   finish();
 }
 

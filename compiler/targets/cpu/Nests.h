@@ -64,7 +64,8 @@ private:
   void fillTransposed(Value result, const LocalPlace &place,
                       mlir::function_ref<Value(mlir::ArrayRef<Coord>)> source);
   void fillTransposedPairs(const LocalPlace &place, const GlobalPlace &source);
-  void padPairs(const LocalPlace &place, Value end);
+  void clearPairs(const LocalPlace &place, Value lane, int64_t count, Value begin, Value end);
+  LaneRanges rangesOfMask(tile::MmaOp mma, int64_t lanesDim);
   void fillQueryPairs(const LocalPlace &place, const GlobalPlace &source);
   void fillKeyPairs(const LocalPlace &place, const GlobalPlace &source);
   /// Line by line; in loops over a support the next lines are asked for.
@@ -86,7 +87,7 @@ private:
   Evaluator &evaluator;
   VectorBuilder &e;
   Blocking blocking;
-  bool ranged = true; ///< masks cut nests by groups of vectors; the matrix unit reads all of a tile
+  bool ranged = true; ///< masks cut nests by groups of vectors that the blocking suggests
 };
 
 /// The dimension along the lanes by the type's layout; the last one where the layout has none.

@@ -147,6 +147,14 @@ void VectorBuilder::store(Value value, Value address) {
   LLVM::StoreOp::create(builder, loc, value, address, alignmentOf(value.getType()));
 }
 
+void VectorBuilder::storePastCaches(Value value, Value address) {
+  auto type = llvm::cast<VectorType>(value.getType());
+  unsigned bytes = type.getNumElements() * alignmentOf(type);
+  LLVM::StoreOp::create(builder, loc, value, address, bytes, /*isVolatile=*/false,
+                        /*isNonTemporal=*/true);
+}
+void VectorBuilder::orderStores() { instruction("llvm.x86.sse.sfence", {}); }
+
 Value VectorBuilder::stackArray(Type element, int64_t count) {
   OpBuilder::InsertionGuard guard(builder);
   Region *function = builder.getBlock()->getParent();

@@ -74,6 +74,10 @@ public:
   Value address(Value pointer, mlir::Type element, Value index);
   Value load(mlir::Type type, Value address);
   void store(Value value, Value address);
+  /// Writes whole vectors to multiples of their size, not through the caches; `orderStores` makes
+  /// what was written so visible before what is written later.
+  void storePastCaches(Value value, Value address);
+  void orderStores();
   /// `count` elements on the stack of the function that is being built; lives as long as its call.
   Value stackArray(mlir::Type element, int64_t count);
   /// Asks for the cache line of an address, into the first-level cache (`near`) or the second one;

@@ -8,6 +8,7 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -23,7 +24,11 @@ constexpr int64_t kMaxPoints = int64_t(1) << 62;
 
 using Entry = void (*)(const void *block, int64_t first, int64_t last, void *scratch);
 
-int64_t roundUp(int64_t bytes) { return (bytes + 63) / 64 * 64; }
+constexpr int64_t kLine = 64;
+/// Tensors are walked in streams: a page of this size is looked up 512 times less often.
+constexpr int64_t kHugePage = int64_t(2) << 20;
+
+int64_t roundUp(int64_t bytes, int64_t unit = kLine) { return (bytes + unit - 1) / unit * unit; }
 
 struct Call {
   Entry entry;
@@ -91,8 +96,12 @@ public:
 
   bool usesHostMemory() const override { return true; }
   Result<void *> allocate(int64_t bytes) override {
-    const size_t size = static_cast<size_t>(roundUp(std::max<int64_t>(bytes, 1)));
-    void *memory = std::aligned_alloc(64, size);
+    const bool large = bytes >= kHugePage;
+    const int64_t unit = large ? kHugePage : kLine;
+    const size_t size = static_cast<size_t>(roundUp(std::max<int64_t>(bytes, 1), unit));
+    void *memory = std::aligned_alloc(static_cast<size_t>(unit), size);
+    if (memory && large)
+      ::madvise(memory, size, MADV_HUGEPAGE); // where the system gives none, small pages do
     if (!memory)
       return Error{ErrorCode::ResourceExhausted,
                    fmt::format("cannot allocate {} bytes of memory", bytes)};

@@ -11,6 +11,24 @@
 
 namespace heddle::cpu {
 
+static void pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#endif
+}
+
+/// Waits until `value` is not `old`, awake for some microseconds first: to be woken takes longer
+/// than the next loop of a launch, or the next launch of a model, is often away.
+template <typename T> static void waitAwake(const std::atomic<T> &value, T old) {
+  constexpr int kLooks = 256; // with a pause between: 4 to 16 us
+  for (int look = 0; look < kLooks; ++look) {
+    if (value.load(std::memory_order_acquire) != old)
+      return;
+    pause();
+  }
+  value.wait(old, std::memory_order_acquire);
+}
+
 ThreadPool::ThreadPool(int threads) : owner(::getpid()) {
   try {
     for (int worker = 1; worker < threads; ++worker)
@@ -49,7 +67,7 @@ void ThreadPool::takeChunks(int worker) {
 void ThreadPool::work(int worker) {
   uint32_t seen = 0;
   for (;;) {
-    round.wait(seen, std::memory_order_acquire);
+    waitAwake(round, seen);
     seen = round.load(std::memory_order_acquire);
     if (stopping)
       return;
@@ -81,7 +99,7 @@ void ThreadPool::run(int64_t count, int64_t size, Body function, void *argument)
   inside.fetch_add(kClosed, std::memory_order_acq_rel);
   for (int left = inside.load(std::memory_order_acquire); left != kClosed;
        left = inside.load(std::memory_order_acquire))
-    inside.wait(left, std::memory_order_acquire);
+    waitAwake(inside, left);
   busy.store(false, std::memory_order_release);
 }
 
