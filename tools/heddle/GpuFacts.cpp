@@ -58,9 +58,7 @@ Result<nlohmann::json> countsOf(const Problem &onMachine, double bytes, bool cou
   if (counts.is_null() && !count)
     return counts;
   if (counts.is_null()) {
-    Problem plain = onMachine;
-    plain.request.flags = "ptx-only"; // no cubin; optimised in full, with few moves
-    HEDDLE_TRY(counted, countLaunches(plain));
+    HEDDLE_TRY(counted, countLaunches(onMachine));
     counts = std::move(counted);
   }
   counts["bytes"] = bytes;
