@@ -9,6 +9,7 @@
 // Steps: orient each product; spread the lane dimension through maps and reductions; choose spaces;
 // then write the types.
 #include "compiler/passes/CpuPasses.h"
+#include "compiler/support/Names.h"
 #include "ir/tile/TileDialect.h"
 #include "ir/tile/TileLayouts.h"
 
@@ -25,13 +26,6 @@ namespace {
 using tile::Space;
 using tile::TileType;
 using tile::tileType;
-
-int64_t position(ArrayAttr names, StringRef name) {
-  for (auto [n, attribute] : llvm::enumerate(names))
-    if (cast<StringAttr>(attribute).getValue() == name)
-      return n;
-  return -1;
-}
 
 /// How a product uses an operand.
 struct Product {
@@ -154,12 +148,12 @@ LogicalResult LayoutAssigner::orient(Product &product) {
   SmallVector<StringRef> sums = op.getContracted();
   if (sums.size() != 1 || tileType(op.getA()).getRank() != 2 || tileType(op.getB()).getRank() != 2)
     return op.emitError("the CPU target multiplies tiles of two dimensions, contracting one");
-  product.sumA = position(op.getADims(), sums[0]);
-  product.sumB = position(op.getBDims(), sums[0]);
+  product.sumA = positionOf(op.getADims(), sums[0]);
+  product.sumB = positionOf(op.getBDims(), sums[0]);
   product.freeA = 1 - product.sumA;
   product.freeB = 1 - product.sumB;
   StringRef nameA = cast<StringAttr>(op.getADims()[product.freeA]).getValue();
-  int64_t fromA = position(op.getCDims(), nameA);
+  int64_t fromA = positionOf(op.getCDims(), nameA);
   int64_t rows = tileType(op.getA()).getDim(product.freeA);
   bool fewRows = rows * 2 < options.lanes;
   if (fewRows && contiguous(op.getA(), product.sumA) && contiguous(op.getB(), product.sumB)) {

@@ -2,18 +2,13 @@
 //   tile.mma %Q[i, d], %K[j, d]      d of Q with d of K, i of Q and j of K with those of the result
 #include "compiler/passes/cuda/Dimensions.h"
 
+#include "compiler/support/Names.h"
+
 #include "mlir/Dialect/SCF/IR/SCF.h"
 
 namespace heddle::compiler::cuda {
 
 using namespace mlir;
-
-int64_t positionOf(ArrayAttr names, StringRef name) {
-  for (auto [n, attribute] : llvm::enumerate(names))
-    if (cast<StringAttr>(attribute).getValue() == name)
-      return n;
-  return -1;
-}
 
 std::optional<ProductDims> dimsOf(tile::MmaOp op) {
   SmallVector<StringRef> sums = op.getContracted();

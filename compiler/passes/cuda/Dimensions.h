@@ -10,9 +10,6 @@ namespace heddle::compiler::cuda {
 
 using tile::tileType;
 
-/// Where a name stands in a list of dimension names; -1 if it does not.
-int64_t positionOf(mlir::ArrayAttr names, llvm::StringRef name);
-
 /// How a product of two 2-d tiles runs, or of a vector and a 2-d tile: positions of the rows,
 /// columns and contracted dimension.
 struct ProductDims {

@@ -5,6 +5,7 @@
 //           and four vectors loaded for sixteen (dpbf16: thirty-two) multiply-adds
 //   dot:    16 partial sums along c, of 16 keys or of 4 keys with 4 queries, added up by exchanges;
 //           for few rows, whose operands both lie with c contiguous
+#include "compiler/support/Names.h"
 #include "compiler/targets/cpu/Evaluator.h"
 
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
@@ -12,28 +13,18 @@
 using namespace mlir;
 
 namespace heddle::compiler::cpu {
-namespace {
 
 using tile::TileType;
 
-int64_t position(ArrayAttr names, Attribute name) {
-  for (auto [n, other] : llvm::enumerate(names))
-    if (other == name)
-      return n;
-  return -1;
-}
-
-} // namespace
-
 Roles rolesOf(tile::MmaOp op, int64_t lanesDim) {
   Attribute lanesName = op.getCDims()[lanesDim];
-  bool fromA = position(op.getADims(), lanesName) >= 0;
+  bool fromA = positionOf(op.getADims(), lanesName) >= 0;
   Roles roles;
   roles.lanes = fromA ? op.getA() : op.getB();
   roles.others = fromA ? op.getB() : op.getA();
-  roles.lanesFree = position(fromA ? op.getADims() : op.getBDims(), lanesName);
+  roles.lanesFree = positionOf(fromA ? op.getADims() : op.getBDims(), lanesName);
   roles.lanesSum = 1 - roles.lanesFree;
-  roles.othersFree = position(fromA ? op.getBDims() : op.getADims(), op.getCDims()[1 - lanesDim]);
+  roles.othersFree = positionOf(fromA ? op.getBDims() : op.getADims(), op.getCDims()[1 - lanesDim]);
   roles.othersSum = 1 - roles.othersFree;
   return roles;
 }

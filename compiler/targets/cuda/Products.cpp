@@ -9,6 +9,7 @@
 //
 // A lane's address is computed once; steps change it by constants, added, or xored where the rows
 // are swizzled.
+#include "compiler/support/Names.h"
 #include "compiler/targets/cuda/KernelEmitter.h"
 #include "compiler/targets/cuda/Shared.h"
 
@@ -17,14 +18,6 @@ namespace heddle::compiler::cuda {
 using namespace mlir;
 using tile::TileType;
 using tile::typeOf;
-
-namespace {
-
-int64_t positionOf(ArrayAttr names, Attribute name) {
-  return llvm::find(names, name) - names.begin();
-}
-
-} // namespace
 
 /// Name, offset in shared memory and slot of a tile there.
 KernelEmitter::Matrix KernelEmitter::matrix(Value value) {
