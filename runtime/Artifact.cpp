@@ -156,7 +156,7 @@ bool isInside(const ValueRule &rule, const std::vector<TensorInfo> &tensors) {
     return within(tensor, tensors.size()) && within(dim, tensors[tensor].shape.size());
   };
   const bool limited = rule.limitOf >= 0;
-  bool inside = rule.kind <= ValueRule::Mask && has(rule.tensor, 0) && rule.limitDivisor > 0 &&
+  bool inside = rule.kind <= ValueRule::Weight && has(rule.tensor, 0) && rule.limitDivisor > 0 &&
                 (!limited || has(rule.limitOf, rule.limitDim));
   if (rule.kind == ValueRule::Pages) {
     inside = inside && limited && has(rule.limitOf, rule.slotDim) && has(rule.lengths, 0);

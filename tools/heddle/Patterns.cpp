@@ -34,8 +34,10 @@ void judgeFor(const std::string &target, const Signature &signature, Context &co
   Extents extents;
   for (const std::string &dim : signature.dims())
     extents[dim] = usualExtent(dim);
+  Signature asked = signature;
+  asked.conditions.clear(); // sizes stand for any: what counts is the form
   const auto lowered = [&](const std::string &form) -> Status {
-    HEDDLE_TRY(request, signature.request(listed.file.text, extents, DType::BF16));
+    HEDDLE_TRY(request, asked.request(listed.file.text, extents, DType::BF16));
     request.form = form;
     request.target = target;
     HEDDLE_TRY(complete, context.complete(std::move(request)));
