@@ -269,8 +269,9 @@ private:
       return project(layoutOf(input), tileType(input).getShape(), inverse);
     }
     for (Operation *user : map.getResult(0).getUsers())
-      if (auto mma = dyn_cast<tile::MmaOp>(user);
-          mma && mma.getA() == map.getResult(0) && isShort(tileType(map.getResult(0))))
+      if (auto mma = dyn_cast<tile::MmaOp>(user); mma && mma.getA() == map.getResult(0) &&
+                                                  shape.size() == 2 &&
+                                                  isShort(tileType(map.getResult(0))))
         return fragmentsFor(mma);
     return defaultLayout(tileType(map.getResult(0)));
   }

@@ -279,11 +279,18 @@ private:
       Value moved = times(op.getResult(), *product, dim);
       op.getResult().replaceAllUsesExcept(moved, moved.getDefiningOp());
     } else if (!isA && mayScaleA(*dims)) {
-      operand.set(rest);
       builder.setInsertionPoint(op);
       Value a = op.getA();
       if (dims->isVector() && product->masks.empty())
         a = clipped(a, tile::paddingOf(rest, dims->sumB).source, dims->sumB);
+      const bool isClipped = a != op.getA();
+      if (dims->isVector() && product->masks.empty() && !isClipped &&
+          llvm::any_of(product->tiles, [](Value factor) {
+            return tileType(factor).getRank() == 1 &&
+                   tile::paddingOf(factor, 0).kind == tile::Padding::Filled;
+          }))
+        return;
+      operand.set(rest);
       op.getAMutable().set(times(a, *product, dims->sumA));
     }
   }

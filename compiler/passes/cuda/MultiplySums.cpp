@@ -9,7 +9,9 @@
 // The sum is over what the product multiplies, rounded alike: a normaliser fits its numerator.
 #include "compiler/passes/cuda/CudaPasses.h"
 #include "compiler/passes/cuda/Dimensions.h"
+#include "ir/tile/TilePadding.h"
 
+#include "llvm/ADT/StringSet.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Pass/Pass.h"
 
@@ -25,6 +27,13 @@ bool isMultiplied(Value tile) {
     std::optional<ProductDims> dims = product ? dimsOf(product) : std::nullopt;
     return dims && !dims->isVector() && product.getB() == tile;
   });
+}
+
+/// Whether what lies beyond the rows that are there may be summed: products ask that of both
+/// operands, a sum of their product only.
+bool isHarmless(Value tile, int64_t dim) {
+  const tile::Padding::Kind kind = tile::paddingOf(tile, dim).kind;
+  return kind != tile::Padding::Filled && kind != tile::Padding::Unspecified;
 }
 
 /// The terms of a sum over `dim` as a tile times a vector along it.
@@ -60,7 +69,7 @@ public:
   }
 
   void runOnOperation() override {
-    if (!carriesState(getOperation()))
+    if (!carriesState(getOperation()) || keepsStateInMemory())
       return;
     SmallVector<tile::ReduceOp> sums;
     getOperation().walk([&](tile::ReduceOp op) { sums.push_back(op); });
@@ -69,6 +78,17 @@ public:
   }
 
 private:
+  /// Whether the kernel reads what it writes: a state of power features, a bank.
+  bool keepsStateInMemory() {
+    llvm::StringSet<> stored;
+    getOperation().walk([&](tile::StoreOp op) { stored.insert(nameOf(op.getView())); });
+    bool reads = false;
+    getOperation().walk([&](tile::LoadOp op) { reads |= stored.contains(nameOf(op.getView())); });
+    return reads;
+  }
+
+  static StringRef nameOf(Value view) { return view.getDefiningOp<tile::ViewOp>().getName(); }
+
   static void multiply(tile::ReduceOp op) {
     tile::TileType type = op.getTile().getType();
     const int64_t dim = op.getDim();
@@ -76,10 +96,10 @@ private:
         op.getInit().getType().getRank() != 1 || !type.getElementType().isF32())
       return;
     std::optional<Terms> terms = termsOf(op.getTile(), dim);
-    if (!terms)
+    Value vector = terms ? terms->vector : Value();
+    if (!terms || !isHarmless(terms->tile, dim) || (vector && !isHarmless(vector, 0)))
       return;
     OpBuilder builder(op);
-    Value vector = terms->vector;
     if (!vector)
       vector = tile::FillOp::create(builder, op.getLoc(), type.withShape({type.getDim(dim)}), 1.0);
     const StringRef names[] = {"r", "c"};
