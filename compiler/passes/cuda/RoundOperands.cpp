@@ -115,7 +115,9 @@ private:
       return whole;
     OpBuilder builder(value.getContext());
     builder.setInsertionPointAfterValue(value);
-    if (auto fill = value.getDefiningOp<tile::FillOp>())
+    // Ones of a sum are constants of the instruction; whole tiles are made by maps.
+    auto fill = value.getDefiningOp<tile::FillOp>();
+    if (fill && tileType(value).getRank() == 1)
       return tile::FillOp::create(builder, value.getLoc(), tileType(value).withElementType(type),
                                   fill.getValue().convertToDouble());
     SmallVector<StringRef> names{"r", "c"};
