@@ -92,9 +92,10 @@ private:
   std::string ancestors, depths; ///< workspace of the tree of queries; empty: none
   PrefixStage prefix;            ///< of the decays, and the head of a row in them
   Expr prefixHead;
+  /// Of keys; null: none.
   struct {
     Expr keep, turn, base, next;
-  } ring; ///< of keys; null: none
+  } ring;
   std::string tapJoint, tapDecay;   ///< workspace of two taps; empty: none
   int64_t writes = 0, readouts = 0; ///< rows of a token, side by side; 0: it is one
   std::optional<MapStage> result;   ///< of the mix's rows

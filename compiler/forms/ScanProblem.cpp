@@ -11,7 +11,6 @@
 
 #include <fmt/format.h>
 
-
 namespace heddle::compiler {
 
 using namespace mlir;
