@@ -18,8 +18,6 @@ Status MixReader::readTree() {
   Value parent = mix.input("parent");
   if (!parent)
     return {};
-  if (reader.request.request.target != "cpu")
-    return unsupported("weights of pairs on a tree are not lowered for this target yet");
   bool plain = mix.getSegment() == pattern::SegmentKind::None && !mix.input("tap_here") &&
                mix.getRead() == pattern::ReadKind::post &&
                mix.getLayout() == pattern::LayoutKind::dense && problem.bottomRight &&
