@@ -184,7 +184,7 @@ void ScanKernel::readAs(Value member) {
 
 Value ScanKernel::mappedQueries(Value raw, Value t) {
   Names dims = cast<tile::TileType>(raw.getType()).getRank() == 2 ? Names{"i", "d"} : Names{"d"};
-  return scaled(mapFeatures(w, scope, scan, scan.featuresQ, scan.D, raw), dims, t);
+  return scaled(mapFeatures(w, scope, scan, scan.featuresQ, scan.Dq, raw), dims, t);
 }
 
 Value ScanKernel::mappedKeys(Value raw, Value index, Value valid) {

@@ -247,6 +247,7 @@ private:
 
   Status readWidths() {
     HEDDLE_CHECK(width("k", scan.D));
+    HEDDLE_CHECK(width("q", scan.Dq));
     HEDDLE_CHECK(width("v", scan.Dv));
     for (ArrayAttr features : {scan.featuresQ, scan.featuresK})
       if (std::string reason = refuseFeatures(scan, features); !reason.empty())

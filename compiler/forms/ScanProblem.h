@@ -58,7 +58,7 @@ struct ScanProblem : PatternProblem {
   // What readScan finds.
   ScanWalk walk = ScanWalk::Forward;
   StateDecay decay = StateDecay::None;
-  int64_t D = 0;            ///< width of q and k as given
+  int64_t D = 0, Dq = 0;    ///< widths of k and q as kernels take them, before their features
   int64_t Dv = 0;           ///< width of v
   int64_t features = 0;     ///< rows of S: width of mapped keys
   int64_t writes = 1;       ///< sub-tokens that a token writes

@@ -4,6 +4,9 @@
 
 #include "tests/compiler/FormSupport.h"
 
+#include <algorithm>
+#include <string_view>
+
 namespace heddle::test {
 
 inline double decay(double x) { return -0.4 * std::fabs(x); }
@@ -67,6 +70,12 @@ inline const ScanClass kScanClasses[] = {
     {"low rank without a decay", ", %a: seq<T x H x K>, %y: seq<T x H x K>",
      "weight id norm none update dplr %a, %y gives o", "%o"},
 };
+
+/// The class of that name.
+inline const ScanClass &scanClass(std::string_view what) {
+  return *std::find_if(std::begin(kScanClasses), std::end(kScanClasses),
+                       [&](const ScanClass &c) { return what == c.what; });
+}
 
 inline std::string textOf(const ScanClass &c) {
   std::string results = c.results;

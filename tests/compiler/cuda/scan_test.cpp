@@ -122,10 +122,7 @@ TEST_CASE("chunks spend few issue slots beside products") {
   if (!findNvrtc())
     HEDDLE_SKIP("NVRTC is not installed");
   for (const char *what : {"state in and out", "constant decay"}) {
-    const ScanClass &c =
-        *std::find_if(std::begin(kScanClasses), std::end(kScanClasses),
-                      [&](const ScanClass &x) { return what == std::string(x.what); });
-    checkSlots(problemOf(c, "chunked", {4096, 128, 128}, DType::BF16, "sm_80"), 3.5);
+    checkSlots(problemOf(scanClass(what), "chunked", {4096, 128, 128}, DType::BF16, "sm_80"), 3.5);
   }
 }
 
@@ -155,6 +152,13 @@ TEST_CASE("scans of the library neither spill nor spend many issue slots") {
       checkSlots(problem, mark.most[t]);
     }
   }
+}
+
+TEST_CASE("keys that a launch widens before the walk meet queries that the walk widens") {
+  if (!findNvrtc())
+    HEDDLE_SKIP("NVRTC is not installed");
+  checkOnPtxMachine(
+      problemOf(scanClass("delta with a bias"), "chunked", {77, 24, 40}, DType::F16, "sm_80"));
 }
 
 TEST_CASE("emitted scans equal the interpreter") {
