@@ -7,7 +7,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <optional>
 
 namespace heddle::compiler {
@@ -112,11 +111,6 @@ std::optional<Constraint> constraintOf(pattern::DefOp def, ExprAttr expr,
                     expr.str()};
 }
 
-bool isConstant(const Formula &formula) {
-  return std::none_of(formula.steps.begin(), formula.steps.end(),
-                      [](const Formula::Step &step) { return step.op == Formula::Scalar; });
-}
-
 } // namespace
 
 Result<Formula> formulaOf(pattern::DefOp def, ExprAttr expr, const FormulaOfName &named) {
@@ -155,7 +149,7 @@ Status addConditions(Artifact &artifact, pattern::DefOp def,
     return Error{ErrorCode::NotFound, name};
   };
   for (Constraint &condition : conditionsOf(def, named)) {
-    if (!isConstant(condition.left) || !isConstant(condition.right)) {
+    if (condition.left.readsScalars() || condition.right.readsScalars()) {
       artifact.constraints.push_back(std::move(condition));
       continue;
     }

@@ -38,6 +38,7 @@ struct Formula {
   /// `scalars` in the order of Artifact::scalars; a float parameter's place is never read. Fails on
   /// a malformed formula, division by zero or overflow. Does not allocate when it succeeds.
   Result<int64_t> evaluate(std::span<const int64_t> scalars) const;
+  bool readsScalars() const;
   /// As one writes it: "ceildiv(Tq, 64) * Hq". A malformed formula gives "malformed".
   std::string toString(std::span<const std::string> names) const;
   bool operator==(const Formula &) const = default;

@@ -101,14 +101,16 @@ Result<int64_t> Formula::evaluate(std::span<const int64_t> scalars) const {
   return stack[0];
 }
 
+bool Formula::readsScalars() const {
+  return std::any_of(steps.begin(), steps.end(),
+                     [](const Step &step) { return step.op == Scalar; });
+}
+
 FoldedFormula::FoldedFormula(const Formula &given) : kind(Walk), formula(&given) {
-  const bool readsScalars =
-      std::any_of(given.steps.begin(), given.steps.end(),
-                  [](const Formula::Step &step) { return step.op == Formula::Scalar; });
-  if (given.steps.size() == 1 && readsScalars) {
+  if (given.steps.size() == 1 && given.readsScalars()) {
     kind = OneScalar;
     operand = given.steps[0].value;
-  } else if (!readsScalars) {
+  } else if (!given.readsScalars()) {
     const Result<int64_t> number = given.evaluate({});
     kind = number.ok() ? Number : Walk;
     operand = number.ok() ? *number : 0;

@@ -105,16 +105,6 @@ std::optional<double> estimatedUnits(llvm::StringRef form, llvm::ArrayRef<MixSiz
   return units;
 }
 
-int64_t coresOf(const Request &request) {
-  llvm::StringRef facts = request.deviceFacts;
-  constexpr llvm::StringRef kName = "; cores ";
-  size_t at = facts.rfind(kName);
-  int64_t cores = 1;
-  if (at != llvm::StringRef::npos)
-    facts.drop_front(at + kName.size()).consumeInteger(10, cores);
-  return cores;
-}
-
 int64_t nominalLength(const Request &request) {
   constexpr int64_t kLengths[] = {1, 16, 64, 2048};
   auto length = request.extents.find("T");

@@ -14,9 +14,8 @@ namespace heddle::compiler {
 /// Sizes that decide the cost of a mix; of one head.
 struct MixSizes {
   int64_t key = 0, value = 0; ///< widths of keys and values as given
-  int64_t features =
-      0; ///< rows of the state; 0: it has none, and is weights of pairs in every form
-  int64_t pairFeatures = 0; ///< what the weight of a pair inside a chunk sums over
+  int64_t features = 0;       ///< rows of the state; 0: it has none, in any form
+  int64_t pairFeatures = 0;   ///< what the weight of a pair inside a chunk sums over
   StateDecay decay = StateDecay::None;
   bool decays = false; ///< pairs have a decay (any form)
   bool solves = false; ///< delta or dplr: a triangular system a chunk
@@ -40,9 +39,6 @@ std::optional<double> estimatedUnits(llvm::StringRef form, llvm::ArrayRef<MixSiz
 
 /// The forms that do not refuse the request, or the one it names, in the table's order.
 llvm::SmallVector<const Form *> ableForms(const FormRequest &request);
-
-/// Cores that the request's facts tell; 1 where they do not.
-int64_t coresOf(const Request &request);
 
 /// The length that stands for a class of lengths: its upper end, and 2048 where it has none.
 int64_t nominalLength(const Request &request);

@@ -73,11 +73,9 @@ Status MixReader::readStates(ArrayAttr featuresQ, ArrayAttr featuresK) {
     return unsupported("a state beside weights of pairs other than id, symmetric decays, power "
                        "features or two lengths is not lowered yet");
   Expr causal = makeBinary(ExprKind::Le, makeVar(context, "j"), makeVar(context, "i"));
-  std::string visible = mix.getSupportAttr() ? mix.getSupportAttr().str() : "";
-  bool paths = visible == "ancestor(row, j)" || visible == "ancestor(i, j)";
   if (tree && gives)
     return unsupported("the state after a tree: it has no last token");
-  if (tree ? !paths : problem.support != pattern::simplify(causal))
+  if (tree ? !seesAncestors(mix.getSupportAttr()) : problem.support != pattern::simplify(causal))
     return unsupported("a state beside support {} is not lowered yet", problem.support.str());
   Expr i = makeVar(context, "i"), h = makeVar(context, "h"), d = makeVar(context, "d");
   if (state0 || z0 || mix.input("in_k_last")) {

@@ -79,7 +79,7 @@ private:
 
   /// Each node goes on from its parent's state: its ancestors are what it sees.
   Status checkTree() {
-    if (scan.support.str() != "ancestor(row, j)" && scan.support.str() != "ancestor(i, j)")
+    if (!seesAncestors(scan.support))
       return unsupported("support {{ {} }} on a tree: a state keeps a node's ancestors, which is "
                          "ancestor(row, j)",
                          scan.support.str());
@@ -338,6 +338,11 @@ Status checkStateWeights(pattern::MixOp mix) {
   if (mix.getSink())
     return unsupported("sink: it belongs to weight exp");
   return {};
+}
+
+bool seesAncestors(Expr support) {
+  const std::string text = support ? support.str() : "";
+  return text == "ancestor(row, j)" || text == "ancestor(i, j)";
 }
 
 Status readScan(ScanProblem &scan) { return ProblemReader(scan).run(); }

@@ -82,6 +82,9 @@ struct ScanProblem : PatternProblem {
 /// Unsupported for weights whose sum is no finite state, whatever the operands are.
 Status checkStateWeights(pattern::MixOp mix);
 
+/// Whether a node of a tree sees itself and its ancestors, which is what its state keeps.
+bool seesAncestors(Expr support);
+
 /// Completes the analysis of a mix whose tensors and expressions are known. Unsupported, naming the
 /// clause, for a mix that is no finite state.
 Status readScan(ScanProblem &scan);

@@ -31,12 +31,7 @@ tile::ForOp cloneOver(OpBuilder &builder, tile::ForOp loop, llvm::ArrayRef<Value
     body.getTerminator()->erase();
   OpBuilder inside = OpBuilder::atBlockEnd(&body);
   IRMapping mapping;
-  Value end = bounds.back();
-  if (bounds.size() == 4) {
-    Value left = arith::CmpIOp::create(inside, loop.getLoc(), arith::CmpIPredicate::slt,
-                                       clone.getIndex(), bounds[1]);
-    end = named(arith::SelectOp::create(inside, loop.getLoc(), left, bounds[1], bounds[3]), "end");
-  }
+  Value end = intervalEnd(inside, loop.getLoc(), clone.getIndex(), bounds);
   mapping.map(loop.getBounds().back(), end);
   mapping.map(loop.getBody().front().getArguments(), body.getArguments());
   for (Operation &op : loop.getBody().front())

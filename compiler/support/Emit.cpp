@@ -2,6 +2,8 @@
 // bounds of `j <= i` come out as one max and one min.
 #include "compiler/support/Emit.h"
 
+#include "compiler/support/Names.h"
+
 #include "mlir/Dialect/Arith/IR/Arith.h"
 
 namespace heddle::compiler {
@@ -178,6 +180,14 @@ KeyValues emitTouchedKeys(OpBuilder &builder, tile::ForOp loop, Value first, Val
   Support support = supportOf(loop);
   KeyRange<ArithAlgebra> hull = touchedHull(algebra, support, first, last, {firstKey, endKey});
   return {hull.begin, hull.end};
+}
+
+Value intervalEnd(OpBuilder &builder, Location location, Value index, ValueRange bounds) {
+  if (bounds.size() == 2)
+    return bounds[1];
+  Value inFirst =
+      arith::CmpIOp::create(builder, location, arith::CmpIPredicate::slt, index, bounds[1]);
+  return named(arith::SelectOp::create(builder, location, inFirst, bounds[1], bounds[3]), "end");
 }
 
 } // namespace heddle::compiler

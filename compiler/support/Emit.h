@@ -57,6 +57,11 @@ private:
   llvm::StringMap<mlir::Value> variables;
 };
 
+/// Where the interval of a loop that `index` lies in ends: its bounds are those of one interval, or
+/// of two.
+mlir::Value intervalEnd(mlir::OpBuilder &builder, mlir::Location location, mlir::Value index,
+                        mlir::ValueRange bounds);
+
 /// Order of the values a loop's support stands `at`; Head is left out where rows have several
 /// heads.
 enum SupportArgument : unsigned { FirstRow, LastRow, Batch, Head };

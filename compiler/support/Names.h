@@ -1,5 +1,5 @@
-// Names of scalars for the text of a GPU kernel: a value's location carries what the emitter calls
-// it.
+// Names: of dimensions in lists, and of scalars in the text of a GPU kernel, where a value's
+// location carries what the emitter calls it.
 #pragma once
 
 #include "mlir/Dialect/Arith/IR/Arith.h"

@@ -15,8 +15,10 @@ heddle_kernel *makeHandle(Found found) {
   return new heddle_kernel(std::make_shared<const Pattern::Entry>(std::move(entry)));
 }
 
-Status fill(Arrays &arrays, const heddle_call &call) {
-  return arrays.fill(call.tensors, call.tensor_count, call.parameters, call.parameter_count);
+/// The call as this version of the interface knows it, its tensors and parameters in `arrays`.
+Status take(const heddle_call *call, heddle_call &known, Arrays &arrays) {
+  HEDDLE_CHECK(sized(call, "the call", known));
+  return arrays.fill(known.tensors, known.tensor_count, known.parameters, known.parameter_count);
 }
 
 } // namespace
@@ -127,9 +129,8 @@ heddle_status heddle_kernel_workspace(const heddle_kernel *kernel, const heddle_
     if (!bytes)
       return nullPointer("the place of the size");
     heddle_call known;
-    HEDDLE_CHECK(sized(call, "the call", known));
     Arrays arrays;
-    HEDDLE_CHECK(fill(arrays, known));
+    HEDDLE_CHECK(take(call, known, arrays));
     HEDDLE_TRY(needed,
                kernel->kernel().workspaceBytes(arrays.tensors.span(), arrays.parameters.span()));
     *bytes = needed;
@@ -142,9 +143,8 @@ heddle_status heddle_kernel_check(const heddle_kernel *kernel, const heddle_call
   return guarded(error, [&]() -> Status {
     HEDDLE_CHECK(alive(kernel, "the kernel"));
     heddle_call known;
-    HEDDLE_CHECK(sized(call, "the call", known));
     Arrays arrays;
-    HEDDLE_CHECK(fill(arrays, known));
+    HEDDLE_CHECK(take(call, known, arrays));
     return kernel->kernel().checkValuesOf(arrays.tensors.span());
   });
 }
@@ -154,9 +154,8 @@ heddle_status heddle_kernel_launch(const heddle_kernel *kernel, const heddle_cal
   return guarded(error, [&]() -> Status {
     HEDDLE_CHECK(alive(kernel, "the kernel"));
     heddle_call known;
-    HEDDLE_CHECK(sized(call, "the call", known));
     Arrays arrays;
-    HEDDLE_CHECK(fill(arrays, known));
+    HEDDLE_CHECK(take(call, known, arrays));
     const Workspace workspace{known.workspace, known.workspace_bytes};
     if (known.stream)
       return kernel->kernel().enqueue(arrays.tensors.span(), arrays.parameters.span(), workspace,

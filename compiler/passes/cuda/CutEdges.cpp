@@ -12,6 +12,7 @@
 // over full tiles follows: where all tiles are masked, whole ones are the faster ones.
 #include "compiler/passes/cuda/CudaPasses.h"
 #include "compiler/passes/cuda/Dimensions.h"
+#include "compiler/support/Emit.h"
 #include "compiler/support/Names.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -206,16 +207,7 @@ private:
     return arith::ConstantIndexOp::create(builder, loop.getLoc(), value);
   }
 
-  /// Where the interval that this tile lies in ends.
-  Value end() {
-    OperandRange bounds = loop.getBounds();
-    if (bounds.size() == 2)
-      return bounds[1];
-    Value left =
-        arith::CmpIOp::create(builder, loop.getLoc(), arith::CmpIPredicate::slt, index, bounds[1]);
-    return named(arith::SelectOp::create(builder, loop.getLoc(), left, bounds[1], bounds[3]),
-                 "end");
-  }
+  Value end() { return intervalEnd(builder, loop.getLoc(), index, loop.getBounds()); }
 
   tile::TileType partOf(tile::TileType type, Dims dims) {
     SmallVector<int64_t> shape(type.getShape());
