@@ -13,7 +13,8 @@ using pattern::ExprKind;
 static constexpr int64_t kWhole = 1 << 30; ///< keys of the only range where SPLIT = 0
 
 bool canPack(const MixProblem &problem) {
-  return problem.G > 0 && problem.Hq == problem.H && problem.v.heads == problem.Hk;
+  return problem.G > 0 && !problem.entry && problem.Hq == problem.H &&
+         problem.v.heads == problem.Hk;
 }
 
 /// Keys of a tile: no more than a list has, and no more than an entry.

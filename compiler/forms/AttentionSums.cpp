@@ -61,14 +61,15 @@ void AttentionWriter::addEntry(KernelWriter &w, TileScope &scope, const RowTile 
                            });
   if (!problem.state0.empty()) {
     const ProblemTensor &state = *problem.find(problem.state0);
-    Value view = w.view(state.name, state.element, state.shape, {b, h, {}, {}});
+    Value view =
+        w.view(state.name, state.element, state.shape, {b, headOf(w, h, state.dim(0)), {}, {}});
     Value S = w.load(w.tileType({problem.D, problem.Dv}, state.element), view,
                      {w.fixed(0), w.fixed(0)}, {});
     start.back() = w.mma(q, dims, S, {"d", "e"}, start.back(), {"i", "e"});
   }
   if (!problem.z0.empty() && weights.sums) {
     const ProblemTensor &z = *problem.find(problem.z0);
-    Value view = w.view(z.name, z.element, z.shape, {b, h, {}});
+    Value view = w.view(z.name, z.element, z.shape, {b, headOf(w, h, z.dim(0)), {}});
     Value Z = w.load(w.tileType({problem.D}, z.element), view, {w.fixed(0)}, {});
     auto terms = w.map({Type(w.f32({tile.rows, problem.D}))}, {q, Z}, {dims, Names{"d"}}, dims,
                        [&](OpBuilder &builder, Location at, ValueRange x) {
@@ -92,7 +93,7 @@ llvm::SmallVector<std::string> AttentionWriter::partialNames() {
 void AttentionWriter::declarePartials(ProgramWriter &program, tile::FormulaAttr ranges) {
   for (const std::string &name : partialNames()) {
     llvm::SmallVector<tile::FormulaAttr> shape{program.formula(problem.B), ranges,
-                                               program.formula(problem.Hq)};
+                                               program.formula(problem.H)};
     if (llvm::StringRef(name).starts_with("part_o"))
       shape.push_back(program.formula(Extent{problem.Dv, "", {}}));
     program.buffer(name, shape);
@@ -102,7 +103,7 @@ void AttentionWriter::declarePartials(ProgramWriter &program, tile::FormulaAttr 
 /// Rows are query heads.
 Value AttentionWriter::partialView(KernelWriter &w, llvm::StringRef name, Value b, Value s) {
   Extent any{std::nullopt, "?", {}};
-  llvm::SmallVector<Extent> shape{any, any, problem.Hq};
+  llvm::SmallVector<Extent> shape{any, any, problem.H};
   llvm::SmallVector<Value> indices{b, s, {}};
   if (llvm::StringRef(name).starts_with("part_o")) {
     shape.push_back({problem.Dv, "", {}});

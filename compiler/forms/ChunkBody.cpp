@@ -27,8 +27,8 @@ ChunkBody::ChunkBody(const ScanProblem &scan, ProgramWriter &program, llvm::Stri
        {"k", "v", "k_before", "v_before", "decay", "decay_rows", "beta", "a", "y"})
     if (scan.input(role))
       views[role] = kernel.tokens(*scan.input(role), {}, {});
-  if (const ProblemTensor *u = scan.input("bonus"))
-    bonus = kernel.loadAll(*u, kernel.heads(*u), {kernel.F()});
+  if (scan.input("bonus") && !kernel.hasBonusByMember())
+    bonus = kernel.loadBonus();
   rows = w.index(w.constant(0), C);
   writtenRows = tokens = rows;
   if (R != C) {
@@ -419,6 +419,8 @@ void ChunkBody::readAllInto(const Chunk &chunk,
     each(scan.group > 1, scan.group, [&](Value member) {
       auto start = kernel.scope.start;
       kernel.readAs(member);
+      if (kernel.hasBonusByMember())
+        bonus = kernel.loadBonus(member);
       Reader reader{member, sub};
       body(reader, queries(chunk, reader));
       kernel.readAs({});

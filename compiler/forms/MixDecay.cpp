@@ -38,7 +38,7 @@ Status MixReader::readDecay(Expr hk, Expr constant) {
     HEDDLE_CHECK(reader.addBuffer(stage.high, batched, shape, Float32Type::get(context)));
     HEDDLE_CHECK(reader.addBuffer(stage.low, batched, shape, Float32Type::get(context)));
     auto difference = [&](const std::string &name) {
-      return minus(read(name, {i, head}), read(name, {j, head}));
+      return minus(read(name, {decayedTo(i), head}), read(name, {j, head}));
     };
     graph.stages.push_back(stage);
     if (diagonal)
@@ -49,6 +49,14 @@ Status MixReader::readDecay(Expr hk, Expr constant) {
   if (problem.decay && mix.getDecaySymmetric())
     problem.decay = pattern::makeUnary(ExprKind::Neg, call("abs", {problem.decay}));
   return {};
+}
+
+/// The token up to which decays of row i have been summed: rows behind the last key stay with it.
+Expr MixReader::decayedTo(Expr i) {
+  if (problem.bottomRight || problem.Tq == problem.Tk)
+    return i;
+  Expr last = minus(graph.lengthExpr(problem.Tk), makeInteger(context, 1));
+  return call("min", {i, last});
 }
 
 /// A decay for each feature: s is sum[d] { q_d k_d e^{b_id - b_jd} }; with a bonus read the key
@@ -66,7 +74,7 @@ void MixReader::readProduct(const std::string &g) {
   auto low = [&](Expr at) { return prefixPart(prefix.low, at, h, f); };
   auto high = [&](Expr at) { return prefixPart(prefix.high, at, h, f); };
   bool bonus = mix.getRead() == pattern::ReadKind::bonus;
-  Expr to = bonus ? minus(i, makeInteger(context, 1)) : i;
+  Expr to = decayedTo(bonus ? minus(i, makeInteger(context, 1)) : i);
   Expr factor = call("exp", {sumOf(minus(high(to), high(j)), minus(low(to), low(j)))});
   if (bonus)
     factor = call("select", {makeBinary(ExprKind::Eq, i, j),

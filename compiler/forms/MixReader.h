@@ -55,6 +55,7 @@ private:
   // ---- decays (MixDecay.cpp) ----
   Status readDecay(Expr hk, Expr constant);
   void readProduct(const std::string &g);
+  Expr decayedTo(Expr i);
   Expr decaySince(Expr at, Expr h, Expr d);
   Expr decayBetween(Expr to, Expr from, Expr h, Expr d);
   Expr prefixAt(Expr at, Expr h, Expr d);
@@ -62,6 +63,7 @@ private:
 
   // ---- two taps (MixTaps.cpp) ----
   Status readTaps();
+  Expr tapAt(const char *role, Expr token, Expr h);
   Expr tapStart(mlir::Value start, bool matrix);
   Status leaveTaps();
 
@@ -77,6 +79,7 @@ private:
 
   // ---- states (MixStates.cpp) ----
   Expr headOf(Expr h, const Extent &heads);
+  Expr readerOf(Expr h);
   Expr elementAt(const Operand &operand, Expr j, Expr head, Expr d);
   Expr slopeOf(Expr score);
   Expr decayOfStart(Expr at, Expr h, Expr d);

@@ -20,6 +20,15 @@ Expr MixReader::headOf(Expr h, const Extent &heads) {
                                      graph.lengthExpr(problem.H)));
 }
 
+/// The first output head that reads the state of head `h`.
+Expr MixReader::readerOf(Expr h) {
+  const Extent states = graph.extentOf(graph.specialise(mix.stateHeads()));
+  if (states == problem.H)
+    return h;
+  return graph.specialise(makeBinary(ExprKind::FloorDiv, times(h, graph.lengthExpr(problem.H)),
+                                     graph.lengthExpr(states)));
+}
+
 /// An element of a key or value operand at (j, h, d).
 Expr MixReader::elementAt(const Operand &operand, Expr j, Expr head, Expr d) {
   if (operand.value)
@@ -104,7 +113,8 @@ Status MixReader::addStart(Value start, bool matrix, std::string &name) {
   if (!name.empty()) // made for the rows already
     return {};
   std::vector<std::string> vars{"h", "d"};
-  std::vector<Extent> shape{problem.H, graph.extentOf(makeInteger(context, problem.D))};
+  std::vector<Extent> shape{graph.extentOf(graph.specialise(mix.stateHeads())),
+                            graph.extentOf(makeInteger(context, problem.D))};
   if (matrix)
     vars.push_back("e"), shape.push_back(graph.extentOf(makeInteger(context, problem.Dv)));
   name = reader.freshName((matrix ? "start_of_" : "sums_of_") + problem.o);
@@ -124,13 +134,14 @@ Status MixReader::addState(Value output, Value start, bool matrix) {
   Expr tokens = graph.lengthExpr(problem.Tk), last = minus(tokens, one);
   Expr rows = writes ? times(tokens, makeInteger(context, writes)) : tokens;
   Expr token = writes ? makeBinary(ExprKind::FloorDiv, t, makeInteger(context, writes)) : t;
-  Expr term = elementAt(problem.k, t, headOf(h, problem.Hk), d);
+  const Expr head = readerOf(h);
+  Expr term = elementAt(problem.k, t, headOf(head, problem.Hk), d);
   if (matrix)
-    term = times(term, elementAt(problem.v, t, headOf(h, problem.v.heads), e));
+    term = times(term, elementAt(problem.v, t, headOf(head, problem.v.heads), e));
   if (!tapJoint.empty())
-    term = times(term, rename(problem.gate, {{"i", last}, {"j", token}}));
+    term = times(term, rename(problem.gate, {{"i", last}, {"j", token}, {"h", head}}));
   else if (mix.getDecay() != pattern::DecayKind::None)
-    term = times(term, call("exp", {decayBetween(last, token, h, d)}));
+    term = times(term, call("exp", {decayBetween(last, token, head, d)}));
   Expr sum = pattern::makeReduction(ExprKind::Sum, "t'", makeInteger(context, 0), rows, term);
   std::vector<std::string> vars{"h", "d"};
   if (matrix)
@@ -142,7 +153,7 @@ Status MixReader::addState(Value output, Value start, bool matrix) {
     if (matrix)
       at.push_back(e);
     Expr kept = read(from, at);
-    if (Expr whole = decayOfStart(last, h, d))
+    if (Expr whole = decayOfStart(last, head, d))
       kept = times(kept, call("exp", {whole}));
     sum = sumOf(kept, sum);
   }

@@ -30,9 +30,7 @@ Status MixReader::readTaps() {
     return unsupported("taps beside a decay for each feature, symmetric decays, segments, a layout "
                        "or two lengths have no weights of pairs");
   Expr t = makeVar(context, "t'"), h = makeVar(context, "h"), one = makeInteger(context, 1);
-  auto tap = [&](const char *role, Expr at) {
-    return read(pattern::valueName(mix.input(role)), {at, h});
-  };
+  auto tap = [&](const char *role, Expr at) { return tapAt(role, at, h); };
   // The decay of the token behind t; behind the last there is none.
   Expr behind;
   if (kind == pattern::DecayKind::constant) {
@@ -70,6 +68,11 @@ Status MixReader::readTaps() {
   return {};
 }
 
+Expr MixReader::tapAt(const char *role, Expr token, Expr h) {
+  const ProblemTensor &tap = *graph.find(pattern::valueName(mix.input(role)));
+  return read(tap.name, {token, headOf(h, tap.dim(1))});
+}
+
 /// What decays from the first token on: S_in decayed once, and the write of the token before.
 Expr MixReader::tapStart(Value start, bool matrix) {
   Expr h = makeVar(context, "h"), d = makeVar(context, "d"), e = makeVar(context, "e");
@@ -79,7 +82,7 @@ Expr MixReader::tapStart(Value start, bool matrix) {
     at.push_back(e);
   if (start) {
     state = read(pattern::valueName(start), at);
-    if (Expr decay = decaySince(first, h, d))
+    if (Expr decay = decaySince(first, readerOf(h), d))
       state = times(state, call("exp", {decay}));
   }
   Value k = mix.input("in_k_last"), v = mix.input("in_v_last");
@@ -95,7 +98,7 @@ Expr MixReader::tapStart(Value start, bool matrix) {
     term = times(term, read(pattern::valueName(v), value));
   if (writes)
     term = pattern::makeReduction(ExprKind::Sum, "r'", first, makeInteger(context, writes), term);
-  term = times(read(pattern::valueName(mix.input("tap_prev")), {first, h}), term);
+  term = times(tapAt("tap_prev", first, readerOf(h)), term);
   return state ? sumOf(state, term) : term;
 }
 
@@ -116,8 +119,9 @@ Status MixReader::leaveTaps() {
       at.insert(at.begin(), r), vars.insert(vars.begin(), "r'");
     Value entry = mix.input(role[0] == 'k' ? "in_k_last" : "in_v_last");
     Expr before = entry ? read(pattern::valueName(entry), at) : pattern::makeFloat(context, 0);
-    Expr last = call("select", {makeBinary(ExprKind::Gt, T, makeInteger(context, 0)),
-                                elementAt(operand, row, headOf(h, operand.heads), d), before});
+    Expr last =
+        call("select", {makeBinary(ExprKind::Gt, T, makeInteger(context, 0)),
+                        elementAt(operand, row, headOf(readerOf(h), operand.heads), d), before});
     graph.stages.push_back(MapStage{pattern::valueName(output).str(), vars, graph.specialise(last),
                                     "what the next run begins with"});
   }

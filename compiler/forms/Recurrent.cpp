@@ -86,8 +86,8 @@ private:
     if (scan.decay == StateDecay::Token && !scan.input("decay"))
       constantDecay =
           math::Exp2Op::create(w.builder, w.location, kernel.constantDecay()).getResult();
-    if (scan.input("bonus"))
-      bonus = kernel.loadAll(tensor("bonus"), kernel.heads(tensor("bonus")), {kernel.F()});
+    if (scan.input("bonus") && !kernel.hasBonusByMember())
+      bonus = kernel.loadBonus();
   }
 
   pattern::UpdateKind update() const { return scan.op().getUpdate(); }
@@ -157,9 +157,9 @@ private:
         });
   }
 
-  Value plus(Value z, Value k) {
-    return w.elementwise({z, k}, {kKey, kKey}, kKey, [](OpBuilder &b, Location at, ValueRange x) {
-      return Value(arith::AddFOp::create(b, at, x[0], x[1]));
+  Value plus(Value x, Value y, const Names &dims = kKey) {
+    return w.elementwise({x, y}, {dims, dims}, dims, [](OpBuilder &b, Location at, ValueRange v) {
+      return Value(arith::AddFOp::create(b, at, v[0], v[1]));
     });
   }
 
@@ -238,14 +238,20 @@ private:
                Value member) {
     auto start = kernel.scope.start;
     kernel.readAs(member);
+    if (kernel.hasBonusByMember())
+      bonus = kernel.loadBonus(member);
     Value q = kernel.mappedQueries(load("q", t, readAxis(n), member), t);
     if (scan.group == 1)
       storeOnce(); // beside the read, in one pass over the state
     Value O = project(state.S, q);
-    if (bonus)
-      for (auto [sub, k] : llvm::enumerate(keys))
-        O = withBonus(O, q, k, load("v", t, writeAxis(sub)));
     Value l = scan.op().getNorm() == pattern::NormKind::None ? Value() : dot(q, state.z);
+    if (bonus)
+      for (auto [sub, k] : llvm::enumerate(keys)) {
+        Value weight = bonusOf(q, k);
+        O = plusTimes(O, weight, load("v", t, writeAxis(sub)));
+        if (l)
+          l = plus(l, weight, kOne);
+      }
     Value argument;
     if (l && scan.normArg) {
       for (const char *name : {"i", "row"})
@@ -268,13 +274,16 @@ private:
     kernel.scope.start = start;
   }
 
-  /// O + (q . (u k)) v.
-  Value withBonus(Value O, Value q, Value k, Value v) {
-    Value uk =
-        w.elementwise({bonus, k}, {kKey, kKey}, kKey, [](OpBuilder &b, Location at, ValueRange x) {
-          return product(b, at, x[0], x[1]);
-        });
-    return w.elementwise({O, dot(q, uk), v}, {kValue, kOne, kValue}, kValue,
+  /// q . (u k): the weight of the token itself.
+  Value bonusOf(Value q, Value k) {
+    return dot(q, w.elementwise({bonus, k}, {kKey, kKey}, kKey,
+                                [](OpBuilder &b, Location at, ValueRange x) {
+                                  return product(b, at, x[0], x[1]);
+                                }));
+  }
+
+  Value plusTimes(Value O, Value weight, Value v) {
+    return w.elementwise({O, weight, v}, {kValue, kOne, kValue}, kValue,
                          [](OpBuilder &b, Location at, ValueRange x) {
                            return Value(
                                arith::AddFOp::create(b, at, x[0], product(b, at, x[1], x[2])));

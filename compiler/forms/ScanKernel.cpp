@@ -1,5 +1,5 @@
-// Views, loads and stores of scan kernels. The state head h of H = max(heads of k and v) uses head
-// floor(h Hx / H) of operand x; where query heads are more, `group` of them read one state.
+// Views, loads and stores of scan kernels. The state head h of H uses head floor(h Hx / H) of
+// operand x; where query heads are more, `group` of them read one state.
 #include "compiler/forms/ScanKernel.h"
 
 #include "compiler/forms/TileSteps.h"
@@ -19,14 +19,9 @@ static Value truncated(OpBuilder &b, Location at, Type type, Value x) {
 
 tile::KernelOp ScanKernel::addKernel(ProgramWriter &program, const ScanProblem &scan,
                                      llvm::StringRef name) {
-  const ScanProblem &p = scan;
-  tile::FormulaAttr states = program.formula(p.Hk);
-  if (p.Hv != p.Hk)
-    states = tile::FormulaAttr::binary(tile::FormulaOp::Max, states, program.formula(p.Hv));
-  if (p.sharing > 1)
-    states = program.formula(p.Hq);
-  tile::KernelOp kernel = program.kernel(name, {states, program.formula(p.B)}, {false, false},
-                                         "walks the tokens of a head with its state");
+  tile::KernelOp kernel =
+      program.kernel(name, {program.formula(scan.H), program.formula(scan.B)}, {false, false},
+                     "walks the tokens of a head with its state");
   kernel->setAttr("tile.state", UnitAttr::get(kernel.getContext())); // its loop carries a state
   return kernel;
 }
@@ -57,17 +52,12 @@ ScanKernel::ScanKernel(tile::KernelOp kernel, const ScanProblem &scan)
 
 static Value sharedHead(ScanKernel &k, const Extent &heads, Value member) {
   const ScanProblem &p = k.scan;
-  if (k.scan.group > 1 && heads == p.Hq)
-    return member ? k.w.add(k.w.mul(k.head, k.scan.group), member) : Value();
-  if (p.sharing > 1)
-    return heads == p.Hq ? k.head : k.w.divide(k.head, p.sharing);
-  if (p.Hk == p.Hv)
+  if (p.group > 1 && heads == p.Hq)
+    return member ? k.w.add(k.w.mul(k.head, p.group), member) : Value();
+  if (heads == p.H)
     return k.head;
-  // floor(h Hx / H), H the larger of the two.
-  Value mine = k.w.extent(heads);
-  Value keys = k.w.extent(p.Hk), values = k.w.extent(p.Hv), states = k.w.max(keys, values);
-  Value scaled = k.w.builder.createOrFold<arith::MulIOp>(k.w.location, k.head, mine);
-  return k.w.builder.createOrFold<arith::DivUIOp>(k.w.location, scaled, states);
+  Value scaled = k.w.builder.createOrFold<arith::MulIOp>(k.w.location, k.head, k.w.extent(heads));
+  return k.w.builder.createOrFold<arith::DivUIOp>(k.w.location, scaled, k.w.extent(p.H));
 }
 
 Value ScanKernel::tokens(const ProblemTensor &tensor, Value t, Value sub, Value member,
@@ -85,7 +75,7 @@ Value ScanKernel::tokens(const ProblemTensor &tensor, Value t, Value sub, Value 
   return w.view(tensor.name, tensor.element, tensor.shape, indices);
 }
 
-Value ScanKernel::heads(const ProblemTensor &tensor) {
+Value ScanKernel::heads(const ProblemTensor &tensor, Value member) {
   llvm::SmallVector<Value> indices;
   bool packed =
       scan.start &&
@@ -93,12 +83,22 @@ Value ScanKernel::heads(const ProblemTensor &tensor) {
        tensor.name == scan.results.lookup("state") || tensor.name == scan.results.lookup("z"));
   if (tensor.batched || packed)
     indices.push_back(batch);
-  indices.push_back(sharedHead(*this, tensor.shape[indices.size()], {}));
+  indices.push_back(sharedHead(*this, tensor.shape[indices.size()], member));
   indices.resize(tensor.shape.size());
   return w.view(tensor.name, tensor.element, tensor.shape, indices);
 }
 
+bool ScanKernel::hasBonusByMember() const {
+  const ProblemTensor *u = scan.input("bonus");
+  return u && scan.group > 1 && u->dim(0) == scan.Hq;
+}
+
 // ---- loads ----
+
+Value ScanKernel::loadBonus(Value member) {
+  const ProblemTensor &u = *scan.input("bonus");
+  return loadAll(u, heads(u, member), {F()});
+}
 
 Value ScanKernel::asF32(Value tile) {
   auto type = cast<tile::TileType>(tile.getType());

@@ -32,8 +32,11 @@ public:
   /// of the last dimension, null for all.
   mlir::Value tokens(const ProblemTensor &tensor, mlir::Value t, mlir::Value sub,
                      mlir::Value member = {}, mlir::Value last = {});
-  /// Window of a tensor [B, H, rest..] or [H, rest..].
-  mlir::Value heads(const ProblemTensor &tensor);
+  /// Window of a tensor [B, H, rest..] or [H, rest..]; `member` as above.
+  mlir::Value heads(const ProblemTensor &tensor, mlir::Value member = {});
+  /// u of read bonus, [F]; whether query heads that share a state have one each.
+  mlir::Value loadBonus(mlir::Value member = {});
+  bool hasBonusByMember() const;
 
   /// Tokens t .. of a view, `valid` of them there, as an f32 tile [rows] or [rows, columns]; the
   /// others are zeros, as are columns that the tensor lacks (0 columns: as many as it has).

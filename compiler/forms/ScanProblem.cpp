@@ -293,8 +293,10 @@ private:
     return {};
   }
 
-  /// States are per head of k or v, whichever are more; several query heads may read one.
+  /// Several query heads may read one state.
   Status readHeads() {
+    if (mix().stateHeads() == mix().outputHeads())
+      return {};
     if (scan.Hq != scan.Hk && scan.Hq != scan.Hv) {
       if (scan.Hq.fixed && scan.Hk.fixed && *scan.Hk.fixed > 0)
         scan.group = *scan.Hq.fixed / *scan.Hk.fixed;
@@ -307,21 +309,6 @@ private:
       if (scan.Hk != scan.Hv && scan.group > 1)
         return unsupported("q, k and v have three different numbers of heads");
     }
-    if (scan.group > 1 && scan.constantDecay && mentions(scan.constantDecay, "h"))
-      return splitGroup();
-    return {};
-  }
-
-  /// Query heads of a group whose decays differ have a state each.
-  Status splitGroup() {
-    bool kept =
-        scan.input("in_state") || scan.input("in_z") || scan.result("state") || scan.result("z");
-    if (kept || scan.walk != ScanWalk::Forward || scan.polynomial.degree)
-      return unsupported("decay of {} query heads that share a state depends on the head: beside "
-                         "a state on entry or at the end, segments, power features or two "
-                         "directions they have no state of their own",
-                         scan.group);
-    scan.sharing = std::exchange(scan.group, 1);
     return {};
   }
 

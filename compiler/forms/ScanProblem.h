@@ -50,6 +50,7 @@ struct ScanProblem : PatternProblem {
   /// Results that nobody wants are left out.
   llvm::StringMap<std::string> inputs, results;
   Extent B, T, Hq, Hk, Hv; ///< T: of the keys
+  Extent H;                ///< heads of states
   Extent Tq;
   Expr support, score, normArg, constantDecay; ///< the last two may be null
   mlir::ArrayAttr featuresQ, featuresK;        ///< maps that the kernels apply
@@ -65,7 +66,6 @@ struct ScanProblem : PatternProblem {
   int64_t readouts = 1;     ///< and reads
   int64_t rowsPerToken = 1; ///< sub-tokens that lie side by side as rows of k, v, beta, a, y
   int64_t group = 1;        ///< query heads that read one state
-  int64_t sharing = 1;      ///< query heads with a state each that share a head of k and v
   Expr scale;               ///< what a product of features is multiplied with
   bool sums = false;        ///< z, the sum of keys, is kept beside S
   PolynomialFeatures polynomial;

@@ -80,14 +80,12 @@ private:
     graph.stages.push_back(MapStage{name, std::move(vars), graph.specialise(expr), why});
     return {};
   }
-  Extent stateHeads() const { return graph.extentOf(reader.graph.specialise(heads)); }
 
   GraphReader &reader;
   Graph &graph;
   MLIRContext *context;
   pattern::MixOp mix;
   ScanProblem scan;
-  Expr heads; ///< of states
 };
 
 Status ScanReader::readTensors() {
@@ -118,6 +116,7 @@ Status ScanReader::readLengths() {
   const ProblemTensor &q = *scan.input("q"), &k = *scan.input("k"), &v = *scan.input("v");
   scan.B = q.shape[0], scan.T = k.dim(0), scan.Tq = q.dim(0);
   scan.Hq = q.dim(q.rank() - 2), scan.Hk = k.dim(k.rank() - 2), scan.Hv = v.dim(v.rank() - 2);
+  scan.H = graph.extentOf(graph.specialise(mix.stateHeads()));
   if (auto group = reader.request.request.dims.find("G");
       group != reader.request.request.dims.end())
     scan.givenG = group->second;
@@ -227,9 +226,6 @@ void ScanReader::readExpressions() {
   Expr lengthQ = graph.lengthExpr(scan.Tq), lengthK = graph.lengthExpr(scan.T), h = var("h");
   if (scan.tokens)
     lengthQ = lengthK = scan.tokens;
-  heads = graph.lengthExpr(scan.Hk);
-  if (scan.Hv != scan.Hk)
-    heads = call("max", {heads, graph.lengthExpr(scan.Hv)});
   Expr hk = scan.Hk == scan.Hv && scan.Hq == scan.Hk
                 ? h
                 : makeBinary(ExprKind::FloorDiv, times(h, graph.lengthExpr(scan.Hk)),
@@ -254,16 +250,15 @@ void ScanReader::readExpressions() {
 Status ScanReader::mapTaps() {
   const ProblemTensor k = *scan.input("k"), v = *scan.input("v");
   bool sub = k.rank() == 4;
-  Extent H = scan.input("tap_here")->dim(1);
   Expr t = var("t"), r = var("r"), h = var("h"), d = var("d"), T = graph.lengthExpr(scan.T);
-  auto headOf = [&](const ProblemTensor &x) {
-    const Extent &mine = x.dim(x.rank() - 2);
-    return mine == H ? h
-                     : makeBinary(ExprKind::FloorDiv, times(h, graph.lengthExpr(mine)),
-                                  graph.lengthExpr(H));
+  auto headOf = [&](const Extent &mine) {
+    return mine == scan.H ? h
+                          : makeBinary(ExprKind::FloorDiv, times(h, graph.lengthExpr(mine)),
+                                       graph.lengthExpr(scan.H));
   };
   auto at = [&](const ProblemTensor &x, Expr token) {
-    return sub ? read(x.name, {token, r, headOf(x), d}) : read(x.name, {token, headOf(x), d});
+    Expr head = headOf(x.dim(x.rank() - 2));
+    return sub ? read(x.name, {token, r, head, d}) : read(x.name, {token, head, d});
   };
   auto entry = [&](const char *role) {
     const ProblemTensor *x = scan.input(role);
@@ -296,10 +291,12 @@ Status ScanReader::mapTaps() {
     std::vector<Extent> extents{scan.T};
     if (sub)
       extents.push_back(x.dim(1));
-    extents.insert(extents.end(), {H, x.dim(x.rank() - 1)});
+    extents.insert(extents.end(), {scan.H, x.dim(x.rank() - 1)});
     return extents;
   };
-  auto tap = [&](const char *role) { return read(scan.inputs[role], {t, h}); };
+  auto tap = [&](const char *role) {
+    return read(scan.inputs[role], {t, headOf(scan.input(role)->dim(1))});
+  };
   struct Part {
     const char *role;
     const ProblemTensor *tensor;
@@ -314,7 +311,6 @@ Status ScanReader::mapTaps() {
                         "a tap of the write: keys scaled, the token before", f32()));
     scan.inputs[part.role] = name;
   }
-  scan.Hk = H;
   scan.results.erase("k_last");
   scan.results.erase("v_last");
   return {};
@@ -362,20 +358,21 @@ Status ScanReader::mapSubtokens() {
 Status ScanReader::addWorkspace() {
   Extent V = graph.extentOf(number(scan.Dv)), F = graph.extentOf(number(scan.features));
   if (scan.walk == ScanWalk::TwoWay) {
+    Extent H = graph.extentOf(graph.specialise(mix.outputHeads()));
     scan.ahead = reader.freshName(o() + "_ahead");
-    HEDDLE_CHECK(reader.addBuffer(scan.ahead, true, {scan.T, scan.Hq, V}, f32()));
+    HEDDLE_CHECK(reader.addBuffer(scan.ahead, true, {scan.T, H, V}, f32()));
     if (mix.getNorm() != pattern::NormKind::None) {
       scan.aheadSums = reader.freshName(o() + "_ahead_sums");
-      HEDDLE_CHECK(reader.addBuffer(scan.aheadSums, true, {scan.T, scan.Hq}, f32()));
+      HEDDLE_CHECK(reader.addBuffer(scan.aheadSums, true, {scan.T, H}, f32()));
     }
   }
   if (scan.walk == ScanWalk::Tree) {
     Extent slots = graph.extentOf(sumOf(graph.lengthExpr(scan.T), number(1)));
     scan.nodes = reader.freshName(o() + "_nodes");
-    HEDDLE_CHECK(reader.addBuffer(scan.nodes, true, {slots, stateHeads(), F, V}, f32()));
+    HEDDLE_CHECK(reader.addBuffer(scan.nodes, true, {slots, scan.H, F, V}, f32()));
     if (scan.sums) {
       scan.nodeSums = reader.freshName(o() + "_node_sums");
-      HEDDLE_CHECK(reader.addBuffer(scan.nodeSums, true, {slots, stateHeads(), F}, f32()));
+      HEDDLE_CHECK(reader.addBuffer(scan.nodeSums, true, {slots, scan.H, F}, f32()));
     }
   }
   if (mix.getSegment() != pattern::SegmentKind::None)
@@ -403,11 +400,11 @@ Status ScanReader::addSegments() {
                                 segments.gates));
   Extent slots = graph.extentOf(segments.length ? cuts.count() : call("min", {T, number(32)}));
   segments.bank = reader.freshName(o() + "_bank");
-  HEDDLE_CHECK(reader.addBuffer(segments.bank, true, {slots, stateHeads(), F, V}, f32()));
+  HEDDLE_CHECK(reader.addBuffer(segments.bank, true, {slots, scan.H, F, V}, f32()));
   if (!scan.sums)
     return {};
   segments.sums = reader.freshName(o() + "_bank_sums");
-  return reader.addBuffer(segments.sums, true, {slots, stateHeads(), F}, f32());
+  return reader.addBuffer(segments.sums, true, {slots, scan.H, F}, f32());
 }
 
 /// The state of power features is too large to be carried: it lies in its result or in workspace,
@@ -429,8 +426,8 @@ Status ScanReader::addPolynomialState() {
     graph.stages.push_back(MapStage{name, vars, graph.specialise(expr), "the state on entry"});
     return {};
   };
-  HEDDLE_CHECK(place("state", "in_state", {stateHeads(), F, V}, scan.polynomial.state));
-  return scan.sums ? place("z", "in_z", {stateHeads(), F}, scan.polynomial.sums) : Status();
+  HEDDLE_CHECK(place("state", "in_state", {scan.H, F, V}, scan.polynomial.state));
+  return scan.sums ? place("z", "in_z", {scan.H, F}, scan.polynomial.sums) : Status();
 }
 
 /// A result that is not f32 is a copy of the state.

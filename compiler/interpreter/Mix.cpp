@@ -185,10 +185,10 @@ private:
     return {};
   }
 
-  /// [sequences, lead.., H, rest]: this head's part, H counting states: the larger of the heads of
-  /// k and v. A bank may have room for more segments than there are; the rest stays 0.
+  /// [sequences, lead.., H, rest]: this head's part, H counting states. A bank may have room for
+  /// more segments than there are; the rest stays 0.
   Status putPart(const char *role, const std::vector<double> &values, Value &out) {
-    int64_t states = std::max(head.in.headsK, head.in.headsV);
+    int64_t states = head.in.headsOfStates;
     int64_t lead = head.in.leadOf(role) ? out.extent(1) : 1;
     int64_t rest = out.elements() / std::max<int64_t>(1, head.in.sequences() * states * lead);
     int64_t given = rest ? int64_t(values.size()) / rest : 0;

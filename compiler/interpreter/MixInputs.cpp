@@ -55,6 +55,8 @@ Result<MixInputs> MixInputs::make(pattern::MixOp op, const Environment &environm
     if (operand <= 0 || in.heads % operand != 0)
       return invalid(fmt::format("{} heads of q, {} of k, {} of v: each must divide the largest",
                                  in.headsQ, in.headsK, in.headsV));
+  HEDDLE_TRY(states, environment.extent(op.stateHeads()));
+  in.headsOfStates = states;
   HEDDLE_CHECK(in.checkLayout());
   if (op.getLayout() == LayoutKind::varlen)
     in.sequenceCount = environment.value(op.input("cu_q")).extent(0) - 1;

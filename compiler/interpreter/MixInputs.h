@@ -73,7 +73,8 @@ public:
 
   mutable pattern::MixOp op;
   const Environment *environment;
-  int64_t heads = 1; ///< of the output and of the state
+  int64_t heads = 1;         ///< of the output
+  int64_t headsOfStates = 1; ///< which several output heads may share
   int64_t headsQ = 1, headsK = 1, headsV = 1;
   int64_t widthQ = 0, widthK = 0, widthV = 0; ///< as given, before feature maps
   int64_t writes = 1, readouts = 1;           ///< sub-tokens

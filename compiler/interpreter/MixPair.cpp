@@ -148,6 +148,9 @@ private:
 
   double exponent(const Term &term, int64_t d) const {
     double delta = head.decay.at(term.reference)[d] - head.decay.at(term.source)[d];
+    // A query may stand before the first key or behind the last: there a constant decay goes on.
+    if (head.op.getDecay() == DecayKind::constant && term.reference == t && !head.in.isTree())
+      delta += double(head.in.positionOf(head.s, row) - t) * head.decay.at(0)[d];
     return head.op.getDecaySymmetric() ? -std::fabs(delta) : delta;
   }
   /// Log of the decay that multiplies the whole weight.

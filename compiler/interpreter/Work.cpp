@@ -59,7 +59,7 @@ void addUseful(pattern::MixOp op, const MixHead &head, int64_t features, int64_t
   for (int64_t n = 0; n < in.sequences(); ++n) {
     Sequence s = in.sequence(n);
     reads += double(s.lenQ * in.heads * in.readouts);
-    writes += double(s.lenK * std::max(in.headsK, in.headsV) * in.writes);
+    writes += double(s.lenK * in.headsOfStates * in.writes);
   }
   double state = double(features) * V, K = double(features);
   double useful = 2 * state * (reads + writes * (1 + delta + 2 * dplr));

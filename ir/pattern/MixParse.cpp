@@ -227,6 +227,7 @@ ParseResult MixParser::decay() {
   if (reader.headedBlock(headNames(), ExprType::Real, "the constant decay", expr))
     return failure();
   reader.setExpr("decayExpr", expr);
+  facts.decayExpr = expr;
   return success();
 }
 

@@ -24,6 +24,7 @@ MixFacts factsOf(MixOp op) {
   facts.layout = op.getLayout();
   facts.pageOrder = op.getPageOrder();
   facts.decay = op.getDecay();
+  facts.decayExpr = op.getDecayExprAttr();
   facts.segment = op.getSegment();
   facts.segmentArg = op.getSegmentArgAttr();
   facts.stateType = op.getStateType() ? *op.getStateType() : Type();
@@ -250,7 +251,25 @@ private:
     if (!shape.outputHeads)
       return false;
     shape.stateHeads = largest({{"k", shape.keyHeads}, {"v", shape.valueHeads}});
+    if (shape.stateHeads && statesDiffer())
+      shape.stateHeads = shape.outputHeads;
     return bool(shape.stateHeads);
+  }
+
+  // Whether what decays or writes a state is an output head's own: query heads that share a key
+  // head then have a state each.
+  bool statesDiffer() const {
+    if (facts.decayExpr && llvm::is_contained(freeVars(facts.decayExpr), "h"))
+      return true;
+    auto differ = [&](StringRef role, bool writeAxis) {
+      ArrayType type = facts.input(role);
+      size_t heads = writeAxis ? 2 : 1;
+      return type && type.rank() > heads && same(type.dim(heads), shape.outputHeads) &&
+             !same(type.dim(heads), shape.stateHeads);
+    };
+    return differ("decay", false) || differ("tap_prev", false) || differ("tap_here", false) ||
+           differ("beta", shape.writeAxis) || differ("a", shape.writeAxis) ||
+           differ("y", shape.writeAxis);
   }
 
   const MixFacts &facts;

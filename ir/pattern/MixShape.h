@@ -18,6 +18,7 @@ struct MixFacts {
   LayoutKind layout = LayoutKind::dense;
   PageOrder pageOrder = PageOrder::nhd;
   DecayKind decay = DecayKind::None;
+  ExprAttr decayExpr; ///< of a constant decay
   SegmentKind segment = SegmentKind::None;
   ExprAttr segmentArg;
   mlir::Type stateType;

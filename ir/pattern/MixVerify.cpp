@@ -191,6 +191,11 @@ private:
                      << op.getSupport().str();
     if (!add && op.getDecay() == DecayKind::channel)
       return error() << "decay channel needs update add";
+    if (op.getDecay() == DecayKind::channel && op.getNorm() != NormKind::None)
+      return error()
+             << "decay channel has no sum of weights: each channel of a key decays by itself; "
+                "it needs norm none, found norm "
+             << stringifyNormKind(op.getNorm());
     if (op.getRead() == ReadKind::bonus && (!id || !add))
       return error() << "read bonus reads a state before its update: it needs weight id and update "
                         "add";

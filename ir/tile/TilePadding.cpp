@@ -70,6 +70,11 @@ Padding scalarPadding(Operation *op, ArrayRef<Padding> operands) {
     return all;
   if (isa<arith::AddFOp, arith::SubFOp>(op) && llvm::all_of(operands, isZero))
     return all;
+  if (isa<arith::MaximumFOp, arith::MinimumFOp>(op) && all.kind == Padding::Zero &&
+      llvm::all_of(llvm::zip(op->getOperands(), operands), [&](auto pair) {
+        return isZero(std::get<1>(pair)) || matchPattern(std::get<0>(pair), m_AnyZeroFloat());
+      }))
+    return all;
   return filled(all);
 }
 

@@ -25,12 +25,15 @@ struct Variant {
   std::map<std::string, int64_t> dims = {}; ///< in place of the case's
 };
 
-/// A pattern of the library, parsed.
+/// A pattern's text, parsed.
 struct File {
-  explicit File(const std::string &name)
-      : text(libraryText(name)), context(pattern::makePatternContext()),
+  /// A pattern of the library.
+  explicit File(const std::string &name) : File(libraryText(name), name) {}
+  File(const std::string &patternText, const std::string &name)
+      : text(patternText), context(pattern::makePatternContext()),
         parsed(pattern::parsePatterns(*context, text, name)) {
     std::string why;
+    INFO(text << "\n" << parsed.str());
     REQUIRE(parsed.ok());
     def = pattern::findPattern(*parsed.module, name, why);
     REQUIRE(def);

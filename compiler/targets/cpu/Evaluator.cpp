@@ -68,6 +68,11 @@ Value Evaluator::read(Value tile, ArrayRef<Coord> point) {
       return e.load(VectorType::get({e.lanes()}, element),
                     e.address(found->second.memory, element, point[0].index));
     }
+    if (RowsPlace &place = found->second; number < 0 && !point[0].lanes && place.replicated &&
+                                          !place.vectors.empty() && putInMemory(place)) {
+      auto type = cast<VectorType>(place.vectors[0].getType());
+      return e.load(type, e.address(place.memory, type, point[0].index));
+    }
     if (number < 0 || point[0].lanes == found->second.replicated)
       return reportUnsupported(tile.getParentBlock()->getParentOp(),
                                "a row vector is read along another dimension than its lanes");
@@ -84,6 +89,23 @@ Value Evaluator::read(Value tile, ArrayRef<Coord> point) {
   return {};
 }
 
+/// Whether the vectors of a tile are on the stack as well, for loops over them.
+bool Evaluator::putInMemory(RowsPlace &place) {
+  auto type = cast<VectorType>(place.vectors[0].getType());
+  if (type.getElementTypeBitWidth() != 32)
+    return false;
+  if (place.memory)
+    return true;
+  place.memory = e.stackArray(type, place.vectors.size());
+  // Where they are made, not here: this may be in a loop that does not run.
+  OpBuilder::InsertionGuard guard(e.builder);
+  for (auto [n, vector] : llvm::enumerate(place.vectors)) {
+    e.builder.setInsertionPointAfterValue(vector);
+    e.store(vector, e.address(place.memory, type, e.integer(n)));
+  }
+  return true;
+}
+
 bool Evaluator::keepInMemory(Value tile, bool splatsToo) {
   if (auto found = rows.find(tile); found != rows.end()) {
     RowsPlace &place = found->second;
@@ -91,19 +113,7 @@ bool Evaluator::keepInMemory(Value tile, bool splatsToo) {
       return splatsToo;
     if (place.vectors.empty())
       return true;
-    auto type = cast<VectorType>(place.vectors[0].getType());
-    if (type.getElementTypeBitWidth() != 32)
-      return false;
-    if (!place.memory) {
-      place.memory = e.stackArray(type, place.vectors.size());
-      // Where they are made, not here: this may be in a loop that does not run.
-      OpBuilder::InsertionGuard guard(e.builder);
-      for (auto [n, vector] : llvm::enumerate(place.vectors)) {
-        e.builder.setInsertionPointAfterValue(vector);
-        e.store(vector, e.address(place.memory, type, e.integer(n)));
-      }
-    }
-    return true;
+    return putInMemory(place);
   }
   Operation *op = tile.getDefiningOp();
   if (!isa_and_nonnull<tile::MapOp, tile::MmaOp>(op) || locals.count(tile) || globals.count(tile))

@@ -80,6 +80,7 @@ private:
   using Key = std::pair<void *, std::vector<int64_t>>;
   Key keyOf(Value tile, mlir::ArrayRef<Coord> point);
   Value read(Value tile, mlir::ArrayRef<Coord> point);
+  bool putInMemory(RowsPlace &place);
   Value make(Value tile, mlir::ArrayRef<Coord> point);
   Value find(const Key &key);
   Value constant(tile::FillOp fill);
