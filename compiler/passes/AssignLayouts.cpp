@@ -64,6 +64,7 @@ private:
   LogicalResult orient(Product &product);
   bool fitsAmx(Product &product);
   void chooseAtoms();
+  void padSums(Product &product);
   // Step 2: operands that are not f32 become f32, but for dot products of pairs.
   void widenOperands();
   void widen(Product &product, OpOperand &operand);
@@ -174,8 +175,18 @@ LogicalResult LayoutAssigner::orient(Product &product) {
   return success();
 }
 
+constexpr int64_t kAmxTile = 16, kAmxDepth = 32; // sums of a side; bf16 summed by an instruction
+
+/// Whether columns of zeros can follow the tile's own: it is a copy of rows of a tensor.
+bool canPad(Value tile, int64_t dim) {
+  auto load = tile.getDefiningOp<tile::LoadOp>();
+  return load && dim == tileType(tile).getRank() - 1 &&
+         load.getFill().value_or(APFloat(0.0)).isZero();
+}
+
 /// Sums of 16 x 16 over 32: pairs of the operand along the lanes, and a copy of the other with the
-/// sum contiguous. Both must be there for products of this kind alone.
+/// sum contiguous. Both must be there for products of this kind alone. Sums that are no multiple of
+/// 32 are padded; the last rows of a result that are fewer than 16 share a tile with those before.
 bool LayoutAssigner::fitsAmx(Product &product) {
   auto extent = [](Value operand, int64_t dim) { return tileType(operand).getDim(dim); };
   tile::MmaOp op = product.op;
@@ -185,9 +196,11 @@ bool LayoutAssigner::fitsAmx(Product &product) {
            mma.getInit() != op.getA() && mma.getADims() == op.getADims();
   });
   return product.kind == Product::Outer && product.lanesFromA && options.lanes == 16 &&
-         extent(op.getA(), product.freeA) % 16 == 0 && extent(op.getB(), product.freeB) % 16 == 0 &&
-         extent(op.getA(), product.sumA) % 32 == 0 && multipliedAlike &&
-         op.getB().getDefiningOp<tile::LoadOp>() && op.getB().hasOneUse();
+         extent(op.getA(), product.freeA) % kAmxTile == 0 &&
+         extent(op.getB(), product.freeB) >= kAmxTile &&
+         (extent(op.getA(), product.sumA) % kAmxDepth == 0 ||
+          (canPad(op.getA(), product.sumA) && canPad(op.getB(), product.sumB))) &&
+         multipliedAlike && op.getB().getDefiningOp<tile::LoadOp>() && op.getB().hasOneUse();
 }
 
 LogicalResult LayoutAssigner::orientProducts() {
@@ -222,7 +235,31 @@ void LayoutAssigner::chooseAtoms() {
     if (product.amx) {
       product.pairs = true;
       product.op->setAttr(tile::kAtomAttr, builder.getStringAttr(tile::kAmxAtom));
+      padSums(product);
     }
+}
+
+/// Rows of zeros up to a multiple of what the matrix unit sums by an instruction:
+///
+///   load <?x80> -> <256x80>   becomes   load valid(n, 80) fill 0.0 : <?x80> -> <256x96>
+void LayoutAssigner::padSums(Product &product) {
+  for (auto [operand, dim] :
+       {std::pair(product.op.getA(), product.sumA), std::pair(product.op.getB(), product.sumB)}) {
+    TileType type = tileType(operand);
+    int64_t padded = llvm::alignTo(type.getDim(dim), kAmxDepth);
+    if (padded == type.getDim(dim))
+      continue;
+    auto load = operand.getDefiningOp<tile::LoadOp>();
+    builder.setInsertionPoint(load);
+    SmallVector<Value> valid(load.getValid());
+    for (int64_t d = valid.size(); d < type.getRank(); ++d)
+      valid.push_back(arith::ConstantIndexOp::create(builder, load.getLoc(), type.getDim(d)));
+    load.getValidMutable().assign(valid);
+    load.setFill(APFloat(0.0));
+    SmallVector<int64_t> shape(type.getShape());
+    shape[dim] = padded;
+    operand.setType(type.withShape(shape));
+  }
 }
 
 //===------------------------------------------------------------------------------------------===//

@@ -239,6 +239,25 @@ TEST_CASE("code for a matrix unit asks for it, and only where a product takes it
   }
 }
 
+TEST_CASE("the matrix unit makes both products whatever the head size") {
+  for (int64_t d : {72, 80, 100, 128}) {
+    Request request =
+        requestOf({softmax("", kCausal), dims(1, 2, 1, 300, 400, d, d), DType::BF16}, *cpu());
+    request.deviceFacts = kTileMachine;
+    const Result<std::string> layouts = compiler::show(request, "layouts");
+    INFO((layouts ? "" : layouts.error().toString()));
+    REQUIRE(layouts.ok());
+    int64_t products = 0;
+    std::istringstream lines(*layouts);
+    for (std::string line; std::getline(lines, line);)
+      if (line.find("tile.mma") != std::string::npos) {
+        ++products;
+        CHECK(line.find("tile.atom = \"amx\"") != std::string::npos);
+      }
+    CHECK(products == 4); // in tiles that a mask cuts, and in whole ones
+  }
+}
+
 /// Causal attention of 300 rows and 400 keys on any processor with a matrix unit.
 Request tallTiles(int64_t rows, DType dtype) {
   Request request =

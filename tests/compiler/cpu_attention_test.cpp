@@ -196,8 +196,14 @@ TEST_CASE("bf16 attention by the matrix unit", "[cpu]") {
        {1, 256, 256, 1, 1}},
       {{.bm = 16, .bn = 32, .d = 32, .dv = 16, .group = 1, .causal = true, .softcap = true},
        {1, 19, 1, 1, 1}},
-      // Scores in f32, values by the unit: masks must not leave parts of a tile unwritten.
-      {{.bm = 64, .bn = 64, .d = 80, .dv = 80, .group = 1, .causal = true}, {1, 150, 150, 1, 1}},
+      // Values narrower than a tile are multiplied in f32: masks must not leave parts unwritten.
+      {{.bm = 64, .bn = 64, .d = 80, .dv = 8, .group = 1, .causal = true}, {1, 150, 150, 1, 1}},
+      // Keys padded to 32 columns, last tiles of values that reach back, in one and in two rows.
+      {{.bm = 64, .bn = 64, .d = 1, .dv = 17, .group = 1, .causal = true}, {1, 65, 97, 1, 1}},
+      {{.bm = 64, .bn = 32, .d = 7, .dv = 31, .group = 2, .causal = false}, {2, 7, 33, 2, 1}},
+      {{.bm = 32, .bn = 64, .d = 72, .dv = 72, .group = 1, .causal = true}, {1, 77, 77, 1, 1}},
+      {{.bm = 64, .bn = 64, .d = 112, .dv = 100, .group = 1, .causal = true, .softcap = true},
+       {1, 130, 131, 1, 1}},
   };
   for (One one : cases) {
     one.text.element = "bf16";

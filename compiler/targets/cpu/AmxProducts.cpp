@@ -6,7 +6,9 @@
 // which are the layouts in scratch already: lanes along the result's rows, pairs of the one operand
 // (as dpbf16 reads them), the other one with its sums side by side. Two tiles by two share their
 // operands: 4 sums, 2 + 2 operands, the unit's 8 registers. What a sum starts from is written to
-// the result's place before; maps and reductions of the result are sweeps after.
+// the result's place before; maps and reductions of the result are sweeps after. Sums come in
+// multiples of 32 (AssignLayouts pads them); a last tile of fewer than 16 others reaches back over
+// those before it, and only its own rows are kept.
 #include "compiler/targets/cpu/Nests.h"
 #include "ir/tile/TileLayouts.h"
 
@@ -52,8 +54,10 @@ struct AmxBlock {
     return localAddress(e, others, point, e.builder.getBF16Type());
   }
 
-  /// `down` x `across` tiles from (other, lane) on, over sums from `begin` to `end`.
-  void emit(Value other, Value lane, int64_t down, int64_t across, Value begin, Value end) {
+  /// `down` x `across` tiles from (other, lane) on, over sums from `begin` to `end`. Only the last
+  /// `kept` others of a single row of tiles go to the result.
+  void emit(Value other, Value lane, int64_t down, int64_t across, Value begin, Value end,
+            int64_t kept = kTile) {
     Value stride = bytes(result.strides[1 - lanesDim], sizeof(float));
     auto overSums = [&](auto body) {
       for (int64_t k = 0; k < down; ++k)
@@ -80,8 +84,20 @@ struct AmxBlock {
       return {};
     });
     overSums([&](int64_t index, Value address) {
+      if (kept < kTile)
+        return storeLast(index, address, kept);
       e.instruction("llvm.x86.tilestored64", {number(index), address, stride});
     });
+  }
+
+  /// Stores a tile beside the result and copies its last rows there.
+  void storeLast(int64_t index, Value address, int64_t kept) {
+    Value beside = e.stackArray(e.floats, kTile);
+    e.instruction("llvm.x86.tilestored64", {number(index), beside, bytes(kTile, sizeof(float))});
+    int64_t step = result.strides[1 - lanesDim];
+    for (int64_t row = kTile - kept; row < kTile; ++row)
+      e.store(e.load(e.floats, e.address(beside, e.floats, e.integer(row))),
+              e.address(address, e.builder.getF32Type(), e.integer(row * step)));
   }
 };
 
@@ -205,7 +221,7 @@ void NestEmitter::emitAmxProduct(tile::MmaOp mma) {
                body(first, 2);
                return {};
              });
-    if (whole < extent)
+    if (extent - whole >= kTile)
       body(e.integer(whole), 1);
   };
   auto rangeAt = [&](const LaneRanges &ranges, Value lane, Value stop) {
@@ -227,6 +243,9 @@ void NestEmitter::emitAmxProduct(tile::MmaOp mma) {
     auto [first, last] = rangeAt(made, lane, othersEnd);
     pieces(type.getDim(1 - lanesDim), roundDown(e, first, kGroup), last,
            [&](Value other, int64_t down) { block.emit(other, lane, down, across, begin, stop); });
+    int64_t extent = type.getDim(1 - lanesDim);
+    if (extent % kTile)
+      block.emit(e.integer(extent - kTile), lane, 1, across, begin, stop, extent % kTile);
   });
 }
 
