@@ -27,12 +27,11 @@ struct MapStage {
 
 /// Inclusive prefix sums of `from` [B, T, H] (or [B, T, H, K]) along T, each as two numbers whose
 /// sum is exact to about 48 bits: differences of neighbours lose nothing, however long the
-/// sequence. With `parent` [B, nodes] the last tokens are nodes of a tree, and sums run along the
-/// path to each: a node without a parent among those before it comes after the tokens that are
-/// none.
+/// sequence. With `ancestors` [B, nodes, nodes] the last tokens are nodes of a tree, and sums run
+/// along the path to each, from the tokens that are none on.
 struct PrefixStage {
   std::string from, high, low;
-  std::string parent = {};
+  std::string ancestors = {};
 };
 
 /// The `count` best candidates of each row as their ids, in the order of candidates; free places,

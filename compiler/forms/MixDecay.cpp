@@ -21,18 +21,13 @@ Status MixReader::readDecay(Expr hk, Expr constant) {
     Expr head = g.dim(1) == problem.H ? makeVar(context, "h") : hk;
     if (g.dim(1) != problem.H && g.dim(1) != problem.Hk)
       return unsupported("decays of {} have other heads than the output and the keys", g.name);
-    if (!ancestors.empty() && reader.request.request.target != "cpu")
-      return unsupported(
-          "decays along a tree are not summed on this target yet: a token reads what "
-          "another lane wrote for its parent");
     PrefixStage stage{g.name, reader.freshName(g.name + "_sum"),
                       reader.freshName(g.name + "_rest")};
     std::vector<Extent> shape{g.dim(0), g.dim(1)};
-    bool batched = g.batched, diagonal = g.rank() == 3;
+    bool batched = g.batched || !ancestors.empty(), diagonal = g.rank() == 3;
     if (diagonal)
       shape.push_back(g.dim(2));
-    if (!ancestors.empty())
-      stage.parent = pattern::valueName(mix.input("parent")).str();
+    stage.ancestors = ancestors;
     std::string logs = g.name;
     prefix = stage, prefixHead = head;
     HEDDLE_CHECK(reader.addBuffer(stage.high, batched, shape, Float32Type::get(context)));

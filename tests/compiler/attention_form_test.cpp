@@ -173,3 +173,22 @@ TEST_CASE("features, computed reads and scalar decays: walker equals interpreter
       checkAll(c);
     }
 }
+
+TEST_CASE("decays run along the paths of drafts, from what lies before them") {
+  const char *tree =
+      "tree %parent support (row, j) { j < Tk - Tq or ancestor(row, j - (Tk - Tq)) } "
+      "score { s } weight id norm none gives o ";
+  const std::string parents = ", %parent: seq<i32, Tq>";
+  for (auto [Tq, Tk] : {std::pair(9, 9), std::pair(9, 12), std::pair(1, 5)}) {
+    FormCase c = caseOf(patternText(parents + ", %g: seq<f32, Tk x Hq>",
+                                    std::string(tree) + "decay scalar %g", "%o"),
+                        2, 4, 2, Tq, Tk, 4, 3);
+    c.given["parent"] = {-1, 0, 0, 1, 7, 4, 1, 6, 6, -1, 0, 1, 2, -1, 4, 5, 5, 3};
+    c.given["parent"].resize(2 * Tq);
+    c.made["g"] = [](double x) { return -0.1 * x * x; };
+    checkAll(c);
+    c.text = patternText(parents + ", %g: seq<f32, Tk x Hk x D>",
+                         std::string(tree) + "decay diag %g", "%o");
+    checkAll(c);
+  }
+}

@@ -108,3 +108,19 @@ TEST_CASE(
   problem.inputs["v_scale"] = [](double x) { return 1e-3 * (0.1 + std::fabs(x)); };
   checkOnPtxMachine(problem);
 }
+
+TEST_CASE("decays along a tree of drafts, from what lies before them") {
+  NEEDS_NVRTC;
+  CudaProblem problem{"tree_decay",
+                      {{"B", 2}, {"H", 3}, {"Tq", 21}, {"Tk", 77}, {"K", 32}, {"V", 24}}};
+  problem.text = R"(pattern.def @tree_decay(%q: seq<Tq x H x K>, %k: seq<Tk x H x K>,
+    %v: seq<Tk x H x V>, %g: seq<f32, Tk x H>, %parent: seq<i32, Tq>) {
+  %o = mix %q, %k, %v tree %parent
+    support (row, j) { j < Tk - Tq or ancestor(row, j - (Tk - Tq)) }
+    decay scalar %g  weight id  norm none
+  return %o
+})";
+  problem.inputs["g"] = [](double x) { return -0.1 * std::fabs(x); };
+  problem.inputs["parent"] = [](double x) { return std::floor(4 + 3 * x); };
+  checkOnPtxMachine(problem);
+}
