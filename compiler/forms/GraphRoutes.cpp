@@ -31,9 +31,6 @@ public:
         list(pattern::valueName(op.getList()).str()) {}
 
   Status run() {
-    if (reader.request.request.target != "cpu")
-      return unsupported("select {} is not lowered for this target yet",
-                         pattern::stringifySelectStrategy(op.getStrategy()).str());
     if (op.getVars().size() != 2 || !pattern::arrayType(op.getList()).getBatched())
       return unsupported("select by routes has one query index and one key index, and a batch");
     HEDDLE_CHECK(constant("the number of chosen", op.getCountAttr(), 1, count));

@@ -1,5 +1,5 @@
-// Selections: lists of the best candidates of each row, or, where a target has no running lists,
-// the score of each candidate and a mask over all of them.
+// Selections: lists of the best candidates of each row, or, where a target has no running lists of
+// that length, the score of each candidate and a mask over all of them.
 #include "compiler/forms/GraphReader.h"
 
 #include <limits>
@@ -46,9 +46,10 @@ Status GraphReader::readSelect(pattern::SelectOp op) {
   s.count = graph.specialise(op.getCountAttr());
   s.batched = pattern::arrayType(op.getList()).getBatched();
   s.list = pattern::valueName(op.getList()).str();
-  bool known = s.count.is(ExprKind::Integer) && s.count.integer() > 0;
-  // The CUDA target has no running lists yet.
-  return request.request.target == "cpu" && known && s.shape.size() > 1 ? addList(s) : addMask(s);
+  // On a GPU a warp keeps a list in registers.
+  const int64_t most = request.request.target == "cpu" ? std::numeric_limits<int64_t>::max() : 512;
+  bool known = s.count.is(ExprKind::Integer) && s.count.integer() > 0 && s.count.integer() <= most;
+  return known && s.shape.size() > 1 ? addList(s) : addMask(s);
 }
 
 /// The list itself: forced candidates before all, -inf where one is not visible.

@@ -50,7 +50,7 @@ public:
 
 private:
   void writeTokens() {
-    tile::KernelOp kernel = open("sum_", heads(), "prefix sums of decays: every pair reads two");
+    tile::KernelOp kernel = open("sum_", heads(), "prefix sums: two of them say what lies between");
     KernelWriter w(kernel);
     place(w, kernel, kernel.getGridIndex(1));
     Value zero = w.fill(w.f32({kLanes}), 0), end = w.extent(g.dim(0));

@@ -2,61 +2,16 @@
 // after the passes, against the interpreter. Lists of keys and of blocks, of all heads, of a group
 // and of one head; joined with a window; longer than the keys; one query row.
 #include "tests/compiler/FormSupport.h"
-
-#include <fmt/format.h>
+#include "tests/compiler/ListCases.h"
 
 using namespace heddle;
 using namespace heddle::test;
 
 namespace {
 
-struct ListCase {
-  const char *what;
-  const char *select, *support;
-  int64_t Tq, Tk, Hq, Hk;
-};
-
-const char *kKeys = "%best = select top(5) (row, j) in (Tq, Tk)"
-                    "  score { sum[d < D] { q[row, 0, d] * k[j, 0, d] } }"
-                    "  visible { j <= row + Tk - Tq }";
-const char *kMany = "%best = select top(40) (row, j) in (Tq, Tk)"
-                    "  score { sum[d < D] { q[row, 0, d] * k[j, 0, d] } }";
-const char *kHeadBlocks = "%best = select top(2) (row, h, n) in (Tq, Hq, cdiv(Tk, 16))"
-                          "  score { sum[d < D] { q[row, h, d] * k[n * 16, 0, d] } }"
-                          "  visible { n * 16 <= row + Tk - Tq }"
-                          "  forced { n == (row + Tk - Tq) div 16 }";
-const char *kGroupBlocks = "%best = select top(1) (row, hk, n) in (Tq, Hk, cdiv(Tk, 16))"
-                           "  score { sum[d < D] { q[row, hk, d] * k[n * 16, hk, d] } }"
-                           "  visible { n * 16 <= row + Tk - Tq }";
-const char *kSmallBlocks = "%best = select top(3) (row, n) in (Tq, cdiv(Tk, 4))"
-                           "  score { k[n * 4, 0, 0] }";
-
-const ListCase kCases[] = {
-    {"keys", kKeys, "(row, j) { j in best[row] }", 19, 19, 4, 2},
-    {"keys and a window", kKeys, "(row, i, j) { j <= i and (j in best[row] or i - j < 4) }", 23, 23,
-     2, 2},
-    {"keys of later rows", kKeys, "(row, j) { j in best[row] }", 7, 30, 4, 1},
-    {"more than there are keys", kMany, "(row, j) { j in best[row] }", 9, 9, 2, 1},
-    {"one query row", kMany, "(row, j) { j in best[row] }", 1, 77, 4, 2},
-    {"one query row and a window", kKeys, "(row, i, j) { j in best[row] or i - j < 3 }", 1, 50, 4,
-     2},
-    {"blocks of a head", kHeadBlocks, "(row, h, i, j) { j <= i and j div 16 in best[row, h] }", 400,
-     400, 2, 1},
-    {"blocks of a head, few keys", kHeadBlocks,
-     "(row, h, i, j) { j <= i and j div 16 in best[row, h] }", 40, 40, 4, 2},
-    {"blocks of a group and a window", kGroupBlocks,
-     "(row, hk, i, j) { j <= i and (j div 16 in best[row, hk] or i - j < 7) }", 200, 200, 4, 2},
-    {"one query row, blocks of a group", kGroupBlocks,
-     "(row, hk, i, j) { j <= i and j div 16 in best[row, hk] }", 1, 200, 4, 2},
-    {"small blocks", kSmallBlocks, "(row, i, j) { j <= i and j div 4 in best[row] }", 21, 21, 2, 2},
-};
-
 FormCase formCase(const ListCase &c) {
   FormCase form;
-  form.text = fmt::format("pattern.def @p(%q: seq<Tq x Hq x D>, %k: seq<Tk x Hk x D>, "
-                          "%v: seq<Tk x Hk x Dv>) {{\n  {}\n  %o, %lse = mix %q, %k, %v\n"
-                          "    support {}\n    weight exp  norm sum\n  return %o, %lse\n}}\n",
-                          c.select, c.support);
+  form.text = listPattern(c);
   form.dims = {{"B", 2},     {"Tq", c.Tq}, {"Tk", c.Tk}, {"Hq", c.Hq},
                {"Hk", c.Hk}, {"D", 6},     {"Dv", 5}};
   return form;
@@ -65,7 +20,7 @@ FormCase formCase(const ListCase &c) {
 } // namespace
 
 TEST_CASE("lists of keys: walker equals interpreter before and after the passes") {
-  for (const ListCase &c : kCases)
+  for (const ListCase &c : kListCases)
     for (Upto upto : {Upto::Form, Upto::SimplifyMaps}) {
       INFO(c.what);
       FormRun(formCase(c)).check(upto);
@@ -73,7 +28,7 @@ TEST_CASE("lists of keys: walker equals interpreter before and after the passes"
 }
 
 TEST_CASE("where keys are chosen, no kernel looks at all of them") {
-  for (const ListCase &c : {kCases[0], kCases[6]}) {
+  for (const ListCase &c : {kListCases[0], kListCases[6]}) {
     INFO(c.what);
     FormRun run(formCase(c));
     auto module = run.build(Upto::Form);

@@ -64,7 +64,7 @@ public:
 
   LogicalResult run() {
     separateSources();
-    if (failed(placeProducts()))
+    if (failed(placeProducts()) || failed(placeLists()))
       return failure();
     spread();
     placeRest();
@@ -102,6 +102,26 @@ private:
       if (failed(place(op)))
         return failure();
     return success();
+  }
+
+  /// Rows of running lists and of their candidates lie along the lanes of the only warp.
+  LogicalResult placeLists() {
+    LogicalResult result = success();
+    kernel.walk([&](tile::TopkOp op) {
+      if (warps > 1)
+        result = op.emitError("lists beside products are not lowered for mma.sync");
+      const auto inRows = [](Value tile) { return cuda::spread(tileType(tile).getShape(), 32, 0); };
+      for (Value list : {op.getResultScore(), op.getResultId()})
+        setResult(list, inRows(list));
+      for (OpOperand *list : {&op.getBestScoreMutable(), &op.getBestIdMutable()})
+        setOperand(*list, inRows(list->get()));
+      const Layout candidates = inRows(op.getScore());
+      setOperand(op.getScoreMutable(), candidates);
+      ArrayRef<int64_t> shape = tileType(op.getScore()).getShape();
+      const bool shared = tileType(op.getId()).getRank() == 1;
+      setOperand(op.getIdMutable(), shared ? project(candidates, shape, {1}) : candidates);
+    });
+    return result;
   }
 
   LogicalResult place(tile::MmaOp op) {

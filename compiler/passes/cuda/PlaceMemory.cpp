@@ -203,6 +203,8 @@ int64_t sharedBytesOf(Operation *op) {
     const int64_t tokens = solve.getType().getDim(0);
     return 2 * tokens * (2 * tokens + 16);
   }
+  if (auto topk = dyn_cast<tile::TopkOp>(op)) // scores and ids of a row on their way back
+    return 8 * tileType(topk.getBestId()).getDim(1);
   auto convert = dyn_cast<tile::ConvertOp>(op);
   bool made = convert && convert.getType().getSpace() == tile::Space::Smem;
   return made ? bytesOf(convert.getType()) : 0;

@@ -88,8 +88,8 @@ public:
     numberTiles();
     fillRings();
     for (auto [n, take] : llvm::enumerate(takes)) {
-      if (start->isBeforeInBlock(take))
-        continue; // loaded after the loops
+      if (start->isBeforeInBlock(take) || isReadBefore(start, take))
+        continue; // loaded after the loops, or wanted by others before
       // Copies of before the loops may stay in flight, and those of what is loaded once besides.
       int64_t later = stages == 1 ? 1 : (stages - 1) * int64_t(streams.size());
       moveBefore(take, start);
@@ -315,6 +315,18 @@ private:
     load.erase();
     releaseAtEnd(taken, ring);
     return taken;
+  }
+
+  /// Whether more than converts reads the tile before `op`.
+  static bool isReadBefore(Operation *op, tile::TakeOp taken) {
+    Block *block = op->getBlock();
+    const auto isBefore = [&](Operation *reader) {
+      return block->findAncestorOpInBlock(*reader)->isBeforeInBlock(op);
+    };
+    return llvm::any_of(taken->getUsers(), [&](Operation *user) {
+      const bool converts = isa<tile::ConvertOp>(user) && user->getBlock() == block;
+      return converts ? llvm::any_of(user->getUsers(), isBefore) : isBefore(user);
+    });
   }
 
   void releaseAtEnd(tile::TakeOp taken, Value ring) {

@@ -351,6 +351,8 @@ Status KernelEmitter::emit(Operation *op) {
     return scan(scanOp);
   if (auto solveOp = dyn_cast<tile::SolveUnitLowerOp>(op))
     return solve(solveOp);
+  if (auto topkOp = dyn_cast<tile::TopkOp>(op))
+    return topk(topkOp);
   if (auto putOp = dyn_cast<tile::PutOp>(op))
     return put(putOp);
   if (auto takeOp = dyn_cast<tile::TakeOp>(op))
@@ -411,6 +413,8 @@ static const char *runningName(Value next) {
     next = inner.getYield().getValues()[cast<OpResult>(next).getResultNumber()];
   if (next.getDefiningOp<tile::MmaOp>())
     return "running_out";
+  if (auto topk = next.getDefiningOp<tile::TopkOp>())
+    return next == topk.getResultScore() ? "best_score" : "best_id";
   auto reduce = next.getDefiningOp<tile::ReduceOp>();
   if (reduce && reduce.getKind() == tile::Reduction::Sum)
     return "running_sum";

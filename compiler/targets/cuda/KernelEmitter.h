@@ -7,6 +7,7 @@
 //   Copies.cpp          rings: cp.async, takes; stores of rows from shared memory
 //   Exchange.cpp        tiles that go from thread to thread through shared memory
 //   Scans.cpp           prefix sums, triangular systems
+//   Topk.cpp            running lists of the best
 #pragma once
 
 #include "compiler/targets/cuda/Fragment.h"
@@ -154,6 +155,7 @@ private:
   Status fromShared(tile::ConvertOp op);
   Status scan(tile::ScanOp op);
   Status solve(tile::SolveUnitLowerOp op);
+  Status topk(tile::TopkOp op);
   /// What the warp's number adds to a coordinate.
   std::string warpOffset(const Fragment &fragment, int64_t dim);
 

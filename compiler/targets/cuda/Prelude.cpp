@@ -403,6 +403,74 @@ constexpr Definition kDefinitions[] = {
   }
 }
 )"},
+    {"rank_of", "// Scores as integers of the same order; 0: no candidate.\n" HEDDLE_INLINE
+                R"(u32 rank_of(float score, int id) {
+  const int bits = __float_as_int(score + 0.0f); // -0 is 0
+  return score > -infinity() && id >= 0 ? (u32)(bits ^ (bits >> 31 | (int)0x80000000)) : 0;
+}
+)"},
+    {"score_of", HEDDLE_INLINE R"(float score_of(u32 rank) {
+  return __int_as_float((int)(rank ^ ((int)~rank >> 31 | 0x80000000)));
+}
+)"},
+    {"take_best",
+     "// Pairs of score and id of the KEEP best of a warp's candidates, in their order; of equals\n"
+     "// those of the smallest ids. Free places, last, are (-inf, -1).\n"
+     "template <int COUNT, int KEEP> " HEDDLE_INLINE
+     R"(void take_best(const u32 (&rank)[COUNT], const int (&id)[COUNT], u32 to) {
+  const int lane = threadIdx.x % 32;
+  // The worst rank that is kept, bit by bit, and how many reach it.
+  u32 worst = 0;
+  int kept = 0;
+#pragma unroll 1
+  for (u32 bit = 1u << 31; bit != 0 && kept != KEEP; bit >>= 1) {
+    int reach = 0;
+#pragma unroll
+    for (int n = 0; n < COUNT; ++n)
+      reach += rank[n] >= (worst | bit);
+    reach = __reduce_add_sync(0xffffffffu, reach);
+    if (reach >= KEEP) {
+      worst |= bit;
+      kept = reach;
+    }
+  }
+  worst = max(worst, 1u);
+  // Of those that equal it, the largest id that is kept.
+  int last = 0x7fffffff;
+  if (kept > KEEP) {
+    int room = 0;
+#pragma unroll
+    for (int n = 0; n < COUNT; ++n)
+      room += rank[n] > worst;
+    room = KEEP - __reduce_add_sync(0xffffffffu, room);
+    last = 0;
+#pragma unroll 1
+    for (int bit = 1 << 30; bit != 0; bit >>= 1) {
+      int below = 0;
+#pragma unroll
+      for (int n = 0; n < COUNT; ++n)
+        below += rank[n] == worst && id[n] < (last | bit);
+      if (__reduce_add_sync(0xffffffffu, below) < room)
+        last |= bit;
+    }
+  }
+  __syncwarp(); // what lay there is read
+  int place = 0;
+#pragma unroll
+  for (int n = 0; n < COUNT; ++n) {
+    const bool keep = rank[n] > worst || (rank[n] == worst && id[n] <= last);
+    const u32 lanes = __ballot_sync(0xffffffffu, keep);
+    const int mine = place + __popc(lanes & ((1u << lane) - 1));
+    if (keep && mine < KEEP)
+      store_shared_pair(to + mine * 8, score_of(rank[n]), __int_as_float(id[n]));
+    place += __popc(lanes);
+  }
+#pragma unroll 1
+  for (int free = place + lane; free < KEEP; free += 32)
+    store_shared_pair(to + free * 8, -infinity(), __int_as_float(-1));
+  __syncwarp();
+}
+)"},
     {"multiply_split",
      "// x += a b for a block of 16 tokens, each factor as two of 16 bits.\n" HEDDLE_INLINE
      R"(void multiply_split(float (&x)[2][2], float (&y)[2][2], const u32 (&a)[4], const u32 (&a_low)[4],

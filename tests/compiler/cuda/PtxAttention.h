@@ -53,7 +53,7 @@ inline Request requestOf(const CudaProblem &problem) {
   request.patternText = problem.text.empty() ? libraryText(problem.pattern) : problem.text;
   request.form = problem.form;
   for (const auto &[name, extent] : problem.dims)
-    if (name == "D" || name == "Dv" || name == "K" || name == "V" || name == "N")
+    if (name == "D" || name == "Dv" || name == "K" || name == "V" || name == "N" || name == "R")
       request.dims[name] = extent;
     else
       request.extents[name] = ExtentClass::of(extent);
@@ -152,6 +152,7 @@ public:
     return tensors.front();
   }
   std::vector<CudaTensor> tensors;
+  uint64_t instructions = 0; ///< that the warps of all launches executed
 
 private:
   double scalarValue(const ScalarInfo &info) {
@@ -230,6 +231,7 @@ private:
       options.copies = ptx::CopyTime::Late;
       options.check = true;
       HEDDLE_TRY(report, machine.launch(*program, config, options));
+      instructions += report.warpInstructions;
       if (std::string verdict = report.verdict(); verdict != "clean")
         return Error{ErrorCode::CheckFailed,
                      fmt::format("{}: {}", verdict,
