@@ -23,6 +23,7 @@ struct Variant {
   bool oneQuery = false;
   const char *form = "";                    ///< empty: the compiler's choice
   std::map<std::string, int64_t> dims = {}; ///< in place of the case's
+  double slack = 1;                         ///< times the tolerance
 };
 
 /// A pattern's text, parsed.
@@ -165,7 +166,10 @@ inline void runVariant(const File &file, const Case &check, const Variant &varia
   Result<compiler::OracleReport> report = oracle->compare(found);
   INFO((report ? report->toString() : report.error().toString()));
   REQUIRE(report.ok());
-  CHECK(report->passed);
+  if (variant.slack == 1)
+    CHECK(report->passed);
+  for (const compiler::OracleResult &result : report->results)
+    CHECK(result.comparison.rms <= variant.slack * result.limit);
   if (errors && choice)
     for (const compiler::OracleResult &result : report->results)
       errors->found(check.pattern, choice->form, result.comparison.rms, result.limit);

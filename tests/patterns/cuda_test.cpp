@@ -1,8 +1,8 @@
 // Every file of the library in every form that it has, as CUDA: PTX of NVRTC, run on the PTX
 // machine under its checker, equals the interpreter. What is refused stands in kRefused with the
 // reason; build/pattern_forms_cuda.json is the table. HEDDLE_TEST_PATTERN=moba runs one file alone.
-#include "runtime/devices/ptx/DriverControl.h"
 #include "tests/patterns/CompiledFile.h"
+#include "tests/patterns/PtxRuns.h"
 #include "tests/support/Paths.h"
 #include "tests/support/Tier.h"
 
@@ -21,27 +21,6 @@ const std::map<std::pair<std::string, std::string>, std::string> kRefused = {};
 
 constexpr const char *kForms[] = {"attention", "chunked", "recurrent"};
 constexpr const char *kArchitectures[] = {"sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120"};
-
-std::shared_ptr<Device> machine(const std::string &target) {
-  Result<std::unique_ptr<Device>> device = openDevice("ptx:" + target.substr(3), 1);
-  INFO((device ? "" : device.error().toString()));
-  REQUIRE(device.ok());
-  return std::move(*device);
-}
-
-/// Launches since the last call; a clean run has no findings, and nothing is left out.
-void checkVerdict() {
-  const std::vector<ptx::LaunchRecord> launches = ptx::takeLaunches();
-  CHECK(!launches.empty());
-  for (const ptx::LaunchRecord &launch : launches) {
-    INFO(launch.kernel);
-    for (const ptx::Finding &finding : launch.report.findings)
-      UNSCOPED_INFO(finding.toString());
-    for (const std::string &what : launch.report.unmodelled)
-      UNSCOPED_INFO("not modelled: " << what);
-    CHECK(std::string(launch.report.verdict()) == "clean");
-  }
-}
 
 /// What PTX computes: without the lines that name compiler, version and architecture.
 std::string bodyOf(const std::string &ptx) {
@@ -105,7 +84,8 @@ public:
     REQUIRE(other.ok());
     if (bodyOf(*mine) == bodyOf(*other) || target == "sm_100" || target == "sm_86")
       return;
-    runVariant(file, check, {"as on sm_80", 7, DType::BF16, false, form}, machine(target), target);
+    runVariant(file, check, {"as on sm_80", 7, DType::BF16, false, form}, ptxMachine(target),
+               target);
     checkVerdict();
   }
 
@@ -156,7 +136,7 @@ TEST_CASE("attention forms of the library compile for every architecture") {
   if (!findNvrtc())
     HEDDLE_SKIP("no NVRTC on this computer");
   const char *only = std::getenv("HEDDLE_TEST_PATTERN");
-  std::shared_ptr<Device> device = machine("sm_80");
+  std::shared_ptr<Device> device = ptxMachine("sm_80");
   size_t turn = 0;
   for (const Case &check : allCases()) {
     File file(check.pattern);
@@ -170,11 +150,8 @@ TEST_CASE("forms of the library as CUDA equal the interpreter on the PTX machine
   if (!findNvrtc())
     HEDDLE_SKIP("no NVRTC on this computer");
   const char *only = std::getenv("HEDDLE_TEST_PATTERN");
-  std::shared_ptr<Device> device = machine("sm_80");
-  ptx::LaunchOptions options;
-  options.check = true;
-  options.copies = ptx::CopyTime::Late;
-  ptx::setDriverOptions(options);
+  std::shared_ptr<Device> device = ptxMachine("sm_80");
+  checkLaunches();
   static FormErrors errors; // each section runs the whole case again
   size_t turn = 0;
   for (const Case &check : allCases())

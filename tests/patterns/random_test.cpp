@@ -1,7 +1,9 @@
 // Patterns that nobody wrote: drawn at random, each in every form that it has, on the CPU and as
 // CUDA under the PTX machine's checker, equal the interpreter. A pattern that no form takes must be
-// refused with a reason. HEDDLE_TEST_SEED=N runs the pattern of one seed alone and prints it.
+// refused with a reason. HEDDLE_TEST_SEED=N runs the
+// patterns of one seed alone and prints them.
 #include "tests/patterns/CompiledFile.h"
+#include "tests/patterns/PtxRuns.h"
 #include "tests/patterns/RandomPattern.h"
 #include "tests/support/Tier.h"
 
@@ -20,18 +22,49 @@ std::pair<uint64_t, uint64_t> seedRange(uint64_t quick, uint64_t whole) {
   return {0, wholeTier() ? whole : quick};
 }
 
-void runForms(const RandomPattern &random, uint64_t seed, const std::shared_ptr<Device> &device,
-              FormErrors &errors) {
-  INFO("seed " << seed << "\n" << random.text);
+constexpr const char *kForms[] = {"attention", "recurrent", "chunked"};
+constexpr int64_t kLengths[] = {1, 7, 33, 77, 130};
+
+File parse(const RandomPattern &random) {
   if (std::getenv("HEDDLE_TEST_SEED"))
     std::cout << random.text << std::flush;
-  File file(random.text, "random");
-  const int64_t lengths[] = {1, 7, 33, 77, 130};
-  const int64_t length = lengths[seed % 5];
+  return File(random.text, "random");
+}
+
+void runForms(const RandomPattern &random, uint64_t seed, const std::shared_ptr<Device> &device) {
+  INFO("seed " << seed << "\n" << random.text);
+  File file = parse(random);
+  const int64_t length = kLengths[seed % 5];
   // One row may be a small difference, which 16 bits round away.
   const DType dtype = seed % 4 == 3 && length > 1 ? DType::BF16 : DType::F32;
-  for (const char *form : {"attention", "recurrent", "chunked"})
-    runVariant(file, random.check, {"random", length, dtype, false, form}, device, "cpu", &errors);
+  for (const char *form : kForms)
+    runVariant(file, random.check, {"random", length, dtype, false, form}, device);
+}
+
+/// The same as CUDA, one form a seed; what CUDA refuses it refuses as unsupported.
+void runOnCuda(const RandomPattern &random, uint64_t seed, const std::shared_ptr<Device> &device) {
+  INFO("seed " << seed << "\n" << random.text);
+  File file = parse(random);
+  Variant variant{"random", kLengths[1 + seed % 3], seed % 2 ? DType::BF16 : DType::F16};
+  variant.slack = 2; // nobody has chosen the numbers: the rounding of operands may add up
+  for (const char *form : kForms) {
+    variant.form = form;
+    Bound bound;
+    bindCase(bound, random.check, file.def, variant.length, variant.dtype);
+    Request request = requestOf(file, bound, variant.dtype, *device, "sm_80");
+    request.form = form;
+    Result<compiler::Choice> choice = compiler::choose(request);
+    if (!choice || choice->form.empty())
+      continue;
+    Result<std::string> text = compiler::show(request, "cuda");
+    if (!text) {
+      INFO(text.error().toString());
+      CHECK(text.error().code == ErrorCode::Unsupported);
+      continue;
+    }
+    runVariant(file, random.check, variant, device, "sm_80");
+    checkVerdict();
+  }
 }
 
 } // namespace
@@ -40,10 +73,21 @@ TEST_CASE("random patterns equal the interpreter in every form") {
   Result<std::unique_ptr<Device>> opened = openDevice("cpu", 1);
   REQUIRE(opened.ok());
   std::shared_ptr<Device> device = std::move(*opened);
-  static FormErrors errors;
   auto [first, last] = seedRange(40, 1000);
   for (uint64_t seed = first; seed < last; ++seed) {
-    DYNAMIC_SECTION("attention " << seed) { runForms(randomAttention(seed), seed, device, errors); }
-    DYNAMIC_SECTION("retention " << seed) { runForms(randomRetention(seed), seed, device, errors); }
+    DYNAMIC_SECTION("attention " << seed) { runForms(randomAttention(seed), seed, device); }
+    DYNAMIC_SECTION("retention " << seed) { runForms(randomRetention(seed), seed, device); }
+  }
+}
+
+TEST_CASE("random patterns as CUDA equal the interpreter on the PTX machine") {
+  if (!findNvrtc())
+    HEDDLE_SKIP("no NVRTC on this computer");
+  std::shared_ptr<Device> device = ptxMachine("sm_80");
+  checkLaunches();
+  auto [first, last] = seedRange(12, 200);
+  for (uint64_t seed = first; seed < last; ++seed) {
+    DYNAMIC_SECTION("attention " << seed) { runOnCuda(randomAttention(seed), seed, device); }
+    DYNAMIC_SECTION("retention " << seed) { runOnCuda(randomRetention(seed), seed, device); }
   }
 }

@@ -94,21 +94,7 @@ static bool isWord(std::string_view text) {
                      [](unsigned char c) { return std::isalnum(c) || c == '_'; });
 }
 
-/// A name, a number or one call needs no parentheses around it.
-static bool isWhole(std::string_view text) {
-  if (text.find_first_of(" -(") == text.npos)
-    return true;
-  size_t open = text.find('(');
-  bool named = open != 0 && open != text.npos &&
-               std::all_of(text.begin(), text.begin() + open,
-                           [](unsigned char c) { return std::isalnum(c) || c == '_'; });
-  return named && isClosedBy(text, open);
-}
-
-std::string KernelEmitter::scalar(Value value) {
-  std::string text = rawScalar(value);
-  return isWhole(text) ? text : "(" + text + ")";
-}
+std::string KernelEmitter::scalar(Value value) { return asOperand(rawScalar(value)); }
 
 std::string KernelEmitter::offset(OpFoldResult value) {
   if (auto attribute = dyn_cast<Attribute>(value))

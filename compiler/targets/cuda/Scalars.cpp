@@ -227,6 +227,19 @@ std::string literal(Attribute value) {
   return fmt::format("{}", integer.getInt());
 }
 
+/// A name, a number or one call needs no parentheses around it.
+static bool isWhole(std::string_view text) {
+  if (text.find_first_of(" -(") == text.npos)
+    return true;
+  size_t open = text.find('(');
+  bool named = open != 0 && open != text.npos &&
+               std::all_of(text.begin(), text.begin() + open,
+                           [](unsigned char c) { return std::isalnum(c) || c == '_'; });
+  return named && isClosedBy(text, open);
+}
+
+std::string asOperand(const std::string &text) { return isWhole(text) ? text : "(" + text + ")"; }
+
 bool isClosedBy(std::string_view text, size_t open) {
   int depth = 0;
   for (size_t n = open; n < text.size(); ++n) {

@@ -20,6 +20,9 @@ std::string literal(mlir::Attribute value);
 /// Whether the parenthesis at `open` closes at the very end of `text`.
 bool isClosedBy(std::string_view text, size_t open);
 
+/// The expression in parentheses, unless it is a name, a number or one call.
+std::string asOperand(const std::string &text);
+
 /// The expression of `op` for operands that are already expressions (names, literals or in
 /// parentheses). Nothing for an op that has no CUDA spelling.
 std::optional<std::string> expression(mlir::Operation *op,

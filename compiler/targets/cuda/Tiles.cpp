@@ -500,7 +500,7 @@ Status KernelEmitter::reduce(tile::ReduceOp op) {
   int inside = openLoops(inner, pairs, lazy ? 4 : 0);
   if (lazy) {
     HEDDLE_TRY(values, mapBody(terms, fragment, {}));
-    out.line("{} = {};", sum, combine(sum, values[0]));
+    out.line("{} = {};", sum, combine(sum, asOperand(values[0])));
   } else if (pairs) {
     std::string a = element(op.getTile(), identity, fragment, {{"c", "0"}});
     std::string b = element(op.getTile(), identity, fragment, {{"c", "1"}});
