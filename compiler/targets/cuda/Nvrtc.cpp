@@ -209,8 +209,8 @@ Result<CudaCode> Nvrtc::compile(const std::string &source, const std::string &na
     options.push_back("--ptxas-options=-v");
   if (major >= 13)
     options.push_back("--minimal"); // without textures and surfaces; a tenth of a small kernel
-  if (major >= 13 && effort == Quick)
-    options.push_back("--Ofast-compile=min");
+  if (major >= 13 && effort != Full)
+    options.push_back(effort == Quick ? "--Ofast-compile=min" : "--Ofast-compile=max");
   const int compiled =
       call.CompileProgram(program.handle, static_cast<int>(options.size()), options.data());
   CudaCode code;

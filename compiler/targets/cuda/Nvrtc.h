@@ -25,8 +25,9 @@ struct CudaCode {
 class Nvrtc {
 public:
   enum Output { Ptx, PtxAndCubin };
-  /// How much NVVM and ptxas do: Quick takes two thirds of the time where NVRTC can (CUDA 13).
-  enum Effort { Full, Quick };
+  /// How much NVVM and ptxas do, where NVRTC can choose (CUDA 13): Quick takes two thirds of the
+  /// time; Least a third, for code that tells only whether the text compiles.
+  enum Effort { Full, Quick, Least };
 
   /// Loads the library at `path`; empty: the one that runtime/CudaFiles.h finds. NotFound where
   /// there is none, Unsupported where the file lacks a function that is needed.
