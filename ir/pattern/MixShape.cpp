@@ -261,15 +261,18 @@ private:
   bool statesDiffer() const {
     if (facts.decayExpr && llvm::is_contained(freeVars(facts.decayExpr), "h"))
       return true;
-    auto differ = [&](StringRef role, bool writeAxis) {
+    const size_t axis = shape.writeAxis;
+    auto differ = [&](StringRef role, size_t heads, size_t rank) {
       ArrayType type = facts.input(role);
-      size_t heads = writeAxis ? 2 : 1;
-      return type && type.rank() > heads && same(type.dim(heads), shape.outputHeads) &&
+      return type && type.rank() == rank && same(type.dim(heads), shape.outputHeads) &&
              !same(type.dim(heads), shape.stateHeads);
     };
-    return differ("decay", false) || differ("tap_prev", false) || differ("tap_here", false) ||
-           differ("beta", shape.writeAxis) || differ("a", shape.writeAxis) ||
-           differ("y", shape.writeAxis);
+    const size_t decayRank = facts.decay == DecayKind::channel ? 4
+                             : facts.decay == DecayKind::diag  ? 3
+                                                               : 2;
+    return differ("decay", 1, decayRank) || differ("tap_prev", 1, 2) || differ("tap_here", 1, 2) ||
+           differ("beta", axis + 1, axis + 2) || differ("a", axis + 1, axis + 3) ||
+           differ("y", axis + 1, axis + 3);
   }
 
   const MixFacts &facts;

@@ -21,9 +21,10 @@ struct Variant {
   int64_t length;
   DType dtype;
   bool oneQuery = false;
-  const char *form = "";                    ///< empty: the compiler's choice
-  std::map<std::string, int64_t> dims = {}; ///< in place of the case's
-  double slack = 1;                         ///< times the tolerance
+  const char *form = "";                        ///< empty: the compiler's choice
+  std::map<std::string, int64_t> dims = {};     ///< in place of the case's
+  double slack = 1;                             ///< times the tolerance
+  std::map<std::string, int64_t> schedule = {}; ///< one that does not fit is passed by
 };
 
 /// A pattern's text, parsed.
@@ -115,11 +116,17 @@ inline void runVariant(const File &file, const Case &check, const Variant &varia
   });
   Request request = requestOf(file, bound, variant.dtype, *device, target);
   request.form = variant.form;
+  request.schedule = variant.schedule;
   Result<compiler::Choice> choice = compiler::choose(request);
   if (*variant.form && choice && choice->form.empty()) { // the pattern has no such form
     if (errors)
       errors->refused(check.pattern, variant.form,
                       choice->refused.empty() ? "" : choice->refused.front());
+    return;
+  }
+  if (!variant.schedule.empty() && !choice) {
+    request.schedule.clear();
+    REQUIRE(compiler::choose(request).ok()); // it is the schedule alone that does not fit
     return;
   }
   Result<Artifact> artifact = compiler::compile(request);

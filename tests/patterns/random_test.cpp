@@ -5,6 +5,7 @@
 #include "tests/patterns/CompiledFile.h"
 #include "tests/patterns/PtxRuns.h"
 #include "tests/patterns/RandomPattern.h"
+#include "tests/support/Tensors.h"
 #include "tests/support/Tier.h"
 
 #include <cstdlib>
@@ -31,14 +32,42 @@ File parse(const RandomPattern &random) {
   return File(random.text, "random");
 }
 
+/// Some knobs of one in two seeds.
+std::map<std::string, int64_t> drawSchedule(uint64_t seed, bool gpu) {
+  Random random(seed + 77);
+  std::map<std::string, int64_t> schedule;
+  auto knob = [&](const char *name, std::initializer_list<int64_t> values) {
+    if (seed % 2 && random.below(2))
+      schedule[name] = values.begin()[random.below(int64_t(values.size()))];
+  };
+  knob("CHUNK", {16, 32, 64});
+  knob("BM", {16, 32, 64});
+  knob("BN", {32, 64, 96});
+  if (gpu) {
+    knob("WARPS", {1, 2, 4});
+    knob("STAGES", {1, 2, 3});
+    knob("QREG", {0, 1});
+    knob("RESCALE", {0, 1});
+  } else {
+    knob("ISA", {2, 5});
+    knob("MK", {4, 6});
+    knob("MQ", {1, 2, 3});
+  }
+  return schedule;
+}
+
 void runForms(const RandomPattern &random, uint64_t seed, const std::shared_ptr<Device> &device) {
   INFO("seed " << seed << "\n" << random.text);
   File file = parse(random);
   const int64_t length = kLengths[seed % 5];
   // One row may be a small difference, which 16 bits round away.
   const DType dtype = seed % 4 == 3 && length > 1 ? DType::BF16 : DType::F32;
-  for (const char *form : kForms)
-    runVariant(file, random.check, {"random", length, dtype, false, form}, device);
+  Variant variant{"random", length, dtype};
+  variant.schedule = drawSchedule(seed, false);
+  for (const char *form : kForms) {
+    variant.form = form;
+    runVariant(file, random.check, variant, device);
+  }
 }
 
 /// The same as CUDA, one form a seed; what CUDA refuses it refuses as unsupported.
@@ -47,12 +76,14 @@ void runOnCuda(const RandomPattern &random, uint64_t seed, const std::shared_ptr
   File file = parse(random);
   Variant variant{"random", kLengths[1 + seed % 3], seed % 2 ? DType::BF16 : DType::F16};
   variant.slack = 2; // nobody has chosen the numbers: the rounding of operands may add up
+  variant.schedule = drawSchedule(seed, true);
   for (const char *form : kForms) {
     variant.form = form;
     Bound bound;
     bindCase(bound, random.check, file.def, variant.length, variant.dtype);
     Request request = requestOf(file, bound, variant.dtype, *device, "sm_80");
     request.form = form;
+    request.schedule = variant.schedule;
     Result<compiler::Choice> choice = compiler::choose(request);
     if (!choice || choice->form.empty())
       continue;
