@@ -55,6 +55,8 @@ void addState(pattern::MixOp mix, const DimExtents &dims, DType dtype, Cost &cos
   double heads = extent(mix.outputHeads(), dims), keyHeads = extent(mix.keyHeads(), dims);
   double d = extent(mix.keyWidth(), dims), e = extent(mix.valueWidth(), dims);
   double length = extent(mix.keyLength(), dims);
+  if (int64_t room = roomForKeys(mix, dims)) // lengths are values, so the largest counts
+    length = static_cast<double>(room);
   bool scan = mix.getWeight() == pattern::WeightKind::id;
   if (scan) {
     cost.stateBytes += 4 * heads * d * e;
@@ -68,6 +70,18 @@ void addState(pattern::MixOp mix, const DimExtents &dims, DType dtype, Cost &cos
 }
 
 } // namespace
+
+int64_t roomForKeys(pattern::MixOp mix, const DimExtents &dims) {
+  auto keys = llvm::cast<pattern::ArrayType>(mix.getK().getType());
+  if (mix.getLayout() == pattern::LayoutKind::ring)
+    return static_cast<int64_t>(extent(keys.dim(0), dims));
+  if (mix.getLayout() != pattern::LayoutKind::paged || mix.input("indptr"))
+    return 0;
+  auto table = llvm::cast<pattern::ArrayType>(mix.input("table").getType());
+  const bool headsFirst = mix.getPageOrder() == pattern::PageOrder::hnd;
+  return static_cast<int64_t>(extent(table.dim(table.rank() - 1), dims) *
+                              extent(keys.dim(headsFirst ? 2 : 1), dims));
+}
 
 Result<Cost> costOf(pattern::DefOp def, const Bindings &bindings, DType dtype,
                     const std::string &form, int64_t chunk) {

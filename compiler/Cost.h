@@ -7,6 +7,7 @@
 #include "runtime/DType.h"
 #include "runtime/Result.h"
 
+#include <map>
 #include <string>
 
 namespace heddle::compiler {
@@ -26,6 +27,10 @@ struct Cost {
   /// weightFlops : stateFlops; see kWeightStateConvention.
   double weightStateRatio() const { return stateFlops > 0 ? weightFlops / stateFlops : 0; }
 };
+
+/// Keys that a sequence's cache has room for, where the mix keeps lengths of their own (layout
+/// paged or ring): slots of the ring, or of the pages in a row of the table. 0 for other mixes.
+int64_t roomForKeys(pattern::MixOp mix, const std::map<std::string, int64_t> &dims);
 
 /// How weightStateRatio counts.
 inline constexpr const char *kWeightStateConvention =

@@ -119,13 +119,24 @@ std::string problemText(const Request &request, const std::map<std::string, Tens
 
 constexpr int64_t kDocuments = 8;
 
+/// Names of the tensors that say how many keys caches have, with the most that these can hold.
+std::map<std::string, int64_t> fullLengths(pattern::DefOp def, const Extents &extents) {
+  std::map<std::string, int64_t> full;
+  def.walk([&](pattern::MixOp mix) {
+    if (int64_t room = roomForKeys(mix, extents))
+      full[pattern::valueName(mix.input("len")).str()] = room;
+  });
+  return full;
+}
+
 /// Stands in for tensors that are not there, so that extents alone say what a problem costs: zeros
 /// of the right shape, all one element; starts of equally long documents where the pattern promises
-/// that values ascend. `memory` holds these.
+/// that values ascend; caches are full. `memory` holds these.
 Status addTensors(Bindings &bindings, pattern::DefOp def, const Extents &extents,
                   std::vector<std::vector<int32_t>> &memory) {
   static double zero = 0;
   HEDDLE_TRY(signature, signatureOf(def));
+  const std::map<std::string, int64_t> full = fullLengths(def, extents);
   for (size_t n = 0; n < signature.tensors.size(); ++n) {
     const Signature::Tensor &tensor = signature.tensors[n];
     if (tensor.isResult || bindings.tensors.contains(tensor.name))
@@ -148,6 +159,10 @@ Status addTensors(Bindings &bindings, pattern::DefOp def, const Extents &extents
       memory.push_back(std::move(starts));
       view.data = memory.back().data();
       view.strides[view.rank - 1] = 1;
+    }
+    if (auto length = full.find(tensor.name); length != full.end() && tensor.dtype == DType::I32) {
+      memory.push_back({static_cast<int32_t>(length->second)});
+      view.data = memory.back().data();
     }
     bindings.tensors[tensor.name] = view;
   }
@@ -192,8 +207,9 @@ Result<std::string> explainReport(const Request &request, const heddle_compiler_
   for (const auto &[kernel, why] : choice.launches)
     json["launches"].push_back({{"kernel", kernel}, {"why", why}});
   if (choice.support.find('[') != std::string::npos)
-    json["notes"].push_back("the support reads tensors: pairs, work and traffic are counted as if "
-                            "they held zeros (promised starts: those of 8 documents)");
+    json["notes"].push_back(
+        "the support reads tensors: pairs, work and traffic are counted as if "
+        "they held zeros (promised starts: those of 8 documents; caches: full)");
   Result<TileCounts> tiles =
       choice.form == "attention"
           ? countTiles(request, extentsOf(call), bindings.params, bindings.tensors)

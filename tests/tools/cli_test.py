@@ -421,6 +421,15 @@ def explain_counts_the_tiles_of_a_graph_with_workspace():
 
 
 @case
+def explain_counts_pairs_of_full_caches():
+    out = json.loads(heddle("explain", "ring_kv", "--shape", "B=2,Hq=4,Hk=2,Tq=1,R=100,D=16", "--param", "W=50", "--json")[0])
+    assert out["pairs"] == 2 * 4 * (50 + 4), out["pairs"]
+    assert out["state_bytes"] == 2 * (16 + 16) * 100 * 4, out["state_bytes"]
+    out = json.loads(heddle("explain", "paged_kv", "--shape", "B=2,Hq=4,Hk=2,Tq=1,NP=3,page=16,M=5,D=16", "--json")[0])
+    assert out["pairs"] == 2 * 4 * 80, out["pairs"]
+
+
+@case
 def what_no_form_lowers_yet_says_why():
     refused("run", "gated_deltanet", "--form", "attention", "--shape", "B=1,T=20,Hk=2,Hv=2,K=8,V=8",
             says=["unsupported", "update delta"])
