@@ -1,7 +1,7 @@
 // Patterns that nobody wrote: drawn at random, each in every form that it has, on the CPU and as
 // CUDA under the PTX machine's checker, equal the interpreter. A pattern that no form takes must be
-// refused with a reason. HEDDLE_TEST_SEED=N runs the
-// patterns of one seed alone and prints them.
+// refused with a reason. HEDDLE_TEST_SEED=58 runs the
+// patterns of one seed alone and prints them, 58-70 those of several.
 #include "tests/patterns/CompiledFile.h"
 #include "tests/patterns/PtxRuns.h"
 #include "tests/patterns/RandomPattern.h"
@@ -9,6 +9,7 @@
 #include "tests/support/Tier.h"
 
 #include <cstdlib>
+#include <cstring>
 #include <iostream>
 
 using namespace heddle;
@@ -18,16 +19,20 @@ namespace {
 
 /// Seeds [first, last) of this run.
 std::pair<uint64_t, uint64_t> seedRange(uint64_t quick, uint64_t whole) {
-  if (const char *only = std::getenv("HEDDLE_TEST_SEED"))
-    return {std::strtoull(only, nullptr, 10), std::strtoull(only, nullptr, 10) + 1};
-  return {0, wholeTier() ? whole : quick};
+  const char *given = std::getenv("HEDDLE_TEST_SEED");
+  if (!given)
+    return {0, wholeTier() ? whole : quick};
+  char *end = nullptr;
+  const uint64_t first = std::strtoull(given, &end, 10);
+  return {first, *end == '-' ? std::strtoull(end + 1, nullptr, 10) : first + 1};
 }
 
 constexpr const char *kForms[] = {"attention", "recurrent", "chunked"};
 constexpr int64_t kLengths[] = {1, 7, 33, 77, 130};
 
 File parse(const RandomPattern &random) {
-  if (std::getenv("HEDDLE_TEST_SEED"))
+  const char *given = std::getenv("HEDDLE_TEST_SEED");
+  if (given && !std::strchr(given, '-'))
     std::cout << random.text << std::flush;
   return File(random.text, "random");
 }
