@@ -88,6 +88,11 @@ private:
       return dim.getName().str();
     if (dim.is(ExprKind::Integer))
       return std::to_string(dim.integer());
+    pattern::walk(dim, [&](ExprAttr part) {
+      if (part.is(ExprKind::Dim) && part.getName().starts_with("H"))
+        counted.insert(part.getName().str());
+      return true;
+    });
     std::string text = dim.str();
     if (!signature.derived.count(text)) {
       HEDDLE_TRY(formula,
@@ -132,7 +137,8 @@ private:
 
   void sortDims() {
     const auto runTime = [&](const std::string &dim) {
-      return dim == "B" || dim[0] == 'T' || dim[0] == 'H' || !inner.count(dim);
+      return dim == "B" || dim[0] == 'T' || (dim[0] == 'H' && !counted.count(dim)) ||
+             !inner.count(dim);
     };
     bool groups = false;
     inner.erase("B");
@@ -155,6 +161,7 @@ private:
   pattern::DefOp def;
   Signature signature;
   std::set<std::string> inner, outer; ///< dims seen at another than the first place, and at it
+  std::set<std::string> counted;      ///< heads that an extent counts, as H + Hr: code is for them
   bool sharedHead = false;            ///< a sequence has one head, as keys that all queries share
 };
 

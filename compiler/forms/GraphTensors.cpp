@@ -55,7 +55,8 @@ Status GraphReader::readScalars() {
 Result<Extent> GraphReader::declaredExtent(Expr dim) {
   Extent extent = graph.extentOf(dim);
   if (extent.formula)
-    return unsupported("extent {} of an argument is a formula, expected a name or a number",
+    return unsupported("extent {} of an argument or result changes with what is given at run "
+                       "time, expected a name or a number: let the request fix its dims",
                        extent.formula.str());
   if (!extent.fixed && !llvm::is_contained(graph.extents, extent.name)) {
     graph.extents.push_back(extent.name);

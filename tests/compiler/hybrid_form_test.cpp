@@ -1,6 +1,7 @@
 // Hybrids: mixes of two kinds in one pattern. What is a state is carried along, what is none stays
 // weights of pairs, in one program.
 #include "compiler/Compiler.h"
+#include "compiler/PluginSignature.h"
 #include "tests/compiler/FormSupport.h"
 #include "tests/support/Files.h"
 #include "tests/support/Paths.h"
@@ -43,7 +44,7 @@ std::vector<std::string> launchesOf(const std::string &text, const char *form) {
   Request request;
   request.patternText = text;
   request.dims = {{"D", 8}, {"Dv", 8}, {"N", 8}, {"G", 2}};
-  for (const char *extent : {"B", "T", "H", "Hq", "Hk"})
+  for (const char *extent : {"B", "T", "H", "Hr", "Hq", "Hk"})
     request.extents[extent] = ExtentClass::of(1000);
   request.dtypes["*"] = DType::F32;
   request.form = form;
@@ -78,6 +79,34 @@ TEST_CASE("a hybrid of attention and retention is one program in each form") {
       FormRun(c).check(Upto::Form);
       FormRun(c).check(Upto::SimplifyMaps);
     }
+}
+
+TEST_CASE("heads of attention and heads of retention side by side, both counts fixed") {
+  const std::string text =
+      "pattern.def @p(%q: seq<T x H x D>, %k: seq<T x H x D>, %v: seq<T x H x Dv>, "
+      "%qr: seq<T x Hr x D>, %kr: seq<T x Hr x D>, %vr: seq<T x Hr x Dv>) {\n"
+      "  %r = mix %qr, %kr, %vr weight id norm none gives o\n"
+      "  %a = mix %q, %k, %v support (i, j) { j <= i } weight exp norm sum gives o\n"
+      "  %y = map (t, h, e) in (T, H + Hr, Dv) { select(h < H, a[t, h, e], r[t, h - H, e]) }\n"
+      "  return %y\n}\n";
+  for (const char *form : {"attention", "recurrent", "chunked"}) {
+    FormCase c = sized(text, form, 19);
+    c.dims["Hr"] = 2;
+    c.fixed = {"D", "Dv", "H", "Hr"};
+    FormRun(c).check(Upto::SimplifyMaps);
+  }
+  auto context = pattern::makePatternContext();
+  pattern::Parsed parsed = pattern::parsePatterns(*context, text, "p");
+  std::string why;
+  Result<Signature> signature =
+      compiler::signatureOf(pattern::findPattern(*parsed.module, "", why));
+  REQUIRE(signature.ok());
+  for (const char *heads : {"H", "Hr"})
+    CHECK(std::count(signature->staticDims.begin(), signature->staticDims.end(), heads) == 1);
+  // A request that leaves them to run time is told what the obstacle is.
+  std::vector<std::string> refused = launchesOf(text, "chunked");
+  REQUIRE(refused.size() == 1);
+  CHECK(refused[0].find("H + Hr") != std::string::npos);
 }
 
 TEST_CASE("beside attention, every update is a state") {
