@@ -19,14 +19,26 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "bench" / "peers"))
 ROUTES, CENTROIDS, WIDTH = 16, 64, 64
-PATTERNS = ("lsel", "lsel_tree", "causal_softmax", "moba")
+COMPRESSION, INDEXERS = 4, 4  # keys of an entry, and heads that score entries, of csa_hca
+PATTERNS = ("lsel", "lsel_tree", "causal_softmax", "moba", "nsa", "csa_hca")
 
 
 def problem_of(pattern, length, heads):
     """Extents and shapes of the tensors of a pattern."""
-    rows = (1, length, heads, WIDTH)
+    rows, flat = (1, length, heads, WIDTH), (1, length, WIDTH)
     extents = {"B": 1, "Tq": length, "Tk": length, "Hq": heads, "Hk": heads, "D": WIDTH, "Dv": WIDTH}
     shapes = {"q": rows, "k": rows, "v": rows}
+    if pattern == "nsa":
+        extents["l"] = 32
+        shapes |= dict.fromkeys(("kc", "vc", "ks", "vs", "kw", "vw"), rows)
+        shapes |= {"pe_k": (32, heads, WIDTH), "pe_v": (32, heads, WIDTH), "gate": (1, length, heads, 3)}
+    if pattern == "csa_hca":
+        del extents["Hk"], extents["Dv"]
+        extents |= {"m": COMPRESSION, "Di": WIDTH, "Ha": INDEXERS}
+        shapes |= dict.fromkeys(("a", "b", "gate_a", "gate_b", "ia", "ib", "igate_a", "igate_b"), flat)
+        shapes |= dict.fromkeys(("bias_a", "bias_b", "ibias_a", "ibias_b"), (COMPRESSION, WIDTH))
+        shapes |= {"kv": (1, length, 1, WIDTH), "gamma": (WIDTH,), "igamma": (WIDTH,), "sink": (heads,),
+                   "qi": (1, length, INDEXERS, WIDTH), "wi": (1, length, INDEXERS)}
     if pattern.startswith("lsel"):
         extents["R"] = ROUTES
         shapes["route"] = shapes["key"] = (1, length, ROUTES)
@@ -51,7 +63,7 @@ def measure(pattern, length, heads, rounds):
     extents, shapes = problem_of(pattern, length, heads)
     random = np.random.default_rng(7)
     data = {name: random.standard_normal(shape, dtype=np.float32) for name, shape in shapes.items()}
-    results = {"o": shapes["v"], "lse": shapes["q"][:3]}
+    results = {"o": shapes["q"], "y": shapes["q"], "lse": shapes["q"][:3]}
     call, _, _ = heddle_peer.kernel_of(ROOT / "patterns" / f"{pattern}.heddle", extents, {}, {}, results.get, "f32", data)
     times = []
     for _ in range(rounds + 1):
