@@ -225,6 +225,43 @@ TEST_CASE("decode widens bf16 as words of two, and asks for what comes next") {
       CHECK(line.find('(') == std::string::npos);
 }
 
+/// How many lines of memory each straight piece of the code asks for into the second-level cache.
+std::vector<int> linesAskedFor(const Request &request) {
+  const Result<std::string> code = compiler::show(request, "asm");
+  INFO((code ? "" : code.error().toString()));
+  REQUIRE(code.ok());
+  std::vector<int> counts(1);
+  std::istringstream lines(*code);
+  for (std::string line; std::getline(lines, line);)
+    if (line.ends_with(':') || line.starts_with("\tj"))
+      counts.push_back(0);
+    else
+      counts.back() += line.find("prefetcht1") != std::string::npos;
+  std::erase(counts, 0);
+  return counts;
+}
+
+TEST_CASE("products ask for the next step's tiles, a few lines in each register block") {
+  Request request = requestOf({softmax("", kCausal), dims(1, 4, 4, 300, 300, 128, 128)}, *cpu());
+  request.deviceFacts = kTileMachine;
+  // 128 keys and values of 8 lines, by 4 x 32 register blocks of each product.
+  CHECK(linesAskedFor(request) == std::vector<int>{8, 8});
+
+  request.patternText =
+      "pattern.def @p(%q: seq<T x H x K>, %k: seq<T x H x K>, %v: seq<T x H x V>) "
+      "{\n  %o = mix %q, %k, %v weight id norm none gives o\n"
+      "  return %o\n}\n";
+  request.dims = {{"K", 128}, {"V", 128}};
+  request.extents = {
+      {"B", ExtentClass::of(1)}, {"H", ExtentClass::of(2)}, {"T", ExtentClass::of(300)}};
+  request.form = "chunked";
+  // Queries, keys, values and results of a chunk: 1024 lines, by blocks of 16 and of 64.
+  const std::vector<int> chunked = linesAskedFor(request);
+  CHECK(chunked.size() == 2);
+  for (int lines : chunked)
+    CHECK(lines <= 32);
+}
+
 TEST_CASE("code for a matrix unit asks for it, and only where a product takes it") {
   for (DType dtype : {DType::BF16, DType::F32}) {
     Request request =

@@ -35,6 +35,8 @@ public:
   mlir::IRMapping scalars; ///< lowered scalars and indices
   mlir::DenseMap<Value, ViewPlace> views;
   mlir::DenseMap<Value, GlobalPlace> globals;
+  /// Where loads and stores of rows that lie in memory as they are find or leave them.
+  mlir::DenseMap<mlir::Operation *, GlobalPlace> transfers;
   mlir::DenseMap<Value, LocalPlace> locals;
   mlir::DenseMap<Value, RowsPlace> rows;
   RegisterBlock block;
@@ -91,7 +93,9 @@ private:
   void dotProduct(tile::MmaOp op);
 
   // Rows read from memory as they lie: Streams.cpp.
-  void askForRows(Value tile, int64_t rows, tile::MmaOp op);
+  void askForNext(tile::MmaOp op);
+  void planAsking(tile::ForOp loop);
+  void askForShare(const GlobalPlace &place, tile::TileType type, tile::MmaOp op);
   /// Whether so few rows are made that a product reads its rows of memory once.
   bool isReadOnce(tile::MmaOp op);
   /// What is read from memory after a tile that is read once: the next tile of the loop around it,
@@ -110,6 +114,8 @@ private:
   std::pair<Value, Value> inOrder(Value even, Value odd);
 
   int64_t lastTag = 0;
+  mlir::DenseSet<mlir::Operation *> planned; ///< loops whose products know what to ask for
+  mlir::DenseMap<mlir::Operation *, mlir::SmallVector<mlir::Operation *>> asked; ///< by products
   std::vector<std::map<Key, Value>> scopes;
 };
 

@@ -232,6 +232,8 @@ void KernelLowering::lowerLoad(tile::LoadOp op) {
     place.fill = op.getFill()->convertToDouble();
   Value tile = op.getResult();
   TileType type = typeOf(tile);
+  if (type.getRank() == 2 && place.view.access == tile::Access::Dense)
+    evaluator.transfers[op] = place;
   if (type.getSpace() == Space::Global) {
     evaluator.globals[tile] = place;
   } else if (type.getSpace() == Space::Local) {
@@ -258,13 +260,16 @@ void KernelLowering::lowerLoad(tile::LoadOp op) {
 }
 
 void KernelLowering::lowerStore(tile::StoreOp op) {
+  GlobalPlace place = placeOf(op.getView(), op.getMixedOffsets(), op.getValid());
   if (nests.storesInNest(op)) {
     addSink(op);
-    pending.targets[op] = placeOf(op.getView(), op.getMixedOffsets(), op.getValid());
+    pending.targets[op] = place;
     return;
   }
   flush();
-  nests.emitStore(op, placeOf(op.getView(), op.getMixedOffsets(), op.getValid()));
+  if (typeOf(op.getTile()).getRank() == 2 && place.view.access == tile::Access::Dense)
+    evaluator.transfers[op] = place;
+  nests.emitStore(op, place);
 }
 
 void KernelLowering::lowerRead(tile::ReadOp op) {

@@ -120,7 +120,7 @@ void Evaluator::outerProduct(tile::MmaOp op) {
     clip = clip ? clip : otherClip;
   else if (clip != otherClip)
     clip = e.minIndex(clip, otherClip);
-  askForRows(roles.others, roles.othersFree, op);
+  askForNext(op);
   int64_t extent = cast<TileType>(roles.lanes.getType()).getDim(roles.lanesSum);
   Value begin = e.integer(0), end = clip ? e.minIndex(clip, e.integer(extent)) : e.integer(extent);
   if (LaneRanges ranges = rangesOf(roles.lanes)) { // the block's vectors are of one group

@@ -7,6 +7,9 @@
 //   cache: a distance in rows leaves the start of each tile, and what lies between heads, to
 //   chance.
 //
+//   many queries or tokens, a loop over tiles of 128 x 128
+//     each register block of S = Q K[t] asks for 8 lines of K[t+1], each of O += P V[t] of V[t+1]
+//
 //   a line of bf16, 16 words of two neighbours
 //     w << 16: elements 0, 2, .. 30;   w & 0xffff0000: elements 1, 3, .. 31
 //   One instruction for 16 elements instead of two; sums over both kinds do not mind the order.
@@ -63,25 +66,97 @@ const GlobalPlace *Evaluator::denseRows(Value tile) {
                                                                                     : nullptr;
 }
 
-/// Asks for the rows of memory that the next register block reads. The heads of a tensor lie
-/// between a head's rows, so that rows share a few sets of the caches and come from far more often
-/// than not. The first group of vectors asks for all.
-void Evaluator::askForRows(Value tile, int64_t rows, tile::MmaOp op) {
-  const GlobalPlace *place = denseRows(tile);
-  auto loop = op->getParentOfType<tile::ForOp>();
-  const Coord &lane = block.lanes[0];
-  if (!place || rows != 0 || lane.number > 0 || !loop || loop.getKind() != tile::LoopKind::Full)
-    return;
-  auto ask = [&]() -> Values {
-    for (const Coord &row : block.others)
-      prefetchRow(e, *place, e.plus(row.index, block.others.size()), typeOf(tile).getDim(1));
-    return {};
+/// Shares out among a loop's products of many rows, by their work, the tiles of memory that the
+/// loop reads or writes where its index says.
+void Evaluator::planAsking(tile::ForOp loop) {
+  struct Asking {
+    tile::MmaOp product;
+    double work = 0, elements = 0;
   };
-  if (lane.number == 0)
-    return void(ask());
-  Value first =
-      arith::CmpIOp::create(e.builder, e.loc, arith::CmpIPredicate::eq, lane.index, e.integer(0));
-  e.branch(first, {}, ask, [] { return Values(); });
+  SmallVector<Asking> askings;
+  for (auto product : loop.getBody().getOps<tile::MmaOp>()) {
+    TileType type = typeOf(product.getResult());
+    auto lanes = dyn_cast<tile::LanesAttr>(type.getLayout());
+    if (!lanes || isAmxProduct(product) || isDotProduct(product) ||
+        type.getDim(1 - lanes.getDim()) <= kFewRows)
+      continue;
+    Roles roles = rolesOf(product, lanes.getDim());
+    int64_t summed = typeOf(roles.lanes).getDim(roles.lanesSum);
+    askings.push_back({product, static_cast<double>(type.getNumElements() * summed)});
+  }
+  auto share = [&](auto transfer, Value tile) {
+    if (typeOf(tile).getRank() != 2 ||
+        transfer.getMixedOffsets()[0] != OpFoldResult(Value(loop.getIndex())))
+      return;
+    double elements = static_cast<double>(typeOf(tile).getNumElements());
+    Asking *least = nullptr;
+    auto load = [&](const Asking &asking) { return (asking.elements + elements) / asking.work; };
+    for (Asking &asking : askings)
+      if (transfer->isBeforeInBlock(asking.product) && (!least || load(asking) < load(*least)))
+        least = &asking;
+    if (!least)
+      return;
+    least->elements += elements;
+    asked[least->product].push_back(transfer);
+  };
+  for (auto store : loop.getBody().getOps<tile::StoreOp>())
+    share(store, store.getTile());
+  for (auto load : loop.getBody().getOps<tile::LoadOp>())
+    share(load, load.getResult());
+}
+
+/// Asks for what the loop's next step reads and writes; in the last step for the first one's, where
+/// the next grid point may begin. Each register block asks for a few lines, so that the product's
+/// blocks together ask for whole tiles: they come while multipliers work. Many lines at once would
+/// fill the first-level cache's list of misses, and all other loads would wait.
+void Evaluator::askForNext(tile::MmaOp op) {
+  auto loop = dyn_cast<tile::ForOp>(op->getParentOp());
+  if (!loop || loop.getKind() == tile::LoopKind::Edge)
+    return;
+  if (planned.insert(loop).second)
+    planAsking(loop);
+  for (Operation *transfer : asked.lookup(op))
+    if (auto found = transfers.find(transfer); found != transfers.end())
+      askForShare(found->second,
+                  isa<tile::LoadOp>(transfer) ? typeOf(transfer->getResult(0))
+                                              : typeOf(cast<tile::StoreOp>(transfer).getTile()),
+                  op);
+}
+
+/// The register block's share of a tile's lines: whole rows, or a part of one.
+void Evaluator::askForShare(const GlobalPlace &place, TileType type, tile::MmaOp op) {
+  TileType result = typeOf(op.getResult());
+  auto divided = [&](Value value, int64_t by) {
+    return Value(arith::DivUIOp::create(e.builder, e.loc, value, e.integer(by)));
+  };
+  int64_t count = block.others.size(), width = e.lanes() * block.lanes.size();
+  int64_t blocks = llvm::divideCeil(result.getDim(1 - block.lanesDim), count);
+  int64_t groups = llvm::divideCeil(result.getDim(block.lanesDim), width);
+  Value number = e.plus(e.times(divided(block.lanes[0].index, width), blocks),
+                        divided(block.others[0].index, count));
+  int64_t elements = 8 * kLine / place.view.element.getIntOrFloatBitWidth();
+  int64_t lines = llvm::divideCeil(type.getDim(1), elements); // of a row
+  int64_t share = llvm::divideCeil(type.getDim(0) * lines, blocks * groups);
+  share = share > lines ? llvm::alignTo(share, lines) : share;
+  while (share < lines && lines % share)
+    ++share;
+  Value first = e.times(number, share);
+  Value row = e.minIndex(divided(first, lines), e.integer(type.getDim(0) - 1));
+  Value line = arith::RemUIOp::create(e.builder, e.loc, first, e.integer(lines));
+
+  auto loop = cast<tile::ForOp>(op->getParentOp());
+  Value index = scalars.lookup(loop.getIndex()), step = e.integer(loop.getStep());
+  Value begin = scalars.lookup(loop.getBounds().front());
+  Value end = scalars.lookup(loop.getBounds().back());
+  Value more =
+      arith::CmpIOp::create(e.builder, e.loc, arith::CmpIPredicate::slt, e.plus(index, step), end);
+  Value back = arith::SubIOp::create(e.builder, e.loc, begin, index);
+  row = e.plus(row, e.select(more, step, back));
+  for (int64_t n = 0; n < share; ++n) {
+    Value column = e.times(e.plus(line, n % lines), elements);
+    e.prefetch(globalAddress(e, place, {Coord{e.plus(row, n / lines)}, Coord{column}}),
+               /*near=*/false);
+  }
 }
 
 bool Evaluator::isReadOnce(tile::MmaOp op) {

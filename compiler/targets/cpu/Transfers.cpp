@@ -234,7 +234,9 @@ void NestEmitter::storeTransposed(tile::StoreOp store, const GlobalPlace &target
           typeOf(tile).getElementType(), count, present,
           [&](Value c) { return evaluator.at(tile, {lane, evaluator.element(e.plus(column, c))}); },
           [&](Value r, Value vector) {
-            storeGlobal(e, target, {evaluator.element(e.plus(first, r)), along}, shape, vector);
+            Coord row = evaluator.element(e.plus(first, r));
+            askForLater(e, target, row, along, width);
+            storeGlobal(e, target, {row, along}, shape, vector);
           });
     });
   };
