@@ -65,8 +65,9 @@ void runForms(const RandomPattern &random, uint64_t seed, const std::shared_ptr<
   INFO("seed " << seed << "\n" << random.text);
   File file = parse(random);
   const int64_t length = kLengths[seed % 5];
-  // One row may be a small difference, which 16 bits round away.
-  const DType dtype = seed % 4 == 3 && length > 1 ? DType::BF16 : DType::F32;
+  // One row may be a small difference, and so is a sum of both signs, which 16 bits round away.
+  const bool steady = length > 1 && random.text.find("max_abs") == std::string::npos;
+  const DType dtype = seed % 4 == 3 && steady ? DType::BF16 : DType::F32;
   Variant variant{"random", length, dtype};
   variant.schedule = drawSchedule(seed, false);
   for (const char *form : kForms) {
@@ -79,7 +80,7 @@ void runForms(const RandomPattern &random, uint64_t seed, const std::shared_ptr<
 void runOnCuda(const RandomPattern &random, uint64_t seed, const std::shared_ptr<Device> &device) {
   INFO("seed " << seed << "\n" << random.text);
   File file = parse(random);
-  Variant variant{"random", kLengths[1 + seed % 3], seed % 2 ? DType::BF16 : DType::F16};
+  Variant variant{"random", kLengths[1 + seed % 3], seed % 4 < 2 ? DType::BF16 : DType::F16};
   variant.slack = 2; // nobody has chosen the numbers: the rounding of operands may add up
   variant.schedule = drawSchedule(seed, true);
   for (const char *form : kForms) {
