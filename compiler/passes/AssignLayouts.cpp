@@ -18,6 +18,8 @@
 #include "mlir/IR/PatternMatch.h"
 #include "mlir/Pass/Pass.h"
 
+#include <map>
+
 using namespace mlir;
 
 namespace heddle::compiler {
@@ -65,6 +67,7 @@ private:
   bool fitsAmx(Product &product);
   void chooseAtoms();
   void padSums(Product &product);
+  void separateUses();
   // Step 2: operands that are not f32 become f32, but for dot products of pairs.
   void widenOperands();
   void widen(Product &product, OpOperand &operand);
@@ -78,6 +81,8 @@ private:
   void joinRows();
   void meet(Value row, Value matrix, int64_t dim);
   bool inMemory(Value row);
+  int64_t rowsOfUnit(Value value);
+  bool isTurned(Value value);
   // Step 4.
   void chooseSpaces();
   void placeLoad(tile::LoadOp load);
@@ -146,6 +151,7 @@ bool contiguous(Value value, int64_t dim) {
 
 LogicalResult LayoutAssigner::orient(Product &product) {
   tile::MmaOp op = product.op;
+  bool forUnit = op->hasAttr(tile::kAtomAttr); // by RoundProducts
   SmallVector<StringRef> sums = op.getContracted();
   if (sums.size() != 1 || tileType(op.getA()).getRank() != 2 || tileType(op.getB()).getRank() != 2)
     return op.emitError("the CPU target multiplies tiles of two dimensions, contracting one");
@@ -156,7 +162,7 @@ LogicalResult LayoutAssigner::orient(Product &product) {
   StringRef nameA = cast<StringAttr>(op.getADims()[product.freeA]).getValue();
   int64_t fromA = positionOf(op.getCDims(), nameA);
   int64_t rows = tileType(op.getA()).getDim(product.freeA);
-  bool fewRows = rows * 2 < options.lanes;
+  bool fewRows = rows * 2 < options.lanes && !forUnit;
   if (fewRows && contiguous(op.getA(), product.sumA) && contiguous(op.getB(), product.sumB)) {
     product.kind = Product::Dot;
     product.lanesFromA = false;
@@ -171,11 +177,9 @@ LogicalResult LayoutAssigner::orient(Product &product) {
       op.getA().getDefiningOp<tile::LoadOp>() && op.getB().getDefiningOp<tile::LoadOp>();
   product.pairs = options.bf16Dot && bf16 && even &&
                   (product.kind == Product::Dot ? inMemory : product.lanesFromA);
-  product.amx = options.amx && bf16 && fitsAmx(product);
+  product.amx = forUnit || (options.amx && bf16 && fitsAmx(product));
   return success();
 }
-
-constexpr int64_t kAmxTile = 16, kAmxDepth = 32; // sums of a side; bf16 summed by an instruction
 
 /// Whether columns of zeros can follow the tile's own: it is a copy of rows of a tensor.
 bool canPad(Value tile, int64_t dim) {
@@ -196,9 +200,9 @@ bool LayoutAssigner::fitsAmx(Product &product) {
            mma.getInit() != op.getA() && mma.getADims() == op.getADims();
   });
   return product.kind == Product::Outer && product.lanesFromA && options.lanes == 16 &&
-         extent(op.getA(), product.freeA) % kAmxTile == 0 &&
-         extent(op.getB(), product.freeB) >= kAmxTile &&
-         (extent(op.getA(), product.sumA) % kAmxDepth == 0 ||
+         extent(op.getA(), product.freeA) % tile::kAmxSide == 0 &&
+         extent(op.getB(), product.freeB) >= tile::kAmxSide &&
+         (extent(op.getA(), product.sumA) % tile::kAmxDepth == 0 ||
           (canPad(op.getA(), product.sumA) && canPad(op.getB(), product.sumB))) &&
          multipliedAlike && op.getB().getDefiningOp<tile::LoadOp>() && op.getB().hasOneUse();
 }
@@ -237,6 +241,34 @@ void LayoutAssigner::chooseAtoms() {
       product.op->setAttr(tile::kAtomAttr, builder.getStringAttr(tile::kAmxAtom));
       padSums(product);
     }
+  separateUses();
+}
+
+/// The matrix unit reads a tile as pairs or in rows, along either dimension: what is read in two
+/// ways, or by other ops too, is made once for each.
+void LayoutAssigner::separateUses() {
+  std::map<std::tuple<void *, bool, int64_t>, Value> copies;
+  auto separate = [&](OpOperand &operand, bool first, int64_t sum) {
+    auto tile = cast<OpResult>(operand.get());
+    auto readAlike = [&](Operation *user) {
+      return llvm::any_of(products, [&](Product &other) {
+        return other.amx && other.op == user &&
+               (first ? other.op.getA() : other.op.getB()) == tile &&
+               (first ? other.sumA : other.sumB) == sum;
+      });
+    };
+    auto [copy, isNew] = copies.try_emplace({tile.getAsOpaquePointer(), first, sum}, tile);
+    if (isNew && !llvm::all_of(tile.getUsers(), readAlike)) {
+      builder.setInsertionPointAfter(tile.getOwner());
+      copy->second = builder.clone(*tile.getOwner())->getResult(tile.getResultNumber());
+    }
+    operand.set(copy->second);
+  };
+  for (Product &product : products)
+    if (product.amx) {
+      separate(product.op.getAMutable(), true, product.sumA);
+      separate(product.op.getBMutable(), false, product.sumB);
+    }
 }
 
 /// Rows of zeros up to a multiple of what the matrix unit sums by an instruction:
@@ -246,7 +278,7 @@ void LayoutAssigner::padSums(Product &product) {
   for (auto [operand, dim] :
        {std::pair(product.op.getA(), product.sumA), std::pair(product.op.getB(), product.sumB)}) {
     TileType type = tileType(operand);
-    int64_t padded = llvm::alignTo(type.getDim(dim), kAmxDepth);
+    int64_t padded = llvm::alignTo(type.getDim(dim), tile::kAmxDepth);
     if (padded == type.getDim(dim))
       continue;
     auto load = operand.getDefiningOp<tile::LoadOp>();
@@ -299,8 +331,13 @@ void LayoutAssigner::widenOperands() {
 
 int64_t rankOf(Value value) { return tileType(value) ? tileType(value).getRank() : -1; }
 
+/// Coordinates and constants are made anew for each reader, whatever its lanes.
+bool madeAnew(Value value) {
+  return isa_and_nonnull<tile::IndexOp, tile::FillOp>(value.getDefiningOp());
+}
+
 void LayoutAssigner::join(Value a, int64_t dimA, Value b, int64_t dimB) {
-  if (rankOf(a) >= 2 && rankOf(b) >= 2)
+  if (rankOf(a) >= 2 && rankOf(b) >= 2 && !madeAnew(a) && !madeAnew(b))
     classes.unionSets({a.getAsOpaquePointer(), dimA}, {b.getAsOpaquePointer(), dimB});
 }
 
@@ -314,9 +351,6 @@ void LayoutAssigner::spreadLanes() {
       for (Value result : map.getResults())
         joinAll(map.getResult(0), result);
       for (auto [n, input] : llvm::enumerate(map.getInputs())) {
-        // Made anew for each reader, whatever its lanes.
-        if (isa_and_nonnull<tile::IndexOp, tile::FillOp>(input.getDefiningOp()))
-          continue;
         for (auto [dim, target] : llvm::enumerate(map.getInputPositions(n)))
           join(input, dim, map.getResult(0), target);
       }
@@ -335,9 +369,9 @@ void LayoutAssigner::spreadLanes() {
       joinAll(topk.getBestId(), topk.getResultId());
     } else if (auto loop = dyn_cast<tile::ForOp>(op)) {
       for (auto [n, init] : llvm::enumerate(loop.getInits())) {
-        joinAll(init, loop.getIterArgs()[n]);
-        joinAll(init, loop.getResult(n));
-        joinAll(init, loop.getYield().getValues()[n]);
+        joinAll(loop.getIterArgs()[n], init);
+        joinAll(loop.getIterArgs()[n], loop.getResult(n));
+        joinAll(loop.getIterArgs()[n], loop.getYield().getValues()[n]);
       }
     }
   });
@@ -352,7 +386,7 @@ void LayoutAssigner::spreadLanes() {
     });
   for (Product &product : products) {
     lanesLeaders.insert(leader(product.op.getResult(), product.lanes));
-    if (product.kind == Product::Outer)
+    if (product.kind == Product::Outer && !product.amx)
       wishes.insert(
           leader(product.lanesOperand(), product.lanesFromA ? product.freeA : product.freeB));
   }
@@ -409,12 +443,8 @@ bool LayoutAssigner::inMemory(Value row) {
 }
 
 void LayoutAssigner::joinRows() {
-  // Coordinates and constants are made anew for each reader.
-  auto anew = [](Value value) {
-    return isa_and_nonnull<tile::IndexOp, tile::FillOp>(value.getDefiningOp());
-  };
   auto unite = [&](Value a, Value b) {
-    if (rankOf(a) == 1 && rankOf(b) == 1 && !anew(a) && !anew(b))
+    if (rankOf(a) == 1 && rankOf(b) == 1 && !madeAnew(a) && !madeAnew(b))
       rowClasses.unionSets(a.getAsOpaquePointer(), b.getAsOpaquePointer());
   };
   kernel.walk([&](Operation *op) {
@@ -436,8 +466,11 @@ void LayoutAssigner::joinRows() {
   kernel.walk([&](Operation *op) {
     if (auto map = dyn_cast<tile::MapOp>(op)) {
       for (auto [n, input] : llvm::enumerate(map.getInputs()))
-        if (rankOf(input) == 1 && rankOf(map.getResult(0)) >= 2)
+        if (rankOf(input) == 1 && rankOf(map.getResult(0)) >= 2) {
           meet(input, map.getResult(0), map.getInputPositions(n)[0]);
+          if (isTurned(map.getResult(0))) // row by row in a loop
+            meetings[rowClasses.getOrInsertLeaderValue(input.getAsOpaquePointer())].memory = true;
+        }
     } else if (auto reduce = dyn_cast<tile::ReduceOp>(op)) {
       if (rankOf(reduce.getResult()) == 1)
         meet(reduce.getResult(), reduce.getTile(), reduce.getDim() == 0 ? 1 : 0);
@@ -474,6 +507,26 @@ std::optional<std::pair<int64_t, int64_t>> LayoutAssigner::pairsFor(Value value)
       return std::make_pair(free, sum);
   }
   return std::nullopt;
+}
+
+/// The dimension that lies side by side in what the matrix unit reads in rows; -1 for other tiles.
+int64_t LayoutAssigner::rowsOfUnit(Value value) {
+  for (Product &product : products)
+    if (product.amx && value == product.scalarOperand())
+      return product.sumB;
+  return -1;
+}
+
+/// Whether a map for the matrix unit, or one that is made of the tile, has the rows of what it is
+/// made of along the lanes.
+bool LayoutAssigner::isTurned(Value value) {
+  auto pairs = pairsFor(value);
+  bool across = rowsOfUnit(value) == 0 || (pairs && pairs->first == 0 && pairs->second == 1);
+  return (across && hardLanesOf(value) != 0) ||
+         llvm::any_of(value.getUsers(), [&](Operation *user) {
+           return isa<tile::MapOp>(user) && rankOf(user->getResult(0)) == 2 &&
+                  isTurned(user->getResult(0));
+         });
 }
 
 /// Inside a loop over the tiles of a support nothing beyond `valid` counts, so it is never read.
@@ -520,9 +573,8 @@ void LayoutAssigner::placeLoad(tile::LoadOp load) {
   }
   if (auto pairs = pairsFor(value))
     return placePairs(value, pairs->first, pairs->second);
-  for (Product &product : products)
-    if (product.amx && value == product.scalarOperand())
-      return placeLanes(value, product.sumB, Space::Local);
+  if (int64_t lanes = rowsOfUnit(value); lanes >= 0)
+    return placeLanes(value, lanes, Space::Local);
   // What a product starts from lies as its result does. What the kernel also writes is read at
   // once: later it may be another value.
   if (isWritten(load))
@@ -621,6 +673,8 @@ void LayoutAssigner::placeMap(tile::MapOp map) {
         });
     if (auto pairs = pairsFor(result))
       placePairs(result, pairs->first, pairs->second);
+    else if (int64_t rows = rowsOfUnit(result); rows >= 0)
+      placeLanes(result, rows, Space::Local);
     else
       placeLanes(result, lanes, needsMemory(result) && !readAsItLies ? Space::Local : Space::Reg);
   }
@@ -649,7 +703,7 @@ void LayoutAssigner::chooseSpaces() {
     } else if (auto loop = dyn_cast<tile::ForOp>(op)) {
       placeLoop(loop);
     } else if (isa<tile::FillOp, tile::IndexOp>(op)) {
-      placeLanes(op->getResult(0), lanesOf(op->getResult(0)), Space::Reg);
+      placeInOrder(op->getResult(0), Space::Reg);
     } else if (auto reduce = dyn_cast<tile::ReduceOp>(op)) {
       Value result = reduce.getResult();
       bool memory = inMemory(result) || rankOf(result) == 2;
@@ -693,8 +747,8 @@ bool madeInPlace(Value value, Value carried) {
   return true;
 }
 
-/// Running sums, sums and triangular systems have one type for what they start from and what they
-/// write.
+/// Products, running sums, sums and triangular systems have one type for what they start from and
+/// what they write.
 void LayoutAssigner::matchOperands() {
   kernel.walk([&](Operation *op) {
     if (auto loop = dyn_cast<tile::ForOp>(op)) {
@@ -709,7 +763,11 @@ void LayoutAssigner::matchOperands() {
         }
       return;
     }
-    if (auto topk = dyn_cast<tile::TopkOp>(op)) {
+    if (auto mma = dyn_cast<tile::MmaOp>(op)) {
+      TileType type = tileType(mma.getResult());
+      if (mma.getInit().getDefiningOp<tile::FillOp>())
+        match(mma.getInitMutable(), type.withPlace(type.getLayout(), Space::Reg));
+    } else if (auto topk = dyn_cast<tile::TopkOp>(op)) {
       match(topk.getBestScoreMutable(), topk.getResultScore().getType());
       match(topk.getBestIdMutable(), topk.getResultId().getType());
     } else if (isa<tile::ScanOp, tile::SolveUnitLowerOp, tile::ReduceOp>(op)) {

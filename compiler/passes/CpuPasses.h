@@ -1,5 +1,6 @@
 // Passes that make tile IR concrete for the CPU. In order:
 //
+//   RoundProducts   products for a matrix unit in kernels that carry a state
 //   AssignLayouts   layout and space of every tile (README.md has the rules and a picture)
 //   PlaceMemory     offsets of `local` tiles in the worker's scratch, by liveness
 //   VerifyBudget    refuses what does not fit the machine, naming the tile
@@ -21,6 +22,10 @@ struct CpuLayoutOptions {
   int64_t l2Bytes = 1 << 20; ///< scratch may take no more
   bool amx = false;          ///< products of bf16 in whole tiles take tdpbf16ps
 };
+
+/// Where the kernel carries a state over bf16 tensors, products that fit tdpbf16ps become products
+/// of bf16, marked `tile.atom = "amx"`; sums and the state stay f32. For processors that have it.
+std::unique_ptr<mlir::Pass> createRoundProductsPass();
 
 /// Abstract kernels become concrete: spaces `global` (stays where the view has it), `local`
 /// (scratch), `reg` (vectors along the rows, or made where it is used). Inserts `tile.convert`

@@ -105,6 +105,15 @@ private:
   /// A map's local result takes the place of an operand of the same type that dies in it. What a
   /// loop carries has its place already, with another value in it.
   void uniteInPlace() {
+    // The matrix unit adds to its result's place: sums that end there need not be copied.
+    kernel.walk([&](tile::MmaOp mma) {
+      Value init = mma.getInit();
+      if (mma->hasAttr(tile::kAtomAttr) && localType(init) &&
+          isa_and_nonnull<tile::MmaOp>(init.getDefiningOp()) &&
+          init.getParentBlock() == mma->getBlock() && init.getType() == mma.getResult().getType() &&
+          !classes.contains(init.getAsOpaquePointer()) && lastUse(init) == start[mma])
+        unite(mma.getResult(), init);
+    });
     kernel.walk([&](tile::MapOp map) {
       if (llvm::any_of(map.getResults(),
                        [&](Value result) { return classes.contains(result.getAsOpaquePointer()); }))

@@ -238,6 +238,7 @@ void registerPasses() {
   registerPass(createSimplifyMapsPass);
   registerPass(createFoldScalePass);
   registerPass(createHoistReciprocalsPass);
+  registerPass(createRoundProductsPass);
   registerPass([] { return createAssignLayoutsPass({}); });
   registerPass(createPlaceMemoryPass);
   registerPass([] { return createVerifyBudgetPass({}); });

@@ -8,6 +8,7 @@ namespace heddle::tile {
 /// Discardable attribute of a product: the matrix instruction that makes it; none: multiply-adds or
 /// dot products of vectors. `amx`: tdpbf16ps, sums of 16 x 16 over 32 bf16.
 inline constexpr llvm::StringLiteral kAtomAttr = "tile.atom", kAmxAtom = "amx";
+inline constexpr int64_t kAmxSide = 16, kAmxDepth = 32;
 
 /// The layout names dimensions that the tile has, covers each of its elements, and suits the space:
 /// dist reg and tmem, mem smem and local, lanes and pairs any but global, strided global.

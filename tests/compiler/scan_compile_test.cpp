@@ -298,3 +298,32 @@ TEST_CASE("element types, chunks and lengths cover one another") {
     }
   }
 }
+
+TEST_CASE("compiled scans: products of bf16 by the matrix unit") {
+  // Whole tiles of the unit: chunks and keys in 32s, values in 16s and a rest that reaches back.
+  const Result<std::unique_ptr<Device>> host = openDevice("cpu", 1);
+  if ((*host)->facts().find("amx_bf16") == std::string::npos)
+    HEDDLE_SKIP("the processor has no amx_bf16");
+  int64_t taken = 0, kinds = 0;
+  for (const ScanClass &kind : kScanClasses) {
+    INFO(kind.what);
+    if (std::string(kind.clauses).find("max_abs") != std::string::npos)
+      continue; // too small a divisor for rounded products
+    ++kinds;
+    for (int64_t chunk : {32, 64}) {
+      if (chunk == 64 && !wholeTier())
+        continue;
+      CompiledScan scan(scanCase(textOf(kind), sizes(45, 32, 56), "chunked", chunk), DType::BF16);
+      scan.check();
+      const std::vector<std::string> &needed = scan.artifact.requiredFeatures;
+      taken += chunk == 32 && std::count(needed.begin(), needed.end(), "amx_bf16");
+    }
+  }
+  CHECK(taken > kinds / 2); // others have no whole tiles
+  // Features made where the state is written, turned with what they are made of.
+  const ScanClass power = {"power", "",
+                           "features q [spow(p = 2)] features k [spow(p = 2)] weight id norm sum "
+                           "gives o",
+                           "%o"};
+  runCompiled(scanCase(textOf(power), sizes(45, 32, 32), "chunked", 32), DType::BF16);
+}

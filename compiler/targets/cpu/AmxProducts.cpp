@@ -19,7 +19,7 @@ using namespace mlir;
 namespace heddle::compiler::cpu {
 namespace {
 
-constexpr int64_t kTile = 16, kDepth = 32;  // sums of a tile's side; bf16 summed by an instruction
+constexpr int64_t kTile = tile::kAmxSide, kDepth = tile::kAmxDepth;
 constexpr int64_t kGroup = 2 * kTile;       // lanes of a block of tiles
 constexpr int64_t kFirstA = 4, kFirstB = 6; // registers; sums are 0 to 3
 
@@ -190,9 +190,10 @@ void NestEmitter::emitAmxProduct(tile::MmaOp mma) {
       !evaluator.locals.count(tile) || !lanes->second.pairs)
     return void(evaluator.reportUnsupported(mma, "operands of the matrix unit are not in scratch"));
   bool fromZero = isZero(mma.getInit());
-  if (!fromZero)
-    emit(NestGroup{{mma}});
   LocalPlace &result = evaluator.locals.find(tile)->second;
+  auto init = evaluator.locals.find(mma.getInit());
+  if (!fromZero && (init == evaluator.locals.end() || init->second.offset != result.offset))
+    emit(NestGroup{{mma}});
   result.clip[1 - lanesDim] = evaluator.clipOfSources(tile, 1 - lanesDim);
   result.lanesEnd = evaluator.lanesEndOfSources(tile, lanesDim);
 

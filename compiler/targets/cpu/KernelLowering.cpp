@@ -234,6 +234,8 @@ void KernelLowering::lowerLoad(tile::LoadOp op) {
   TileType type = typeOf(tile);
   if (type.getRank() == 2 && place.view.access == tile::Access::Dense)
     evaluator.transfers[op] = place;
+  if (hasAmxProduct(kernel)) // others read rows one by one, and longer
+    nests.askForNext(op, place);
   if (type.getSpace() == Space::Global) {
     evaluator.globals[tile] = place;
   } else if (type.getSpace() == Space::Local) {

@@ -94,18 +94,43 @@ bool NestEmitter::turnsInBlocks(Operation *op) {
   if (!isa<tile::MapOp>(op) || op->getNumResults() != 1)
     return false;
   Value result = op->getResult(0);
-  auto layout = dyn_cast<tile::LanesAttr>(typeOf(result).getLayout());
+  auto pairs = dyn_cast<tile::PairsAttr>(typeOf(result).getLayout());
+  bool bf16 = typeOf(result).getElementType().isBF16(); // for products of whole tiles
   auto inMemory = [&](Value operand) {
-    return evaluator.globals.count(operand) && typeOf(operand).getRank() == 2;
+    if (typeOf(operand).getRank() != 2)
+      return false;
+    auto place = evaluator.locals.find(operand);
+    return evaluator.globals.count(operand) ||
+           (bf16 && place != evaluator.locals.end() && lanesDimOf(place->second.type) == 1);
   };
-  auto anyPoint = [&](Value operand) { // readable one row at a time
+  auto anyPoint = [&](auto &anyPoint, Value operand) -> bool { // readable one row at a time
+    if (bf16 && isStreamed(operand) && isa<tile::MapOp>(operand.getDefiningOp()) &&
+        !evaluator.rows.count(operand))
+      return llvm::all_of(tileOperands(operand.getDefiningOp()),
+                          [&](Value own) { return anyPoint(anyPoint, own); });
     return inMemory(operand) ||
            (typeOf(operand).getRank() == 1 &&
             (operand.getDefiningOp<tile::IndexOp>() || evaluator.locals.count(operand)));
   };
-  return layout && layout.getDim() == 0 && typeOf(result).getRank() == 2 &&
-         evaluator.locals.count(result) && llvm::any_of(tileOperands(op), inMemory) &&
-         llvm::all_of(tileOperands(op), anyPoint);
+  return lanesDimOf(typeOf(result)) == 0 && (!pairs || pairs.getPacked() == 1) &&
+         typeOf(result).getRank() == 2 && evaluator.locals.count(result) &&
+         (bf16 || llvm::any_of(tileOperands(op), inMemory)) &&
+         llvm::all_of(tileOperands(op), [&](Value own) { return anyPoint(anyPoint, own); });
+}
+
+/// Writes a map that turnsInBlocks.
+void NestEmitter::emitTurned(tile::MapOp map) {
+  Value result = map.getResult(0);
+  const LocalPlace &place = evaluator.locals.find(result)->second;
+  auto line = [&](const Coord &row, const Coord &along) {
+    return evaluator.compute(result, {row, along});
+  };
+  if (place.pairs)
+    fillQueryPairs(place, line);
+  else if (place.type.getElementType().isBF16() && place.type.getDim(0) % (2 * e.lanes()) == 0)
+    fillTransposedPairs(place, line);
+  else
+    fillTransposed(result, place, [&](ArrayRef<Coord> point) { return line(point[0], point[1]); });
 }
 
 /// Whether a tile is made by maps from tensors, rows and vectors in scratch alone. Those stay as
@@ -740,12 +765,8 @@ void NestEmitter::emit(const NestGroup &group) {
     evaluator.reportUnsupported(first, "only tiles of two dimensions are kept in scratch");
     return;
   }
-  if (turnsInBlocks(first)) {
-    Value result = first->getResult(0);
-    fillTransposed(result, evaluator.locals.find(result)->second,
-                   [&](ArrayRef<Coord> point) { return evaluator.compute(result, point); });
-    return;
-  }
+  if (turnsInBlocks(first))
+    return emitTurned(cast<tile::MapOp>(first));
   Nest(*this, group).emit();
 }
 

@@ -39,6 +39,8 @@ public:
   void emit(const NestGroup &group);
 
   void emitLoad(tile::LoadOp load, const GlobalPlace &source);
+  /// Asks for the rows that a loop over chunks loads from the same tensor in its next step.
+  void askForNext(tile::LoadOp load, const GlobalPlace &source);
   void emitStore(tile::StoreOp store, const GlobalPlace &target);
   /// A 1-d map: its row vectors, now.
   void emitRows(tile::MapOp map);
@@ -63,10 +65,12 @@ private:
                  mlir::function_ref<void(Value, Value)> column);
   void fillTransposed(Value result, const LocalPlace &place,
                       mlir::function_ref<Value(mlir::ArrayRef<Coord>)> source);
-  void fillTransposedPairs(const LocalPlace &place, const GlobalPlace &source);
+  /// What a turned copy is made of: the vector of a row from a column on.
+  using Lines = mlir::function_ref<Value(const Coord &row, const Coord &along)>;
+  void fillTransposedPairs(const LocalPlace &place, Lines line);
   void clearPairs(const LocalPlace &place, Value lane, int64_t count, Value begin, Value end);
   LaneRanges rangesOfMask(tile::MmaOp mma, int64_t lanesDim);
-  void fillQueryPairs(const LocalPlace &place, const GlobalPlace &source);
+  void fillQueryPairs(const LocalPlace &place, Lines line);
   void fillKeyPairs(const LocalPlace &place, const GlobalPlace &source);
   /// Line by line; in loops over a support the next lines are asked for.
   void fillStraight(const LocalPlace &place, const GlobalPlace &source, bool inSupport);
@@ -77,6 +81,7 @@ private:
 
   void emitRowsOnStack(tile::MapOp map);
   bool turnsInBlocks(mlir::Operation *op);
+  void emitTurned(tile::MapOp map);
   mlir::SmallVector<Coord> vectorsOf(int64_t extent);
   void overIndices(int64_t extent, mlir::function_ref<void(Value)> body);
   Value sumAlongLanes(tile::ReduceOp reduce, Point point);

@@ -84,7 +84,7 @@ void NestEmitter::fillTransposed(Value result, const LocalPlace &place,
 }
 
 /// The same in 16 bits, two rows at a time: words of two neighbours are turned instead of elements.
-void NestEmitter::fillTransposedPairs(const LocalPlace &place, const GlobalPlace &source) {
+void NestEmitter::fillTransposedPairs(const LocalPlace &place, Lines line) {
   int64_t width = e.lanes(), rows = place.type.getDim(0), columns = place.type.getDim(1);
   SmallVector<int64_t> order;
   for (int64_t i = 0; i < width; ++i)
@@ -92,16 +92,12 @@ void NestEmitter::fillTransposedPairs(const LocalPlace &place, const GlobalPlace
   forPieces(rows, 2 * width, [&](Value first, int64_t) {
     forPieces(columns, width, [&](Value column, int64_t count) {
       Coord along = evaluator.lanesFrom(column, -1, count == width);
-      auto line = [&](Value r) {
-        Coord row = evaluator.element(r);
-        askForLater(e, source, row, along, 2 * width);
-        return loadGlobal(e, source, {row, along}, place.type.getShape());
-      };
       turnBlock(
           e.builder.getI32Type(), width, count,
           [&](Value pair) {
             Value even = e.plus(first, e.times(pair, 2));
-            return joinPairs(e, line(even), line(e.plus(even, 1)), order);
+            return joinPairs(e, line(evaluator.element(even), along),
+                             line(evaluator.element(e.plus(even, 1)), along), order);
           },
           [&](Value c, Value words) {
             e.store(words,
@@ -114,21 +110,17 @@ void NestEmitter::fillTransposedPairs(const LocalPlace &place, const GlobalPlace
 }
 
 /// Queries as bf16 pairs along d: words are turned instead of elements.
-void NestEmitter::fillQueryPairs(const LocalPlace &place, const GlobalPlace &source) {
+void NestEmitter::fillQueryPairs(const LocalPlace &place, Lines line) {
   int64_t width = e.lanes(), rows = place.type.getDim(0), columns = place.type.getDim(1);
-  ArrayRef<int64_t> shape = place.type.getShape();
   SmallVector<int64_t> order = llvm::to_vector(llvm::seq<int64_t>(0, 2 * width));
   forPieces(rows, width, [&](Value first, int64_t present) {
     forPieces(columns, 2 * width, [&](Value column, int64_t count) {
       auto pairs = [&](Value r) {
         Coord row = evaluator.element(e.plus(first, r));
-        Value low =
-            loadGlobal(e, source, {row, evaluator.lanesFrom(column, -1, count >= width)}, shape);
+        Value low = line(row, evaluator.lanesFrom(column, -1, count >= width));
         Value high = low;
         if (count > width)
-          high = loadGlobal(
-              e, source, {row, evaluator.lanesFrom(e.plus(column, width), -1, count == 2 * width)},
-              shape);
+          high = line(row, evaluator.lanesFrom(e.plus(column, width), -1, count == 2 * width));
         return joinPairs(e, low, high, order);
       };
       turnBlock(e.builder.getI32Type(), present, (count + 1) / 2, pairs,
@@ -183,6 +175,22 @@ void NestEmitter::fillStraight(const LocalPlace &place, const GlobalPlace &sourc
   e.loop(e.integer(0), end, 1, {}, line);
 }
 
+void NestEmitter::askForNext(tile::LoadOp load, const GlobalPlace &source) {
+  TileType type = typeOf(load.getResult());
+  auto loop = dyn_cast<tile::ForOp>(load->getParentOp());
+  if (type.getRank() != 2 || !loop || loop.getKind() != tile::LoopKind::Any ||
+      static_cast<int64_t>(loop.getStep()) != type.getDim(0) || type.getDim(0) < e.lanes() ||
+      source.view.access != tile::Access::Dense)
+    return;
+  for (Operation *user : load.getView().getUsers())
+    if (user->getBlock() == load->getBlock() && user->isBeforeInBlock(load))
+      return; // has asked
+  e.loop(e.integer(0), e.integer(type.getDim(0)), 1, {}, [&](Value row, ValueRange) -> Values {
+    prefetchRow(e, source, e.plus(row, type.getDim(0)), type.getDim(1));
+    return {};
+  });
+}
+
 void NestEmitter::emitLoad(tile::LoadOp load, const GlobalPlace &given) {
   LocalPlace &place = evaluator.locals.find(load.getResult())->second;
   GlobalPlace source = given;
@@ -202,12 +210,18 @@ void NestEmitter::emitLoad(tile::LoadOp load, const GlobalPlace &given) {
         source.valid.assign(rank, Value());
       source.valid[0] = source.valid[0] ? e.minIndex(source.valid[0], rows) : rows;
     }
-    return queries ? fillQueryPairs(place, source) : fillKeyPairs(place, source);
+    auto line = [&](const Coord &row, const Coord &along) {
+      return loadGlobal(e, source, {row, along}, place.type.getShape());
+    };
+    return queries ? fillQueryPairs(place, line) : fillKeyPairs(place, source);
   }
   if (rank == 2 && lanesDimOf(place.type) == 0 && place.type.getElementType().isBF16() &&
       place.type.getDim(0) % (2 * e.lanes()) == 0) {
     source.clipped = false; // a sum over whole tiles reads all rows
-    return fillTransposedPairs(place, source);
+    return fillTransposedPairs(place, [&](const Coord &row, const Coord &along) {
+      askForLater(e, source, row, along, 2 * e.lanes());
+      return loadGlobal(e, source, {row, along}, place.type.getShape());
+    });
   }
   if (rank == 2 && lanesDimOf(place.type) == 0)
     return fillTransposed(load.getResult(), place, [&](ArrayRef<Coord> point) {

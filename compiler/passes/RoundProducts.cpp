@@ -1,0 +1,165 @@
+// RoundProducts, for CPUs with a matrix unit: forms multiply f32 tiles where an operand is one; in
+// kernels that carry a state over bf16 tensors such products become products of bf16 for the unit,
+// while sums and the state stay f32.
+//
+//   %k = map extf(%K) ; %A = mma %q, %k     ->   %A = mma %K, %q16
+//   %O = mma %S, %q                         ->   %S16 = map truncf(%S) ; %O = mma %S16, %q16
+//
+// The unit reads its first operand as pairs, the other one in rows along the sum: operands change
+// places where the product's result is such rows of another one (weights, with keys along the
+// lanes).
+#include "compiler/passes/CpuPasses.h"
+#include "compiler/passes/Passes.h"
+#include "compiler/support/Names.h"
+#include "ir/tile/TileDialect.h"
+#include "ir/tile/TileLayouts.h"
+
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Pass/Pass.h"
+#include "mlir/Pass/PassManager.h"
+
+using namespace mlir;
+
+namespace heddle::compiler {
+namespace {
+
+using tile::TileType;
+using tile::tileType;
+
+/// What `value` was before it was widened from `type`, or null.
+Value unwidened(Value value, Type type) {
+  auto map = value.getDefiningOp<tile::MapOp>();
+  if (!map || map.getNumResults() != 1 || map.getInputs().size() != 1 ||
+      cast<ArrayAttr>(map.getInputDims()[0]) != map.getDims() ||
+      tileType(map.getInputs()[0]).getElementType() != type)
+    return {};
+  auto wide = map.getYield().getValues()[0].getDefiningOp<arith::ExtFOp>();
+  return wide && isa<BlockArgument>(wide.getOperand()) ? map.getInputs()[0] : Value();
+}
+
+class RoundProductsPass : public PassWrapper<RoundProductsPass, OperationPass<tile::KernelOp>> {
+public:
+  MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(RoundProductsPass)
+  void getDependentDialects(DialectRegistry &registry) const override {
+    registry.insert<arith::ArithDialect, math::MathDialect>();
+  }
+  StringRef getArgument() const override { return "round-products"; }
+  StringRef getDescription() const override {
+    return "products of a state's kernel in bf16, for the matrix unit";
+  }
+
+  void runOnOperation() override {
+    tile::KernelOp kernel = getOperation();
+    auto program = kernel->getParentOfType<tile::ProgramOp>();
+    bool bf16 = llvm::any_of(program.getBody().getOps<tile::TensorOp>(), [](tile::TensorOp tensor) {
+      return tensor.getElementType().isBF16();
+    });
+    if (!bf16 || !kernel->hasAttr("tile.state") || solvesMany())
+      return;
+    SmallVector<tile::MmaOp> products;
+    kernel.walk([&](tile::MmaOp op) { products.push_back(op); });
+    DenseMap<Value, Value> copies;
+    for (tile::MmaOp op : products)
+      if (fits(op))
+        round(op, copies);
+    OpPassManager simplify(kernel->getName().getIdentifier());
+    simplify.addPass(createSimplifyMapsPass()); // rounding joins what is rounded
+    if (!copies.empty() && failed(runPipeline(simplify, kernel)))
+      signalPassFailure();
+  }
+
+private:
+  /// Whether a delta rule writes more tokens at once than its state has rows: what they write
+  /// cancels, and rounding would stay.
+  bool solvesMany() {
+    bool many = false;
+    getOperation().walk([&](tile::SolveUnitLowerOp solve) {
+      auto loop = solve->getParentOfType<tile::ForOp>();
+      for (Value carried : loop ? ValueRange(loop.getInits()) : ValueRange())
+        if (TileType state = tileType(carried); state && state.getRank() == 2)
+          many |= tileType(solve.getRhs()).getDim(0) > state.getDim(0);
+    });
+    return many;
+  }
+
+  struct Operand {
+    Value tile;
+    ArrayAttr dims;
+    int64_t sum; ///< which of them
+  };
+  static std::pair<Operand, Operand> operandsOf(tile::MmaOp op) {
+    StringRef name = op.getContracted()[0];
+    Operand a{op.getA(), op.getADims(), positionOf(op.getADims(), name)};
+    Operand b{op.getB(), op.getBDims(), positionOf(op.getBDims(), name)};
+    if (isReadInRows(op.getResult()))
+      std::swap(a, b);
+    return {a, b};
+  }
+
+  /// Whether a product sums over the last dimension of what is made of the tile, as operand b.
+  static bool isReadInRows(Value tile) {
+    return llvm::any_of(tile.getUsers(), [&](Operation *user) {
+      if (auto map = dyn_cast<tile::MapOp>(user))
+        return map->getNumResults() == 1 && isReadInRows(map.getResult(0));
+      auto mma = dyn_cast<tile::MmaOp>(user);
+      return mma && mma.getB() == tile && positionOf(mma.getBDims(), mma.getContracted()[0]) == 1;
+    });
+  }
+
+  /// Whether maps make the tile of products for the unit alone, if of any: others are made block by
+  /// block in registers, where only their own lanes can be read.
+  static bool isMadeByUnit(Value tile) {
+    if (auto mma = tile.getDefiningOp<tile::MmaOp>())
+      return mma->hasAttr(tile::kAtomAttr);
+    auto map = tile.getDefiningOp<tile::MapOp>();
+    return !map || llvm::all_of(map.getInputs(), isMadeByUnit);
+  }
+
+  /// Whether the tiles are whole ones of the unit; see AssignLayouts.
+  static bool fits(tile::MmaOp op) {
+    if (op.getContracted().size() != 1 || !tileType(op.getA()).getElementType().isF32() ||
+        tileType(op.getA()).getRank() != 2 || tileType(op.getB()).getRank() != 2)
+      return false;
+    auto [a, b] = operandsOf(op);
+    return tileType(a.tile).getDim(a.sum) % tile::kAmxDepth == 0 &&
+           tileType(a.tile).getDim(1 - a.sum) % tile::kAmxSide == 0 &&
+           tileType(b.tile).getDim(1 - b.sum) >= tile::kAmxSide && isMadeByUnit(a.tile) &&
+           isMadeByUnit(b.tile);
+  }
+
+  static void round(tile::MmaOp op, DenseMap<Value, Value> &copies) {
+    auto [a, b] = operandsOf(op);
+    for (Value tile : {a.tile, b.tile})
+      if (!copies.count(tile))
+        copies[tile] = rounded(tile);
+    op.getAMutable().set(copies[a.tile]);
+    op.getBMutable().set(copies[b.tile]);
+    op.setADimsAttr(a.dims);
+    op.setBDimsAttr(b.dims);
+    op.setPrecision(tile::Precision::BF16);
+    op->setAttr(tile::kAtomAttr, StringAttr::get(op.getContext(), tile::kAmxAtom));
+  }
+
+  static Value rounded(Value tile) {
+    OpBuilder builder(tile.getContext());
+    builder.setInsertionPointAfterValue(tile);
+    Type type = builder.getBF16Type();
+    if (Value narrow = unwidened(tile, type); narrow && narrow.getDefiningOp())
+      return narrow;
+    SmallVector<StringRef> names{"r", "c"};
+    return tile::MapOp::create(builder, tile.getLoc(),
+                               TypeRange{tileType(tile).withElementType(type)}, ValueRange{tile},
+                               ArrayRef<SmallVector<StringRef>>{names}, names,
+                               [&](OpBuilder &b, Location at, ValueRange x) {
+                                 Value y = arith::TruncFOp::create(b, at, type, x[0]);
+                                 tile::YieldOp::create(b, at, y);
+                               })
+        .getResult(0);
+  }
+};
+
+} // namespace
+
+std::unique_ptr<Pass> createRoundProductsPass() { return std::make_unique<RoundProductsPass>(); }
+
+} // namespace heddle::compiler
