@@ -82,9 +82,11 @@ OwningOpRef<ModuleOp> buildChunked(const FormRequest &request) {
                     [&](ProgramWriter &program, const ScanProblem &scan, llvm::StringRef suffix) {
                       const int64_t length = nominalLength(request.request);
                       const bool gpu = request.request.target.starts_with("sm_");
+                      MixSizes sizes = sizesOf(scan);
+                      sizes.unit = hasMatrixUnit(request.request);
                       const int64_t tokens = given ? given
                                              : gpu ? gpuChunk(scan, length)
-                                                   : bestChunk(sizesOf(scan), length);
+                                                   : bestChunk(sizes, length);
                       writeChunks(program, scan, suffix, tokens);
                     });
 }

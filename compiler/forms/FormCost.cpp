@@ -17,6 +17,8 @@ constexpr double kChunk = 12000;    ///< the same of a chunk, with its factors
 constexpr double kWeight = 6;       ///< mask and sum of a pair
 constexpr double kDecay = 14;       ///< exponential of a pair's decay
 constexpr double kFeatureDecay = 9; ///< the same, a feature of a pair
+constexpr double kUnit = 0.15;      ///< a multiply-add of the matrix unit
+constexpr double kUnitWeight = 12;  ///< mask and sum of a pair whose product went through memory
 constexpr double kTie = 1.1;        ///< of chunks about as good the longest: fewer, larger products
 constexpr double kLaunch = 60000;   ///< a further launch: maps and prefix sums before pairs
 
@@ -28,10 +30,15 @@ double recurrent(const MixSizes &m, double length) {
 double chunked(const MixSizes &m, double length, double C) {
   double F = m.features, V = m.value, P = m.pairFeatures;
   bool apart = m.decay == StateDecay::Feature;
-  double pairs = C * C * ((apart ? kFeatureDecay * P : P) + V + kWeight + (m.decays ? kDecay : 0));
-  double state = 2 * C * F * V + 2 * kPass * F * V;
+  // Chunks of whole tiles; powers are made in blocks narrower than what the unit sums.
+  bool unit = m.unit && static_cast<int64_t>(C) % 32 == 0 && m.features == m.pairFeatures;
+  double product = unit ? kUnit : 1, passes = unit ? 3 : 2;
+  double pair = (apart ? kFeatureDecay * P : product * P) + product * V +
+                (unit ? kUnitWeight : kWeight) + (m.decays ? kDecay : 0);
+  double pairs = C * C * pair;
+  double state = product * 2 * C * F * V + passes * kPass * F * V;
   if (m.solves)
-    pairs *= 2, state += C * F * V;
+    pairs *= 2, state += product * C * F * V;
   return std::ceil(length / C) * (kChunk + pairs + state);
 }
 
@@ -39,7 +46,8 @@ double attention(const MixSizes &m, double length) {
   double keys = (length + 1) / 2; // of a row
   if (m.listed > 0)
     keys = std::min<double>(keys, m.listed);
-  double pairs = length * keys * (m.key + m.value + kWeight + (m.decays ? kDecay : 0));
+  double products = (m.unit ? kUnit : 1) * (m.key + m.value) + (m.unit ? kUnitWeight : kWeight);
+  double pairs = length * keys * (products + (m.decays ? kDecay : 0));
   double states = (m.givesState + m.takesState) * kPass * (length + 1) * m.key * m.value;
   return pairs + states + (m.decays || m.givesState ? kLaunch : 0);
 }
@@ -74,7 +82,15 @@ Result<std::vector<MixSizes>> mixSizes(const FormRequest &request) {
       sizes.push_back(sizesOf(*scan));
     else if (auto pairs = std::get_if<MixProblem>(&stage))
       sizes.push_back(sizesOf(*pairs));
+  for (MixSizes &m : sizes)
+    m.unit = hasMatrixUnit(request.request);
   return sizes;
+}
+
+bool hasMatrixUnit(const Request &request) {
+  auto all = request.dtypes.find("*");
+  return request.target == "cpu" && all != request.dtypes.end() && all->second == DType::BF16 &&
+         llvm::StringRef(request.deviceFacts).contains("amx_bf16");
 }
 
 int64_t bestChunk(const MixSizes &sizes, int64_t length) {

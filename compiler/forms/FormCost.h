@@ -21,6 +21,7 @@ struct MixSizes {
   bool solves = false; ///< delta or dplr: a triangular system a chunk
   bool givesState = false, takesState = false;
   int64_t listed = 0; ///< keys that lists let a row see at most; 0: all up to its own
+  bool unit = false;  ///< a matrix unit multiplies tiles of bf16
 };
 
 MixSizes sizesOf(const ScanProblem &scan);
@@ -28,6 +29,9 @@ MixSizes sizesOf(const MixProblem &pairs);
 /// The sizes of the request's mixes: states, and the weights of pairs beside them. Unsupported as
 /// readGraph.
 Result<std::vector<MixSizes>> mixSizes(const FormRequest &request);
+
+/// Whether the request's tensors are bf16 and its processor has a matrix unit for them.
+bool hasMatrixUnit(const Request &request);
 
 /// Tokens of a chunk that are best for sequences of `length`.
 int64_t bestChunk(const MixSizes &sizes, int64_t length);

@@ -46,6 +46,23 @@ TEST_CASE("forms are chosen by what they are expected to take") {
   CHECK(FormRun(named).build(Upto::Form));
 }
 
+TEST_CASE("a matrix unit makes pairs cheap beside powers of wide states") {
+  compiler::MixSizes power = sizes(528), plain = sizes(64);
+  power.key = power.value = power.pairFeatures = 32;
+  auto pairsWin = [](const compiler::MixSizes &m) {
+    return *compiler::estimatedUnits("attention", {m}, 2048) <
+           *compiler::estimatedUnits("chunked", {m}, 2048);
+  };
+  CHECK(!pairsWin(plain));
+  CHECK(compiler::bestChunk(plain, 2048) == 32);
+  double before = *compiler::estimatedUnits("chunked", {plain}, 2048);
+  plain.unit = power.unit = true;
+  CHECK(pairsWin(power));
+  CHECK(!pairsWin(plain));
+  CHECK(compiler::bestChunk(plain, 2048) == 64);
+  CHECK(*compiler::estimatedUnits("chunked", {plain}, 2048) < before / 2);
+}
+
 TEST_CASE("one token on a state is a step") {
   std::string text = "pattern.def @p(%q: seq<T x H x K>, %k: seq<T x H x K>, %v: seq<T x H x V>, "
                      "%s0: seq<f32, H x K x V>) {\n  %o, %s = mix %q, %k, %v weight id norm none "
