@@ -74,12 +74,25 @@ private:
       rules.pop_back();
   }
 
-  /// Tokens of earlier runs: with those of this one no more than the levels of the bank are for.
+  /// Tokens of earlier runs: with those of this one no more than the bank's levels or segments are
+  /// for.
   void addPosition(pattern::MixOp mix) {
     ValueRule *position = add(ValueRule::NotNegative, mix.input("in_position"));
-    if (mix.getSegment() != pattern::SegmentKind::fenwick || !mix.input("in_bank") ||
-        !limit(position, mix.input("in_bank"), 0) || indexOf(mix.getK()) < 0)
+    if (!position || !mix.input("in_bank") || indexOf(mix.getK()) < 0)
       return;
+    if (mix.getSegment() == pattern::SegmentKind::constant) {
+      std::optional<int64_t> length = pattern::evaluateInteger(
+          mix.getSegmentArgAttr(), [&](llvm::StringRef name) -> std::optional<int64_t> {
+            auto found = constants.find(name.str());
+            return found == constants.end() ? std::nullopt
+                                            : std::optional<int64_t>(int64_t(found->second));
+          });
+      if (!length || *length < 1 || !limit(position, mix.input("in_bank"), 0, *length))
+        return;
+      position->kind = ValueRule::Segments;
+    } else if (!limit(position, mix.input("in_bank"), 0)) {
+      return;
+    }
     position->lengths = indexOf(mix.getK());
     position->slotDim = pattern::arrayType(mix.getK()).getBatched() ? 1 : 0;
   }

@@ -156,8 +156,10 @@ bool isInside(const ValueRule &rule, const std::vector<TensorInfo> &tensors) {
     return within(tensor, tensors.size()) && within(dim, tensors[tensor].shape.size());
   };
   const bool limited = rule.limitOf >= 0;
-  bool inside = rule.kind <= ValueRule::Weight && has(rule.tensor, 0) && rule.limitDivisor > 0 &&
+  bool inside = rule.kind <= ValueRule::Segments && has(rule.tensor, 0) && rule.limitDivisor > 0 &&
                 (!limited || has(rule.limitOf, rule.limitDim));
+  if (rule.kind == ValueRule::Segments)
+    inside = inside && limited && has(rule.lengths, rule.slotDim);
   if (rule.kind == ValueRule::Pages) {
     inside = inside && limited && has(rule.limitOf, rule.slotDim) && has(rule.lengths, 0);
     inside = inside && (rule.starts < 0 ? has(rule.tensor, 1) : has(rule.starts, 0));

@@ -294,7 +294,7 @@ Result<Signature> Signature::parse(std::string_view bytes) {
     return tensor >= 0 && static_cast<size_t>(tensor) < signature.tensors.size();
   };
   for (const ValueRule &rule : signature.valueRules)
-    if (rule.kind > ValueRule::Weight || !known(rule.tensor) ||
+    if (rule.kind > ValueRule::Segments || !known(rule.tensor) ||
         (rule.limitOf >= 0 && !known(rule.limitOf)) || rule.limitDivisor < 1)
       return corrupt;
   if (!reader.atEnd())

@@ -68,6 +68,8 @@ public:
       return offsets();
     case ValueRule::NotNegative:
       return rule.lengths < 0 ? each(0, INT64_MAX, "a length of 0 or more") : position();
+    case ValueRule::Segments:
+      return segments();
     case ValueRule::Pages:
       return rule.starts < 0 ? table() : pageList();
     case ValueRule::Parents:
@@ -144,6 +146,16 @@ private:
     return each(0, most,
                 fmt::format("0 to {}: {} levels are for {} tokens, {} of them at hand", most, limit,
                             most + tokens, tokens));
+  }
+
+  Status segments() const {
+    const int64_t tokens = tensors[rule.lengths].shape[rule.slotDim];
+    const int64_t room = tensors[rule.limitOf].shape[rule.limitDim];
+    const int64_t most = (room + 1) * rule.limitDivisor - tokens;
+    return each(0, most,
+                fmt::format("0 to {}: a bank of {} segments of {} is for {} tokens, {} of them at "
+                            "hand",
+                            most, room, rule.limitDivisor, most + tokens, tokens));
   }
 
   int64_t slots() const { return tensors[rule.limitOf].shape[rule.slotDim]; }

@@ -29,7 +29,9 @@ struct ValueRule {
     Rate,        ///< of a delta update: 0 to 1 for keys of norm 1, else over their width, the
                  ///< limit, so that the state stays bounded: not checked
     Mask,        ///< 0 or 1: not checked
-    Weight       ///< of a linear map that sums over the dimension of the limit: not checked
+    Weight,      ///< of a linear map that sums over the dimension of the limit: not checked
+    Segments     ///< tokens so far: with those of `lengths` in segments of `limitDivisor`, one more
+                 ///< than the extent `limitDim` of `limitOf`
   };
   Kind kind = List;
   int32_t tensor = 0; ///< index into the tensors of the call

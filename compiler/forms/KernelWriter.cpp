@@ -184,6 +184,8 @@ Value KernelWriter::prefixSum(Value tile, bool exclusive, bool reverse) {
 }
 
 Value KernelWriter::solve(Value lower, Value rhs) {
+  if (cast<tile::TileType>(rhs.getType()).getDim(0) == 1)
+    return rhs;
   return tile::SolveUnitLowerOp::create(builder, location, rhs.getType(), lower, rhs);
 }
 

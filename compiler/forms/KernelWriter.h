@@ -68,7 +68,7 @@ public:
   mlir::Value reduce(tile::Reduction kind, mlir::Value tile, int64_t dim, mlir::Value init);
   /// Prefix sums along dimension 0.
   mlir::Value prefixSum(mlir::Value tile, bool exclusive, bool reverse);
-  /// X with (I + stril L) X = B.
+  /// X with (I + stril L) X = B: B itself where it has one row.
   mlir::Value solve(mlir::Value lower, mlir::Value rhs);
   /// for (index = lo; index < hi; index += step) carried = body(index, carried).
   llvm::SmallVector<mlir::Value>

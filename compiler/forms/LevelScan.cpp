@@ -9,6 +9,10 @@
 //
 // and adds (lambda A) V to the rows. After the chunk its own state and those of the lowest set bits
 // merge as a binary counter carries.
+//
+// A run that goes on at token p walks one by one up to a multiple of C, in chunks, and the rest (at
+// least the last token) one by one, since what it leaves has the last token by itself: a kernel
+// each. All count slots alike: slot s has bit s of the number of tokens before.
 #include "compiler/forms/ChunkBody.h"
 #include "compiler/forms/ScanWalks.h"
 #include "compiler/forms/TileSteps.h"
@@ -24,14 +28,19 @@ using namespace mlir;
 
 namespace {
 
+/// Which tokens a kernel walks, where chunks of `chunk` tokens begin at multiples of it.
+enum class Part { All, Before, Chunks, Rest };
+
 class LevelWalk {
 public:
-  LevelWalk(ProgramWriter &program, const ScanProblem &scan, llvm::StringRef name, int64_t chunk)
-      : body(scan, program, name, chunk), scan(scan), w(body.w),
-        inside(std::countr_zero(uint64_t(chunk))) {}
+  LevelWalk(ProgramWriter &program, const ScanProblem &scan, llvm::StringRef name, int64_t tokens,
+            int64_t chunk, Part part)
+      : body(scan, program, name, tokens), scan(scan), w(body.w),
+        inside(std::countr_zero(uint64_t(tokens))), chunk(chunk), part(part) {}
 
   void run() {
-    w.loop(w.constant(0), body.length, body.C, {}, [&](Value t, ValueRange) {
+    readPosition();
+    w.loop(first, last, body.C, {}, [&](Value t, ValueRange) {
       body.kernel.computeNumbersBefore(t);
       step(t);
       return llvm::SmallVector<Value>();
@@ -51,6 +60,44 @@ private:
     return w.sub(w.constant(64), arith::IndexCastOp::create(w.builder, w.location,
                                                             w.builder.getIndexType(), zeros));
   }
+  /// Tokens before this run, and the tokens of it that are walked here.
+  void readPosition() {
+    first = w.constant(0), last = body.length;
+    position = body.kernel.tokensBefore(int64_t(1) << 30);
+    if (part == Part::All)
+      return;
+    Value one = w.constant(1), zero = w.constant(0), butOne = w.sub(body.length, one);
+    Value whole = w.mul(w.divide(w.add(position, w.constant(chunk - 1)), chunk), chunk);
+    Value aligned = w.sub(whole, position); // the first multiple of the chunk, as a token
+    Value begin = w.max(w.min(aligned, butOne), zero);
+    Value rest = w.max(w.sub(butOne, aligned), zero);
+    Value end = w.add(begin, w.mul(w.divide(rest, chunk), chunk));
+    if (part == Part::Before)
+      last = begin;
+    if (part == Part::Chunks)
+      first = begin, last = end;
+    if (part == Part::Rest)
+      first = end;
+  }
+
+  /// The slot of bit `bit` of a chunk's number.
+  Value slotOf(Value bit) {
+    return scan.segments.carried ? w.min(w.add(bit, w.constant(inside)), lastSlot()) : bit;
+  }
+  Value lastSlot() { return w.sub(w.extent(scan.find(scan.segments.bank)->dim(0)), w.constant(1)); }
+
+  /// What the run leaves, as of its last token: level 0, or that of a bit.
+  void leave(Value t, Value S, Value level) {
+    const ProblemTensor *bank = scan.result("bank");
+    if (!bank)
+      return;
+    Value isLast = arith::CmpIOp::create(w.builder, w.location, arith::CmpIPredicate::eq, t,
+                                         w.sub(body.length, w.constant(1)));
+    Value rows = arith::SelectOp::create(w.builder, w.location, isLast, w.constant(body.kernel.F()),
+                                         w.constant(0));
+    body.kernel.storeState({S, {}}, bank->name, "", w.min(level, lastSlot()), rows);
+  }
+
   Value lowest(Value x) { // the lowest set bit, as a number
     return make<arith::AndIOp>(x, w.sub(w.constant(0), x));
   }
@@ -99,9 +146,9 @@ private:
   }
 
   void step(Value t) {
-    Value number = w.divide(t, body.C);
+    Value number = w.divide(w.add(position, t), body.C);
     Value empty = body.zeros({body.kernel.F(), body.kernel.V()});
-    Chunk chunk{t, w.sub(body.length, t), {}, {}};
+    Chunk chunk{t, w.sub(last, t), {}, {}};
     chunk.decay = body.decayOf(t, chunk.valid);
     ChunkMap map = body.mapOf(chunk);
     body.readAll(chunk, [&](const Reader &reader, Value Q) {
@@ -113,7 +160,7 @@ private:
         const ProblemTensor &lambda = *scan.find(scan.segments.gates);
         Value level = w.add(bit, w.constant(inside + 1));
         Value gate = body.kernel.column(lambda, level, t, body.C, chunk.valid, reader.member);
-        ScanState S = body.kernel.loadState(scan.segments.bank, "", bit);
+        ScanState S = body.kernel.loadState(scan.segments.bank, "", slotOf(bit));
         return llvm::SmallVector<Value>{
             body.read(body.multiplied(Qe, {"i", "d"}, gate, {"i"}), S.S, in[0])};
       })[0];
@@ -126,9 +173,11 @@ private:
   void merge(const Chunk &chunk, const ChunkMap &map, Value number, Value own) {
     Value next = w.add(number, w.constant(1));
     Value target = w.sub(bitLength(lowest(next)), w.constant(1));
+    leave(chunk.t, own, w.constant(0));
     Value sum = forBits(number, {own}, [&](Value bit, ValueRange in) {
-      ScanState old = body.kernel.loadState(scan.segments.bank, "", bit);
+      ScanState old = body.kernel.loadState(scan.segments.bank, "", slotOf(bit));
       ScanState now{body.changed(chunk, map, old.S, false), {}};
+      leave(chunk.t, now.S, w.add(bit, w.constant(1)));
       Value joins =
           arith::CmpIOp::create(w.builder, w.location, arith::CmpIPredicate::slt, bit, target);
       Names dims{"d", "e"};
@@ -137,23 +186,33 @@ private:
             Value part = arith::SelectOp::create(b, at, joins, v[1], steps::real(b, at, 0));
             return Value(arith::AddFOp::create(b, at, v[0], part));
           });
-      body.kernel.storeState(now, scan.segments.bank, "", bit);
+      body.kernel.storeState(now, scan.segments.bank, "", slotOf(bit));
       return llvm::SmallVector<Value>{joined};
     })[0];
-    body.kernel.storeState({sum, {}}, scan.segments.bank, "", target);
+    body.kernel.storeState({sum, {}}, scan.segments.bank, "", slotOf(target));
   }
 
   ChunkBody body;
   const ScanProblem &scan;
   KernelWriter &w;
   int64_t inside; ///< levels of the chunk beside 0
+  int64_t chunk;
+  Part part;
+  Value position, first, last; ///< tokens of earlier runs; those of this one from first to last
 };
 
 } // namespace
 
 void writeLevels(ProgramWriter &program, const ScanProblem &scan, llvm::StringRef name,
                  int64_t chunk) {
-  LevelWalk(program, scan, name, int64_t(std::bit_floor(uint64_t(chunk)))).run();
+  chunk = int64_t(std::bit_floor(uint64_t(chunk)));
+  if (chunk == 1 || !scan.segments.carried) {
+    LevelWalk(program, scan, name, chunk, chunk, Part::All).run();
+    return;
+  }
+  LevelWalk(program, scan, (name + "_before").str(), 1, chunk, Part::Before).run();
+  LevelWalk(program, scan, name, chunk, chunk, Part::Chunks).run();
+  LevelWalk(program, scan, (name + "_rest").str(), 1, chunk, Part::Rest).run();
 }
 
 } // namespace heddle::compiler

@@ -23,6 +23,12 @@ constexpr int64_t kWidest = 128; ///< columns of a tile
 
 bool isReal(Type type) { return isa<FloatType>(type); }
 
+/// A number a sequence runs along the batch.
+ProblemTensor alongBatch(ProblemTensor tensor) {
+  tensor.batched &= tensor.rank() > 0;
+  return tensor;
+}
+
 /// A tile of f32 in the element type of the tensor it is stored to.
 Value narrowed(KernelWriter &w, Value tile, const Names &dims, Type element) {
   if (element.isF32())
@@ -40,7 +46,7 @@ public:
   MapWriter(ProgramWriter &program, const PatternProblem &problem,
             llvm::ArrayRef<const MapStage *> maps)
       : program(program), problem(problem), maps(maps), stage(*maps.front()),
-        tensor(*problem.find(stage.name)) {}
+        tensor(alongBatch(*problem.find(stage.name))) {}
 
   void run() {
     size_t rank = tensor.rank();
@@ -128,14 +134,13 @@ private:
   const PatternProblem &problem;
   llvm::ArrayRef<const MapStage *> maps;
   const MapStage &stage; ///< the first: its names are those of all
-  const ProblemTensor &tensor;
+  const ProblemTensor tensor;
 };
 
 } // namespace
 
 std::string refuseMap(const PatternProblem &problem, const MapStage &stage) {
-  const ProblemTensor &tensor = *problem.find(stage.name);
-  if (tensor.rank() == 0)
+  if (problem.find(stage.name)->shape.empty())
     return fmt::format("map {} has no dims of its own", stage.name);
   return TileScope::refuse(stage.expr, problem);
 }

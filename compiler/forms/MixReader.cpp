@@ -20,6 +20,10 @@ Status MixReader::checkAttributes() {
                        pattern::stringifyUpdateKind(mix.getUpdate()).str());
   for (Attribute role : mix.getRoles()) {
     llvm::StringRef name = cast<StringAttr>(role).getValue();
+    if (name == "in_bank" || name == "in_pool" || name == "in_position" || name == "in_run_pool")
+      return unsupported("initial {}: a bank of states holds no keys to sum over; it has a "
+                         "recurrent and a chunked form only",
+                         name.drop_front(3).str());
     static constexpr llvm::StringRef kKnown[] = {
         "q",      "k",      "v",        "decay",    "bonus",     "in_state", "in_z",
         "cu_q",   "cu_k",   "table",    "indptr",   "len",       "gate",     "router",

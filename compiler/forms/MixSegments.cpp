@@ -34,17 +34,20 @@ Status MixReader::readSegments() {
   if (kind == pattern::SegmentKind::by)
     return unsupported("segments by an expression are not lowered yet");
   Expr length = graph.specialise(mix.getSegmentArgAttr());
-  SegmentCuts cuts(length, graph.lengthExpr(problem.Tk));
+  const SegmentCuts cuts{length, graph.lengthExpr(problem.Tk)};
   std::string gates;
   if (mix.getGate() == pattern::GateKind::given)
     gates = pattern::valueName(mix.input("gate")).str();
-  else if (mix.getGate() != pattern::GateKind::ones)
-    HEDDLE_CHECK(addRouterGates(reader, mix, cuts, problem.Tq, problem.H, problem.o, gates));
+  else if (mix.getGate() != pattern::GateKind::ones) {
+    SegmentPools pools(reader, mix, cuts);
+    HEDDLE_CHECK(pools.addSums());
+    HEDDLE_CHECK(pools.addGates(problem.Tq, problem.H, problem.o, gates));
+  }
   auto factor = [&](Expr n) -> Expr {
     Expr gate = gates.empty() ? Expr() : read(gates, {i, h, n});
     if (mix.getBank() != pattern::BankKind::frozen || mix.getDecay() == pattern::DecayKind::None)
       return gate ? gate : pattern::makeFloat(context, 1);
-    Expr end = minus(sumOf(cuts.begin(n), cuts.size(n)), makeInteger(context, 1));
+    Expr end = minus(cuts.end(n), makeInteger(context, 1));
     Expr to = call("min", {i, end}), d = makeInteger(context, 0);
     Expr weight = call("exp", {decayBetween(to, j, h, d)});
     return gate ? times(gate, weight) : weight;

@@ -248,6 +248,17 @@ Value ScanKernel::column(const ProblemTensor &tensor, Value n, Value t, int64_t 
   return loadRows(tensor, view, t, rows, count);
 }
 
+Value ScanKernel::tokensBefore(int64_t most) {
+  const ProblemTensor *given = scan.input("in_position");
+  if (!given)
+    return w.constant(0);
+  Value view = w.view(given->name, given->element, given->shape, {batch});
+  Value read = tile::ReadOp::create(w.builder, w.location, view, llvm::ArrayRef<OpFoldResult>());
+  Value position =
+      arith::IndexCastOp::create(w.builder, w.location, w.builder.getIndexType(), read);
+  return w.min(w.max(position, w.constant(0)), w.constant(most));
+}
+
 ScanState ScanKernel::enter() {
   ScanState state;
   const ProblemTensor *S0 = scan.input("in_state"), *z0 = scan.input("in_z");

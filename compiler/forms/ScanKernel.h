@@ -73,6 +73,10 @@ public:
   mlir::Value column(const ProblemTensor &tensor, mlir::Value n, mlir::Value t, int64_t rows,
                      mlir::Value valid, mlir::Value member = {});
 
+  /// Tokens of earlier runs that the sequence begins behind: `in_position`, never above `most`
+  /// whatever it holds; 0 without one.
+  mlir::Value tokensBefore(int64_t most);
+
   ScanState enter();
   void leave(const ScanState &state);
 

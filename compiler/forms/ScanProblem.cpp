@@ -39,6 +39,7 @@ public:
     HEDDLE_CHECK(readDecay());
     HEDDLE_CHECK(checkSegments());
     HEDDLE_CHECK(readWidths());
+    HEDDLE_CHECK(checkBanks());
     HEDDLE_CHECK(readSubtokens());
     return readHeads();
   }
@@ -108,9 +109,6 @@ private:
     if (kind == pattern::SegmentKind::by)
       return unsupported("segments by an expression: where they end is known token by token; the "
                          "bank of states is lowered for constant, logarithmic and fenwick ones");
-    for (const char *role : {"in_bank", "in_pool", "in_position", "in_run_pool"})
-      if (scan.input(role))
-        return unsupported("initial {}: a bank on entry is not lowered yet", role + 3);
     if (kind == pattern::SegmentKind::fenwick) {
       scan.walk = ScanWalk::Levels;
       if (scan.input("in_state") || scan.result("state") || scan.sums)
@@ -129,6 +127,50 @@ private:
                          "tokens is not lowered");
     if (kind == pattern::SegmentKind::logarithmic && (scan.result("state") || scan.result("z")))
       return unsupported("the state after logarithmic segments: they end with the sequence");
+    return {};
+  }
+
+  /// Banks that are carried from run to run.
+  Status checkBanks() {
+    const ProblemTensor *given = scan.input("in_bank"), *left = scan.result("bank");
+    bool router =
+        mix().getGate() == pattern::GateKind::softmax || mix().getGate() == pattern::GateKind::top;
+    bool carried = given || left;
+    for (const char *role : {"position", "pool", "run_pool"})
+      carried |= scan.result(role) || scan.input(("in_" + llvm::Twine(role)).str());
+    if (!carried)
+      return {};
+    const int64_t bytes = scan.features * scan.Dv * 4;
+    if (left && !left->element.isF32())
+      return unsupported("a bank in another type than f32 is not lowered: each of its states is "
+                         "read again and merged, {} x {} numbers of f32, {} bytes",
+                         scan.features, scan.Dv, bytes);
+    scan.segments.carried = given || left;
+    if (bool(given) != bool(scan.input("in_position")))
+      return unsupported("initial bank and position: one says nothing without the other");
+    if (scan.walk == ScanWalk::Levels)
+      return {};
+    if (mix().getSegment() == pattern::SegmentKind::logarithmic)
+      return unsupported("a bank that goes on beside segments logarithmic: they are the powers of "
+                         "two of the whole length, which no run but the last knows; use segments "
+                         "constant or fenwick");
+    if (!given)
+      return unsupported("results that a run goes on with, without initial bank and position: how "
+                         "many segments of {} x {} numbers it is to hold is the caller's choice, "
+                         "{} bytes each a head",
+                         scan.features, scan.Dv, bytes);
+    if (scan.sums)
+      return unsupported("a bank that goes on beside a norm: it has the states, {} x {}, but not "
+                         "the sums of keys that the norm divides by",
+                         scan.features, scan.Dv);
+    if (router && (!scan.input("in_pool") || !scan.input("in_run_pool")))
+      return unsupported("initial bank without pool and run_pool: the router weighs kept states by "
+                         "their pools");
+    bool pools = scan.input("in_pool") || scan.input("in_run_pool") || scan.result("pool") ||
+                 scan.result("run_pool");
+    if (pools && (!router || mix().input("pooled")))
+      return unsupported("pools of keys that are carried beside gate ones, gate given or pool "
+                         "mean_x: no router reads them");
     return {};
   }
 
@@ -173,7 +215,8 @@ private:
       if (std::string reason = TileScope::refuse(scan.normArg, scan); !reason.empty())
         return unsupported("norm: {}", reason);
     for (const auto &[role, name] : scan.results)
-      if (role != "o" && role != "state" && role != "z" && role != "k_last" && role != "v_last")
+      if (role != "o" && role != "state" && role != "z" && role != "k_last" && role != "v_last" &&
+          mix().getSegment() == pattern::SegmentKind::None)
         return unsupported("result {} is not lowered yet", role.str());
     return {};
   }

@@ -39,6 +39,7 @@ struct SegmentStates {
   Expr length;       ///< of constant segments; null: powers of two of the length, largest first
   std::string gates; ///< [T, H, segments or levels]; empty: all 1
   std::string bank, sums;
+  bool carried = false; ///< a run goes on where one ended; slots of levels are bits of its tokens
   bool running = false; ///< kept states go on decaying
   bool reset = true;
 };

@@ -62,6 +62,9 @@ private:
   Status mapSubtokens();
   Status addWorkspace();
   Status addSegments();
+  Status addLevels();
+  Status enterBank(Expr ended);
+  void addPosition(Expr tokens);
   Status addPolynomialState();
   Status leavePolynomialState();
 
@@ -392,19 +395,98 @@ Status ScanReader::addSegments() {
                  fmt::format("segments of {} tokens: expected a number from 1 on that the request "
                              "fixes",
                              segments.length.str())};
-  SegmentCuts cuts(segments.length, T);
-  if (mix.getGate() == pattern::GateKind::given)
+  SegmentCuts cuts{segments.length, T};
+  if (segments.carried && !levels) {
+    cuts.position = call("max", {read(scan.input("in_position")->name, {var("b")}), number(0)});
+    cuts.slots = graph.lengthExpr(scan.input("in_bank")->dim(0));
+  }
+  if (mix.getGate() == pattern::GateKind::given) {
     segments.gates = pattern::valueName(mix.input("gate")).str();
-  else if (mix.getGate() != pattern::GateKind::ones)
-    HEDDLE_CHECK(addRouterGates(reader, mix, cuts, scan.T, graph.extentOf(mix.outputHeads()), o(),
-                                segments.gates));
-  Extent slots = graph.extentOf(segments.length ? cuts.count() : call("min", {T, number(32)}));
+  } else if (mix.getGate() != pattern::GateKind::ones) {
+    SegmentPools pools(reader, mix, cuts);
+    HEDDLE_CHECK(pools.addSums());
+    HEDDLE_CHECK(pools.addGates(scan.T, graph.extentOf(mix.outputHeads()), o(), segments.gates));
+    HEDDLE_CHECK(pools.addResults(graph.specialise(mix.stateHeads()), scan.result("pool"),
+                                  scan.result("run_pool")));
+  }
+  if (levels)
+    return addLevels();
+  if (scan.result("position"))
+    addPosition(sumOf(cuts.position, T));
+  if (segments.carried)
+    return enterBank(cuts.first());
   segments.bank = reader.freshName(o() + "_bank");
-  HEDDLE_CHECK(reader.addBuffer(segments.bank, true, {slots, scan.H, F, V}, f32()));
+  HEDDLE_CHECK(
+      reader.addBuffer(segments.bank, true, {graph.extentOf(cuts.count()), scan.H, F, V}, f32()));
   if (!scan.sums)
     return {};
   segments.sums = reader.freshName(o() + "_bank_sums");
-  return reader.addBuffer(segments.sums, true, {slots, scan.H, F}, f32());
+  return reader.addBuffer(segments.sums, true, {graph.extentOf(cuts.count()), scan.H, F}, f32());
+}
+
+/// The levels on entry as slots of bits of the tokens so far, the lower ones merged as the next
+/// token would; and what a run leaves: nothing in levels without a state, all of it if it has no
+/// token.
+Status ScanReader::addLevels() {
+  Expr n = var("n"), h = var("h"), d = var("d"), e = var("e"), b = var("b");
+  Expr none = pattern::makeFloat(context, 0), T = graph.lengthExpr(scan.T);
+  const ProblemTensor *given = scan.input("in_bank");
+  Extent slots = graph.extentOf(call("min", {T, number(32)}));
+  if (const ProblemTensor *bank = given ? given : scan.result("bank"))
+    slots = bank->dim(0);
+  Extent V = graph.extentOf(number(scan.Dv)), F = graph.extentOf(number(scan.features));
+  scan.segments.bank = reader.freshName(o() + "_bank");
+  HEDDLE_CHECK(reader.addBuffer(scan.segments.bank, true, {slots, scan.H, F, V}, f32()));
+  auto level = [&](Expr at) { return read(given->name, {at, h, d, e}); };
+  if (given) {
+    Expr position = read(scan.input("in_position")->name, {b});
+    Expr power = call("int", {call("exp2", {call("float", {n})})});
+    Expr twice = times(power, number(2));
+    Expr below = makeBinary(ExprKind::Mod, position, twice);
+    Expr merged = pattern::makeReduction(ExprKind::Sum, "n'", number(0), sumOf(n, number(1)),
+                                         level(var("n'")));
+    Expr kept =
+        call("select", {makeBinary(ExprKind::Gt, below, power), level(sumOf(n, number(1))), none});
+    Expr slot = call("select", {makeBinary(ExprKind::Eq, below, power), merged, kept});
+    graph.stages.push_back(MapStage{
+        scan.segments.bank, {"n", "h", "d", "e"}, graph.specialise(slot), "the levels on entry"});
+  }
+  if (const ProblemTensor *bank = scan.result("bank")) {
+    Expr left =
+        given ? call("select", {makeBinary(ExprKind::Gt, T, number(0)), none, level(n)}) : none;
+    graph.stages.push_back(MapStage{bank->name,
+                                    {"n", "h", "d", "e"},
+                                    graph.specialise(left),
+                                    "levels that are left without a state"});
+  }
+  if (scan.result("position"))
+    addPosition(given ? sumOf(read(scan.input("in_position")->name, {b}), T) : T);
+  return {};
+}
+
+/// The bank lies in its result, or in workspace; the segments that had ended are those on entry.
+Status ScanReader::enterBank(Expr ended) {
+  const ProblemTensor given = *scan.input("in_bank");
+  Expr n = var("n"), h = var("h"), d = var("d"), e = var("e");
+  if (const ProblemTensor *bank = scan.result("bank")) {
+    scan.segments.bank = bank->name;
+  } else {
+    scan.segments.bank = reader.freshName(o() + "_bank");
+    llvm::ArrayRef<Extent> shape = given.shape;
+    HEDDLE_CHECK(reader.addBuffer(scan.segments.bank, true, shape.drop_front().vec(), f32()));
+  }
+  Expr kept = call("select", {makeBinary(ExprKind::Lt, n, ended), read(given.name, {n, h, d, e}),
+                              pattern::makeFloat(context, 0)});
+  graph.stages.push_back(MapStage{
+      scan.segments.bank, {"n", "h", "d", "e"}, graph.specialise(kept), "the bank on entry"});
+  return {};
+}
+
+void ScanReader::addPosition(Expr tokens) {
+  graph.stages.push_back(MapStage{scan.result("position")->name,
+                                  {"b"},
+                                  graph.specialise(tokens),
+                                  "the tokens behind which the next run begins"});
 }
 
 /// The state of power features is too large to be carried: it lies in its result or in workspace,

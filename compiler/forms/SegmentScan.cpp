@@ -3,7 +3,8 @@
 //   O = gate_n (what the running state and the chunk's pairs give) + sum_{m < n} gate_m q^T bank_m
 //
 // A frozen bank is read with q as it is; a running one decays on with every chunk. Segments are of
-// constant length, or the set bits of the length from the highest on.
+// constant length, or the set bits of the length from the highest on. Segments are numbered from
+// the first run on: a run that goes on begins inside one, with the states before it in the bank.
 #include "compiler/forms/ChunkBody.h"
 #include "compiler/forms/ScanWalks.h"
 #include "compiler/forms/TileSteps.h"
@@ -23,10 +24,16 @@ public:
       : body(scan, program, name, chunk), scan(scan), segments(scan.segments), w(body.w) {}
 
   void run() {
+    position = body.kernel.tokensBefore(int64_t(1) << 30);
+    first = w.constant(0);
+    if (scan.input("in_position"))
+      first = w.divide(w.max(w.sub(position, w.constant(1)), w.constant(0)), size());
+    slots = w.extent(scan.find(segments.bank)->dim(0));
+    Value tokens = w.add(position, body.length);
     Value count =
-        segments.length ? w.divide(w.add(body.length, w.constant(size() - 1)), size()) : bits();
+        segments.length ? w.divide(w.add(tokens, w.constant(size() - 1)), size()) : bits();
     ScanState start = body.kernel.enter();
-    ScanState end = carry(w.constant(0), count, start, [&](Value n, const ScanState &state) {
+    ScanState end = carry(first, count, start, [&](Value n, const ScanState &state) {
       return segment(n, begun(n, state));
     });
     body.kernel.leave(end);
@@ -53,8 +60,9 @@ private:
 
   Range rangeOf(Value n) {
     if (segments.length) {
-      Value begin = w.mul(n, size());
-      return {begin, w.min(w.add(begin, w.constant(size())), body.length)};
+      Value begin = w.sub(w.mul(n, size()), position);
+      Value end = w.min(w.add(begin, w.constant(size())), body.length);
+      return {scan.input("in_position") ? w.max(begin, w.constant(0)) : begin, end};
     }
     Value one = w.constant(1), place = w.sub(w.sub(bits(), one), n);
     Value power = make<arith::ShLIOp>(one, place);
@@ -82,17 +90,26 @@ private:
   ScanState begun(Value n, const ScanState &state) {
     Value zero = w.constant(0), before = w.sub(n, w.constant(1));
     Value slot = make<arith::MaxSIOp>(before, zero);
-    Value isFirst = arith::CmpIOp::create(w.builder, w.location, arith::CmpIPredicate::eq, n, zero);
+    Value isFirst =
+        arith::CmpIOp::create(w.builder, w.location, arith::CmpIPredicate::eq, n, first);
     Value rows =
         arith::SelectOp::create(w.builder, w.location, isFirst, zero, w.constant(body.kernel.F()));
+    if (segments.carried) { // what the caller has no room for
+      Value fits =
+          arith::CmpIOp::create(w.builder, w.location, arith::CmpIPredicate::slt, slot, slots);
+      rows = arith::SelectOp::create(w.builder, w.location, fits, rows, zero);
+    }
     body.kernel.storeState(state, segments.bank, segments.sums, slot, rows);
     if (!segments.reset)
       return state;
-    Range last = rangeOf(slot);
-    Value keep =
-        arith::OrIOp::create(w.builder, w.location, isFirst,
-                             arith::CmpIOp::create(w.builder, w.location, arith::CmpIPredicate::sge,
-                                                   last.begin, last.end));
+    Value keep = isFirst;
+    if (!segments.length) { // a bit that is not set has no tokens
+      Range last = rangeOf(slot);
+      keep = arith::OrIOp::create(w.builder, w.location, isFirst,
+                                  arith::CmpIOp::create(w.builder, w.location,
+                                                        arith::CmpIPredicate::sge, last.begin,
+                                                        last.end));
+    }
     auto kept = [&](Value x, const Names &dims) {
       return w.elementwise({x}, {dims}, dims, [&](OpBuilder &b, Location at, ValueRange v) {
         return Value(arith::SelectOp::create(b, at, keep, v[0], steps::real(b, at, 0)));
@@ -115,6 +132,9 @@ private:
     });
   }
 
+  /// Segments before n that have a slot.
+  Value kept(Value n) { return segments.carried ? w.min(n, slots) : n; }
+
   /// Gates of segment m for the chunk's rows; null where all are 1.
   Value gate(const Chunk &chunk, const Reader &reader, Value m) {
     return segments.gates.empty() ? Value()
@@ -136,12 +156,12 @@ private:
     if (rows.l)
       carried.push_back(rows.l);
     Value read = segments.running ? body.decayed(Q, chunk.decay.reads) : Q;
-    carried = w.loop(w.constant(0), n, 1, carried, [&](Value m, ValueRange in) {
-      ScanState kept = body.kernel.loadState(segments.bank, segments.sums, m);
+    carried = w.loop(w.constant(0), kept(n), 1, carried, [&](Value m, ValueRange in) {
+      ScanState old = body.kernel.loadState(segments.bank, segments.sums, m);
       Value weighed = body.multiplied(read, {"i", "d"}, gate(chunk, reader, m), {"i"});
-      llvm::SmallVector<Value> out{body.read(weighed, kept.S, in[0])};
+      llvm::SmallVector<Value> out{body.read(weighed, old.S, in[0])};
       if (in.size() > 1)
-        out.push_back(body.rowSums(body.times(weighed, kept.z), in[1]));
+        out.push_back(body.rowSums(body.times(weighed, old.z), in[1]));
       return out;
     });
     return {carried[0], rows.l ? carried[1] : Value()};
@@ -150,12 +170,12 @@ private:
   void decayBank(const Chunk &chunk, Value n) {
     if (!chunk.decay.total.factor)
       return;
-    w.loop(w.constant(0), n, 1, {}, [&](Value m, ValueRange) {
-      ScanState kept = body.kernel.loadState(segments.bank, segments.sums, m);
-      kept.S = body.decayedState(kept.S, chunk.decay.total);
-      if (kept.z)
-        kept.z = body.decayedState(kept.z, chunk.decay.total);
-      body.kernel.storeState(kept, segments.bank, segments.sums, m);
+    w.loop(w.constant(0), kept(n), 1, {}, [&](Value m, ValueRange) {
+      ScanState old = body.kernel.loadState(segments.bank, segments.sums, m);
+      old.S = body.decayedState(old.S, chunk.decay.total);
+      if (old.z)
+        old.z = body.decayedState(old.z, chunk.decay.total);
+      body.kernel.storeState(old, segments.bank, segments.sums, m);
       return llvm::SmallVector<Value>();
     });
   }
@@ -164,6 +184,8 @@ private:
   const ScanProblem &scan;
   const SegmentStates &segments;
   KernelWriter &w;
+  Value position, first; ///< tokens of earlier runs; the segment that this one begins in
+  Value slots;           ///< of the bank
 };
 
 } // namespace

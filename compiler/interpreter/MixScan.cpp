@@ -187,7 +187,10 @@ private:
       if (columns > width && !head.sums.empty())
         state[d * columns + width] = head.sums[d];
     }
-    for (size_t at = 0; at < head.bank.size(); at += features * width) {
+    size_t states = head.bank.size();
+    if (head.segments.present() && !head.segments.fenwick()) // the others are still free
+      states = std::min<size_t>(states, head.segments.before() * features * width);
+    for (size_t at = 0; at < states; at += features * width) {
       bank.emplace_back(features * columns, 0.0);
       for (int64_t d = 0; d < features; ++d)
         std::copy_n(head.bank.begin() + at + d * width, width, bank.back().begin() + d * columns);
@@ -414,9 +417,7 @@ private:
       if (columns > width)
         final.sums[d] = state[d * columns + width];
     }
-    // Segments of an earlier run are the caller's already; levels have all changed.
-    size_t first = head.segments.fenwick() ? 0 : head.segments.before();
-    for (size_t n = first; n < bank.size(); ++n)
+    for (size_t n = 0; n < bank.size(); ++n)
       for (int64_t d = 0; d < features; ++d)
         final.bank.insert(final.bank.end(), bank[n].begin() + d * columns,
                           bank[n].begin() + d * columns + width);
@@ -430,9 +431,7 @@ private:
     if (!segments.present() || segments.fenwick())
       return;
     int64_t last = head.s.lenK - 1, current = segments.of(last);
-    if (current > segments.before())
-      final.position = double(last - segments.last(current - 1));
-    for (int64_t i = segments.before(); segments.pools() && i < current; ++i) {
+    for (int64_t i = 0; segments.pools() && i < current; ++i) {
       std::vector<double> m = segments.pooled(i, last);
       final.pools.insert(final.pools.end(), m.begin(), m.end());
     }

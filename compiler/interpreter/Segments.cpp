@@ -48,7 +48,7 @@ Status Segments::partition(MixInputs &in, const Sequence &s, int64_t head) {
   segmentOf.assign(s.lenK, 0);
   if (kind == SegmentKind::constant) {
     for (int64_t j = 0; j < s.lenK; ++j)
-      segmentOf[j] = segmentsBefore + (tokensBefore + j) / length;
+      segmentOf[j] = (tokensBefore + j) / length;
   } else if (kind == SegmentKind::logarithmic) {
     // The binary expansion of the length, largest first: 37 = 32 + 4 + 1.
     int64_t segment = 0, begin = 0;
@@ -80,7 +80,7 @@ Status Segments::partition(MixInputs &in, const Sequence &s, int64_t head) {
   return {};
 }
 
-/// The bank, position and pools that an earlier run left.
+/// The position and pools that an earlier run left; its bank is the walk's.
 Status Segments::enterEarlier(MixInputs &in, const Sequence &s, int64_t head) {
   segmentsBefore = tokensBefore = 0;
   earlierPools.clear();
@@ -97,15 +97,18 @@ Status Segments::enterEarlier(MixInputs &in, const Sequence &s, int64_t head) {
         static_cast<int64_t>(value.rank() ? value.load(s.index * value.stride(0)) : value.load(0));
   }
   mlir::Value bank = in.op.input("in_bank");
-  if (bank && !fenwick())
-    segmentsBefore = in.environment->value(bank).extent(1);
-  if ((segmentsBefore > 0 || tokensBefore > 0) && kind != SegmentKind::constant && !fenwick())
+  if ((bank || tokensBefore > 0) && kind != SegmentKind::constant && !fenwick())
     return Error{ErrorCode::Unsupported,
                  "only segments of constant length and Fenwick levels can go on where a run ended"};
-  if (kind == SegmentKind::constant && (tokensBefore < 0 || tokensBefore > length))
-    return Error{ErrorCode::InvalidArgument,
-                 fmt::format("position {} in a segment of {}: expected 0 to {}", tokensBefore,
-                             length, length)};
+  if (kind == SegmentKind::constant) {
+    int64_t room = bank ? in.environment->value(bank).extent(1) : 0;
+    if (tokensBefore < 0 || (bank && tokensBefore + s.lenK > (room + 1) * length))
+      return Error{ErrorCode::InvalidArgument,
+                   fmt::format("position {} and {} tokens at hand: a bank of {} segments of {} is "
+                               "for {} tokens in all",
+                               tokensBefore, s.lenK, room, length, (room + 1) * length)};
+    segmentsBefore = std::max<int64_t>(0, tokensBefore - 1) / length;
+  }
   if (in.op.input("in_pool"))
     earlierPools = read("in_pool", 1);
   if (in.op.input("in_run_pool"))
@@ -153,7 +156,7 @@ std::vector<double> Segments::pooled(int64_t segment, int64_t t) const {
   int64_t end = segment < count() ? std::min(t, ends[segment]) + 1 : begin;
   double rows = double((end - begin) * perToken), earlier = 0;
   if (segment == segmentsBefore && !runningPool.empty())
-    earlier = mean ? double(tokensBefore * perToken) : 1;
+    earlier = mean ? double((tokensBefore - segmentsBefore * length) * perToken) : 1;
   std::vector<double> m(width);
   for (int64_t d = 0; d < width; ++d) {
     double sum = sums[end * width + d] - sums[begin * width + d];

@@ -15,8 +15,8 @@ public:
   /// Levels of log-linear attention instead of a partition: level(t, j) = bit_length(t xor j).
   bool fenwick() const { return kind == pattern::SegmentKind::fenwick; }
 
-  /// Cuts the sequence and pools its keys. A run that goes on begins `before()` segments and
-  /// `offset()` tokens of the current one later.
+  /// Cuts the sequence and pools its keys. A run that goes on has `before()` ended segments and
+  /// `offset()` tokens behind it.
   Status enter(MixInputs &in, const Sequence &s, int64_t head);
   int64_t count() const { return static_cast<int64_t>(ends.size()); }
   int64_t of(int64_t key) const { return key < 0 ? segmentsBefore : segmentOf[key]; }

@@ -326,7 +326,9 @@ ArrayType resultType(const MixFacts &facts, const MixShape &shape, StringRef rol
   ExprAttr states = shape.keyLength;
   if (facts.segment == SegmentKind::constant)
     states = makeCall(context, "cdiv", {shape.keyLength, facts.segmentArg});
-  if (facts.segment == SegmentKind::fenwick)
+  if (facts.input("in_bank"))
+    states = facts.input("in_bank").dim(0); // enough for all runs: the caller's
+  else if (facts.segment == SegmentKind::fenwick)
     states = makeBinary(ExprKind::Add, makeCall(context, "bitlen", {shape.keyLength}),
                         makeInteger(context, 1));
   return role == "pool" ? make(element, {states, heads, shape.keyWidth})

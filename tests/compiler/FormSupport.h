@@ -142,13 +142,17 @@ public:
     for (const compiler::Output &output : expected.results) {
       const std::vector<double> &values = found.at(output.name);
       REQUIRE(values.size() == output.values.size());
+      if (values.empty())
+        continue;
       bool isLse = output.name.starts_with("l");
       auto compare = isLse ? compiler::compareLse : compiler::compareValues;
       double limit = isLse ? compiler::lseLimit(compiler::Arithmetic::F32) : 1e-5;
       compiler::Comparison result =
           compare(values.data(), output.values.data(), int64_t(values.size()), limit);
+      const size_t worst = size_t(std::max<int64_t>(result.worst, 0));
       INFO(c.text << "\nresult " << output.name << " maxAbs " << result.maxAbs << " rms "
-                  << result.rms << " worst " << result.worst << " passes " << int(upto));
+                  << result.rms << " worst " << worst << ": " << values[worst] << ", expected "
+                  << output.values[worst] << ", passes " << int(upto));
       REQUIRE(result.pass);
     }
   }

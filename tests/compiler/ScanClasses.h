@@ -71,6 +71,45 @@ inline const ScanClass kScanClasses[] = {
      "weight id norm none update dplr %a, %y gives o", "%o"},
 };
 
+/// What a run leaves and the next begins with, by name.
+inline constexpr std::pair<const char *, const char *> kCarried[] = {
+    {"s0", "s"},        {"z0", "z"},      {"bank0", "bank1"},
+    {"pool0", "pool1"}, {"run0", "run1"}, {"at", "at1"}};
+
+#define HEDDLE_BANK ", %bank0: seq<f32, N x H x K x V>, %at: seq<i32>"
+
+/// Scans with a bank of states that a run goes on with: N levels or segments of 20 tokens.
+inline constexpr ScanClass kBankClasses[] = {
+    {"levels", ", %g: seq<f32, T x H>, %lambda: seq<T x H x L>" HEDDLE_BANK,
+     "score { s } decay scalar %g weight id norm none segments fenwick gate given %lambda bank "
+     "running initial bank %bank0, position %at gives o, bank, position",
+     "%o, %bank1, %at1"},
+    {"levels of the delta rule",
+     ", %g: seq<f32, T x H>, %beta: seq<T x H>, %lambda: seq<T x H x L>" HEDDLE_BANK,
+     "features k [l2norm] decay scalar %g weight id norm none update delta %beta segments fenwick "
+     "gate given %lambda bank running initial bank %bank0, position %at gives o, bank, position",
+     "%o, %bank1, %at1"},
+    {"segments that go on", ", %g: seq<f32, T x H>, %s0: seq<f32, H x K x V>" HEDDLE_BANK,
+     "decay scalar %g weight id norm none segments constant { 20 } gate ones bank frozen reset no "
+     "initial state %s0, bank %bank0, position %at gives o, state, bank, position",
+     "%o, %s, %bank1, %at1"},
+    {"segments weighed by a router",
+     ", %g: seq<f32, T x H>, %u: seq<T x H x K>, %s0: seq<f32, H x K x V>, "
+     "%pool0: seq<f32, N x H x K>, %run0: seq<f32, H x K>" HEDDLE_BANK,
+     "decay scalar %g weight id norm none segments constant { 20 } gate softmax %u pool mean_k "
+     "bank frozen reset yes initial state %s0, bank %bank0, pool %pool0, position %at, run_pool "
+     "%run0 gives o, state, bank, pool, position, run_pool",
+     "%o, %s, %bank1, %pool1, %at1, %run1"},
+    {"the best segments, which decay on",
+     ", %g: seq<f32, T x H>, %u: seq<T x H x K>, %s0: seq<f32, H x K x V>, "
+     "%pool0: seq<f32, N x H x K>, %run0: seq<f32, H x K>" HEDDLE_BANK,
+     "decay scalar %g weight id norm none segments constant { 20 } gate top(1) %u pool mean_k "
+     "renorm selected bank running reset yes initial state %s0, bank %bank0, pool %pool0, position "
+     "%at, run_pool %run0 gives o, state, bank, pool, position, run_pool",
+     "%o, %s, %bank1, %pool1, %at1, %run1"}};
+
+#undef HEDDLE_BANK
+
 /// The class of that name.
 inline const ScanClass &scanClass(std::string_view what) {
   return *std::find_if(std::begin(kScanClasses), std::end(kScanClasses),

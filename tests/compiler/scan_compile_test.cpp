@@ -15,6 +15,28 @@ using namespace heddle::test;
 
 namespace {
 
+/// `tokens` gives the class of lengths that the code is for.
+Request requestOf(const FormCase &c, DType dtype, int64_t tokens, const std::string &facts) {
+  Request request;
+  request.patternText = c.text;
+  for (const auto &[name, extent] : c.dims)
+    if (std::find(c.fixed.begin(), c.fixed.end(), name) != c.fixed.end())
+      request.dims[name] = extent;
+    else
+      request.extents[name] = ExtentClass::of(extent);
+  if (c.dims.contains("T"))
+    request.extents["T"] = ExtentClass::of(tokens);
+  if (c.dims.contains("Hq") && c.dims.contains("Hk"))
+    request.dims["G"] = c.dims.at("Hq") / c.dims.at("Hk");
+  request.dtypes["*"] = dtype;
+  request.form = c.form;
+  request.schedule = {{"CHUNK", c.CHUNK}};
+  request.target = "cpu";
+  request.machine = "host";
+  request.deviceFacts = facts;
+  return request;
+}
+
 /// A case as native code, with random tensors.
 class CompiledScan {
 public:
@@ -23,22 +45,7 @@ public:
   explicit CompiledScan(const FormCase &given, DType dtype = DType::F32, int64_t tokens = 1000,
                         int cores = 0, int threads = 2)
       : c(given), dtype(dtype), device(std::move(*openDevice("cpu", threads))) {
-    Request request;
-    request.patternText = c.text;
-    for (const auto &[name, extent] : c.dims)
-      if (std::find(c.fixed.begin(), c.fixed.end(), name) != c.fixed.end())
-        request.dims[name] = extent;
-      else
-        request.extents[name] = ExtentClass::of(extent);
-    request.extents["T"] = ExtentClass::of(tokens);
-    if (c.dims.contains("Hq") && c.dims.contains("Hk"))
-      request.dims["G"] = c.dims.at("Hq") / c.dims.at("Hk");
-    request.dtypes["*"] = dtype;
-    request.form = c.form;
-    request.schedule = {{"CHUNK", c.CHUNK}};
-    request.target = "cpu";
-    request.machine = "host";
-    request.deviceFacts = device->facts();
+    Request request = requestOf(c, dtype, tokens, device->facts());
     if (cores)
       request.deviceFacts += "; cores " + std::to_string(cores);
     Result<Artifact> made = compiler::compile(request);
@@ -46,6 +53,7 @@ public:
     REQUIRE(made.ok());
     artifact = std::move(*made);
     Result<std::shared_ptr<const Kernel>> loaded = Kernel::load(artifact, {}, device);
+    INFO((loaded ? "" : loaded.error().toString()));
     REQUIRE(loaded.ok());
     kernel = std::move(*loaded);
     makeTensors();
@@ -139,6 +147,12 @@ private:
         shape.push_back(c.dims.contains(dim) ? c.dims.at(dim) : std::stoll(dim));
       OwnedTensor &tensor = owned.emplace_back(info.dtype, shape);
       tensor.view.data = tensor.bytes.data();
+      if (auto given = c.given.find(info.name); given != c.given.end()) {
+        for (size_t n = 0; n < given->second.size(); ++n)
+          storeElement(info.dtype, tensor.view.data, int64_t(n), double(given->second[n]));
+        views.push_back(tensor.view);
+        continue;
+      }
       auto made = c.made.contains(info.name) ? c.made.at(info.name) : +[](double x) { return x; };
       for (int64_t n = 0; n < tensor.view.elements(); ++n)
         storeElement(info.dtype, tensor.view.data, n, made(normal(random)));
@@ -275,27 +289,142 @@ TEST_CASE("a run split anywhere, with the state carried, is one run") {
     }
 }
 
-TEST_CASE("element types, chunks and lengths cover one another") {
-  struct Cover {
-    DType dtype;
-    int64_t chunk, T, K, V;
-  };
-  const Cover covers[] = {{DType::F32, 1, 19, 24, 40},   {DType::BF16, 16, 77, 9, 7},
-                          {DType::F16, 64, 130, 40, 24}, {DType::BF16, 100, 7, 24, 24},
-                          {DType::F32, 100, 257, 9, 24}, {DType::F16, 1, 1, 24, 7},
-                          {DType::F32, 64, 64, 40, 9},   {DType::BF16, 160, 130, 16, 16}};
-  size_t turn = 0, count = std::size(covers);
-  for (const ScanClass &kind : kScanClasses) {
-    size_t mine = turn++ % count;
-    for (size_t n = 0; n < count; ++n) {
-      if (!wholeTier() && n != mine)
-        continue;
-      INFO(kind.what);
-      bool exact = std::string(kind.clauses).find("max_abs") == std::string::npos;
-      runCompiled(scanCase(textOf(kind), sizes(covers[n].T, covers[n].K, covers[n].V), "chunked",
-                           covers[n].chunk),
-                  exact ? covers[n].dtype : DType::F32);
+namespace {
+
+FormCase bankCase(const ScanClass &kind, int64_t T, const char *form) {
+  std::map<std::string, int64_t> dims = sizes(T, 9, 7);
+  dims["L"] = dims["N"] = 9;
+  FormCase c = scanCase(textOf(kind), dims, form, 16);
+  c.given["at"] = {0};
+  c.given["bank0"].assign(9 * 2 * 9 * 7, 0.0);
+  return c;
+}
+
+} // namespace
+
+TEST_CASE("a run split anywhere, with its bank of states carried from form to form, is one run") {
+  constexpr int64_t T = 77;
+  for (const ScanClass &kind : kBankClasses) {
+    CompiledScan chunks(bankCase(kind, T, "chunked")), tokens(bankCase(kind, T, "recurrent")),
+        step(bankCase(kind, T, "recurrent"), DType::F32, 1);
+    const auto expected = chunks.check();
+    std::map<std::string, std::vector<double>> entry;
+    for (auto [start, end] : kCarried)
+      if (expected.count(end))
+        entry[start] = chunks.values(start);
+    auto check = [&](const std::vector<std::pair<CompiledScan *, int64_t>> &runs) {
+      for (const auto &[start, values] : entry)
+        chunks.fill(start, values);
+      int64_t first = 0;
+      for (auto [scan, end] : runs) {
+        scan->launch(chunks.part(first, end));
+        first = end;
+        for (auto [start, left] : kCarried)
+          if (expected.count(left))
+            chunks.fill(start, chunks.values(left));
+      }
+      for (const auto &[name, values] : expected) {
+        std::vector<double> found = chunks.values(name);
+        compiler::Comparison same =
+            compiler::compareValues(found.data(), values.data(), int64_t(found.size()), 1e-5);
+        INFO(name << " rms " << same.rms << " worst " << same.worst);
+        CHECK(same.pass);
+      }
+    };
+    for (int64_t middle : {0, 1, 20, 37, 64, 77}) {
+      INFO(kind.what << " split at " << middle);
+      check({{&chunks, middle}, {&tokens, T}});
+      check({{&tokens, middle}, {&chunks, T}});
     }
+    std::vector<std::pair<CompiledScan *, int64_t>> steps{{&chunks, 18}};
+    for (int64_t t = 19; t <= 43; ++t)
+      steps.emplace_back(&step, t);
+    steps.emplace_back(&chunks, T);
+    INFO(kind.what << ", steps in between");
+    check(steps);
+  }
+}
+
+namespace {
+
+/// A class of updates. `$` stands for seq or tensor, L for the tokens of a batch or of all packed
+/// sequences.
+struct CoverClass {
+  const char *what, *arguments, *clauses;
+  bool sums = false; ///< it has a norm
+};
+
+const CoverClass kCovers[] = {
+    {"sum", "", "weight id norm none"},
+    {"normalised sum", "", "features q [elu1] features k [elu1] weight id norm sum", true},
+    {"scalar decay", ", %g: $<f32, L x H>", "decay scalar %g weight id norm none"},
+    {"normalised sum with a decay", ", %g: $<f32, L x H>",
+     "features q [exp] features k [exp] decay scalar %g weight id norm sum { 1.0e-6 }", true},
+    {"read before the write", ", %g: $<f32, L x H x K>, %u: tensor<H x K>",
+     "decay diag %g read bonus %u weight id norm none"},
+    {"diagonal decay", ", %g: $<f32, L x H x K>", "score { s } decay diag %g weight id norm none"},
+    {"gated delta", ", %g: $<f32, L x H>, %beta: $<L x H>",
+     "features q [l2norm] features k [l2norm] decay scalar %g weight id norm none update delta "
+     "%beta"},
+    {"delta, diagonal decay", ", %g: $<f32, L x H x K>, %beta: $<L x H>",
+     "features q [l2norm] features k [l2norm] decay diag %g weight id norm none update delta "
+     "%beta"},
+    {"diagonal plus low rank", ", %g: $<f32, L x H x K>, %a: $<L x H x K>, %y: $<L x H x K>",
+     "score { s } decay diag %g weight id norm none update dplr %a, %y"}};
+
+constexpr DType kCoverTypes[] = {DType::F32, DType::BF16, DType::F16};
+constexpr int64_t kCoverChunks[] = {1, 16, 64, 100, 160}; // the last holds all tokens
+constexpr int64_t kCoverTokens = 130;
+
+std::string coverText(const CoverClass &kind, bool grouped, bool state, bool packed) {
+  std::string heads = grouped ? "Hq" : "H";
+  std::string text = "pattern.def @p(%q: $<L x " + heads + " x K>, %k: $<L x H x K>, " +
+                     "%v: $<L x H x V>" + kind.arguments;
+  const std::string each = packed ? "5 x " : ""; // states have no tokens
+  std::string results = "%o", gives = " gives o", entry;
+  if (state) {
+    text += ", %s0: $<f32, " + each + "H x K x V>";
+    results += ", %s", gives += ", state", entry = " initial state %s0";
+    if (kind.sums) {
+      text += ", %z0: $<f32, " + each + "H x K>";
+      results += ", %z", gives += ", z", entry += ", z %z0";
+    }
+  }
+  if (packed)
+    text += ", %cu: tensor<i32, 6>";
+  text += ") {\n  " + results + " = mix %q, %k, %v " + (packed ? "layout varlen %cu, %cu " : "") +
+          kind.clauses + entry + gives + "\n  return " + results + "\n}\n";
+  for (size_t at = 0; (at = text.find('$', at)) != text.npos;)
+    text.replace(at, 1, packed ? "tensor" : "seq");
+  for (size_t at = 0; (at = text.find("L x", at)) != text.npos;)
+    text.replace(at, 1, packed ? "N" : "T");
+  return text;
+}
+
+} // namespace
+
+TEST_CASE("updates, element types, chunks, groups, states and packed sequences cover one another") {
+  const std::vector<size_t> sizes = {
+      std::size(kCovers), std::size(kCoverTypes), std::size(kCoverChunks), 2, 2, 2};
+  size_t turn = 0;
+  for (const Point &at : testPoints(sizes)) {
+    const CoverClass &kind = kCovers[at[0]];
+    const bool grouped = at[3], state = at[4], packed = at[5];
+    INFO(kind.what << (grouped ? ", grouped" : "") << (state ? ", a state" : "")
+                   << (packed ? ", packed" : ""));
+    const bool odd = ++turn % 2 == 0; // widths that fill no vector
+    std::map<std::string, int64_t> dims = {{"H", 2}, {"K", odd ? 9 : 24}, {"V", odd ? 7 : 16}};
+    if (grouped)
+      dims["Hq"] = 6;
+    if (!packed)
+      dims["B"] = 1;
+    dims[packed ? "N" : "T"] = kCoverTokens;
+    FormCase c =
+        scanCase(coverText(kind, grouped, state, packed), dims, "chunked", kCoverChunks[at[2]]);
+    if (grouped)
+      c.fixed.insert(c.fixed.end(), {"H", "Hq"}); // which heads share a state is in the code
+    c.given["cu"] = {0, 40, 40, 41, 129, 130};
+    runCompiled(c, kCoverTypes[at[1]]);
   }
 }
 

@@ -88,6 +88,68 @@ TEST_CASE("levels of log-linear attention, sums and delta") {
       }
 }
 
+TEST_CASE("levels of log-linear attention go on where a run ended") {
+  constexpr int64_t kLevels = 7, kState = 2 * 5 * 3; // heads, K, V
+  const std::vector<int64_t> positions[] = {{0, 1}, {5, 8}, {12, 3}};
+  for (const char *form : kWalkedForms)
+    for (int64_t T : {0, 1, 2, 11, 29})
+      for (bool delta : {false, true})
+        for (const std::vector<int64_t> &position : positions) {
+          std::string text = withClauses(
+              ", %g: seq<f32, T x H>, %beta: seq<T x H>, %lambda: seq<T x H x L>, "
+              "%bank0: seq<f32, N x H x K x V>, %at: seq<i32>",
+              std::string("features k [l2norm] score { s } decay scalar %g weight id norm none ") +
+                  (delta ? "update delta %beta " : "") +
+                  "segments fenwick gate given %lambda bank running initial bank %bank0, position "
+                  "%at gives o, bank, position",
+              "%o, %bank1, %at1");
+          FormCase c = scanCase(
+              text,
+              {{"B", 2}, {"T", T}, {"H", 2}, {"K", 5}, {"V", 3}, {"L", kLevels}, {"N", kLevels}},
+              form, 6);
+          // After n tokens level 0 has the last, and level l + 1 is there if n - 1 has bit l.
+          std::vector<double> &bank = c.given["bank0"];
+          for (int64_t n : position)
+            for (int64_t level = 0; level < kLevels; ++level)
+              for (int64_t e = 0; e < kState; ++e) {
+                bool isThere = n > 0 && (level == 0 || ((n - 1) >> (level - 1)) & 1);
+                bank.push_back(isThere ? std::sin(double(bank.size())) : 0);
+              }
+          c.given["at"] = {double(position[0]), double(position[1])};
+          INFO(form << " T " << T << " after " << position[0] << " and " << position[1]);
+          FormRun(c).check(T == 11 ? Upto::SimplifyMaps : Upto::Form);
+        }
+}
+
+TEST_CASE("segments go on where a run ended, in the middle of one and at its end") {
+  const std::vector<int64_t> positions[] = {{0, 3}, {8, 1}, {10, 4}};
+  const char *gates[] = {"gate ones", "gate given %lambda", "gate softmax %u pool mean_k",
+                         "gate top(1) %u pool sum_k renorm selected"};
+  int64_t turn = 0;
+  for (const char *gate : gates)
+    for (const char *bank : {"frozen reset yes", "frozen reset no", "running reset yes"})
+      for (int64_t T : {0, 1, 3, 11}) {
+        const std::vector<int64_t> &position = positions[turn % 3];
+        const char *form = kWalkedForms[turn++ / 3 % 2];
+        const bool router = std::string(gate).find("pool") != std::string::npos;
+        std::string text = withClauses(
+            ", %g: seq<f32, T x H>, %u: seq<T x H x K>, %lambda: seq<T x H x L>, "
+            "%s0: seq<f32, H x K x V>, %bank0: seq<f32, N x H x K x V>, %at: seq<i32>, "
+            "%pool0: seq<f32, N x H x K>, %run0: seq<f32, H x K>",
+            std::string("decay scalar %g weight id norm none segments constant { 4 } ") + gate +
+                " bank " + bank + " initial state %s0, bank %bank0, position %at" +
+                (router ? ", pool %pool0, run_pool %run0" : "") +
+                " gives o, state, bank, position" + (router ? ", pool, run_pool" : ""),
+            router ? "%o, %s, %bank1, %at1, %pool1, %run1" : "%o, %s, %bank1, %at1");
+        FormCase c = scanCase(
+            text, {{"B", 2}, {"T", T}, {"H", 2}, {"K", 5}, {"V", 3}, {"L", 6}, {"N", 5}}, form, 3);
+        c.given["at"] = {double(position[0]), double(position[1])};
+        INFO(gate << " " << bank << " " << form << " T " << T << " after " << position[0] << " and "
+                  << position[1]);
+        FormRun(c).check(T == 11 ? Upto::SimplifyMaps : Upto::Form);
+      }
+}
+
 TEST_CASE("two taps: the token before is written again, also across runs") {
   std::string text = withClauses(
       ", %g: seq<f32, T x H>, %prev: seq<T x H>, %here: seq<T x H>, %s0: seq<f32, H x K x V>, "

@@ -229,7 +229,7 @@ TEST_CASE("memory caching goes on with its bank, pools and position", "[identity
           "o state bank pool position run_pool"));
       const int64_t length = 11;
       Inputs whole =
-          randomInputs(run, {{"B", 2}, {"T", length}, {"H", 2}, {"K", 3}, {"V", 2}, {"N", 0}}, 33);
+          randomInputs(run, {{"B", 2}, {"T", length}, {"H", 2}, {"K", 3}, {"V", 2}, {"N", 4}}, 33);
       for (const char *zero : {"s0", "position0", "run_pool0"})
         whole[zero] = Tensor(whole[zero].shape);
       auto expected = run(whole);
@@ -241,17 +241,14 @@ TEST_CASE("memory caching goes on with its bank, pools and position", "[identity
           second[name] = slice(whole[name], 1, cut, length);
         }
         auto head = run(first);
-        int64_t complete = cut == 0 ? 0 : (cut + 2) / 3 - 1;
-        CHECK(head.at("r_position").data[0] == double(cut - 3 * complete));
-        for (const char *part : {"state", "position", "run_pool"})
+        CHECK(head.at("r_position").data[0] == double(cut));
+        for (const char *part : {"state", "bank", "pool", "position", "run_pool"})
           second[part == std::string("state") ? "s0" : std::string(part) + "0"] =
               head.at(std::string("r_") + part);
-        for (const char *part : {"bank", "pool"})
-          second[std::string(part) + "0"] =
-              slice(head.at(std::string("r_") + part), 1, 0, complete);
         auto tail = run(second);
         requireSame(tail.at("r_o"), slice(expected.at("r_o"), 1, cut, length));
-        requireSame(tail.at("r_state"), expected.at("r_state"));
+        for (const char *part : {"r_state", "r_bank", "r_pool", "r_run_pool"})
+          requireSame(tail.at(part), expected.at(part));
       }
     }
 }
@@ -268,10 +265,11 @@ TEST_CASE("log-linear attention goes on with its levels and its time", "[identit
         "o bank position"));
     const int64_t length = 14;
     Inputs whole =
-        randomInputs(run, {{"B", 2}, {"T", length}, {"H", 2}, {"K", 3}, {"V", 2}, {"N", 0}}, 34);
-    whole["position0"] = Tensor(whole["position0"].shape);
+        randomInputs(run, {{"B", 2}, {"T", length}, {"H", 2}, {"K", 3}, {"V", 2}, {"N", 5}}, 34);
+    for (const char *zero : {"position0", "bank0"})
+      whole[zero] = Tensor(whole[zero].shape);
     auto expected = run(whole);
-    for (int64_t cut : {4, 5}) {
+    for (int64_t cut : {0, 1, 4, 5, 13, 14}) {
       INFO(update << " cut at " << cut);
       Inputs first = whole, second = whole;
       for (const char *name : {"q", "k", "v", "g", "beta", "lambda"}) {
@@ -283,6 +281,7 @@ TEST_CASE("log-linear attention goes on with its levels and its time", "[identit
       second["position0"] = head.at("r_position");
       auto tail = run(second);
       requireSame(tail.at("r_o"), slice(expected.at("r_o"), 1, cut, length));
+      requireSame(tail.at("r_bank"), expected.at("r_bank"));
       CHECK(tail.at("r_position").data[0] == double(length));
     }
   }

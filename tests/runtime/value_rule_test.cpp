@@ -123,6 +123,14 @@ TEST_CASE("lists, parents, lengths, promises and log-decays") {
   CHECK(contains(check(position, {so_far.view, bank.view, tokens.view}),
                  "x[1] = 6, expected 0 to 5"));
 
+  ValueRule segments = position; // 4 of 2 tokens, and those of the one that has not ended
+  segments.kind = ValueRule::Segments, segments.limitDivisor = 2;
+  so_far.values[1] = 7;
+  CHECK(check(segments, {so_far.view, bank.view, tokens.view}) == "");
+  so_far.values[1] = 8;
+  CHECK(contains(check(segments, {so_far.view, bank.view, tokens.view}),
+                 "x[1] = 8, expected 0 to 7: a bank of 4 segments of 2 is for 10 tokens"));
+
   Integers first({2, 3}, {0, 0, 2, 0, 1, 1});
   CHECK(check(ruleOf(ValueRule::Ascending), {first.view}) == "");
   first.values[1] = 3;

@@ -166,7 +166,8 @@ Status fillRandom(const Signature &signature, std::vector<HostTensor> &tensors, 
       return {};
     }
     const bool isEmpty =
-        rule.kind == ValueRule::NotNegative && rule.lengths >= 0 &&
+        (rule.kind == ValueRule::NotNegative || rule.kind == ValueRule::Segments) &&
+        rule.lengths >= 0 &&
         (rule.tensor == static_cast<int32_t>(index) || rule.limitOf == static_cast<int32_t>(index));
     if (isEmpty) { // no token so far, and a bank without states
       fill.each([](int64_t, int64_t) { return 0.0; });
@@ -211,6 +212,7 @@ Status fillRandom(const Signature &signature, std::vector<HostTensor> &tensors, 
       });
       return {};
     }
+    case ValueRule::Segments:
     case ValueRule::Mask:
       fill.each([&](int64_t n, int64_t) { return static_cast<double>(fill.below(n, 2)); });
       return {};
