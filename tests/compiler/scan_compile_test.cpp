@@ -7,6 +7,7 @@
 #include "tests/support/Paths.h"
 #include "tests/support/Tier.h"
 
+#include <cstring>
 #include <fstream>
 #include <iterator>
 
@@ -200,6 +201,42 @@ TEST_CASE("compiled scans: every class as a step of one token") {
     CompiledScan(scanCase(textOf(kind), sizes(1, 40, 24), "recurrent", 64), DType::F32, 1).check();
     CompiledScan(scanCase(textOf(kind), sizes(1, 16, 80), "recurrent", 64), DType::BF16, 1).check();
   }
+}
+
+TEST_CASE("a step leaves its state past the caches, but nothing that is read again") {
+  const std::string facts = (*openDevice("cpu", 1))->facts();
+  auto goesPast = [&](const FormCase &c, int64_t tokens) {
+    Result<std::string> code = compiler::show(requestOf(c, DType::F32, tokens, facts), "llvm");
+    INFO((code ? "" : code.error().toString()));
+    REQUIRE(code.ok());
+    return code->find("nontemporal") != std::string::npos;
+  };
+  const ScanClass &gated = scanClass("gated delta");
+  CHECK(goesPast(scanCase(textOf(gated), sizes(1, 24, 32), "recurrent", 64), 1));
+  // Rows that fill no vector begin anywhere.
+  CHECK(!goesPast(scanCase(textOf(gated), sizes(1, 24, 7), "recurrent", 64), 1));
+  // States that later tokens or chunks read: of levels, segments, nodes of a tree, power features.
+  const char *arguments = ", %g: seq<f32, T x H>, %lambda: seq<T x H x L>, %parent: seq<i32, T>";
+  std::map<std::string, int64_t> dims = sizes(77, 24, 32);
+  dims["L"] = 8;
+  for (const char *form : {"recurrent", "chunked"})
+    for (const char *clauses :
+         {"decay scalar %g weight id norm none segments constant { 20 } gate given %lambda bank "
+          "frozen reset yes gives o",
+          "decay scalar %g weight id norm none segments fenwick gate given %lambda bank running "
+          "gives o",
+          "tree %parent support (row, j) { ancestor(row, j) } decay scalar %g weight id norm none "
+          "gives o",
+          "features q [spow(p = 2)] features k [spow(p = 2)] decay scalar %g weight id norm none "
+          "gives o, state"}) {
+      const bool tree = std::string(clauses).starts_with("tree"),
+                 state = clauses[std::strlen(clauses) - 1] == 'e';
+      if (tree && std::string(form) == "chunked")
+        continue;
+      ScanClass kind{"", arguments, clauses, state ? "%o, %s" : "%o"};
+      INFO(form << " " << clauses);
+      CHECK(!goesPast(scanCase(textOf(kind), dims, form, 16), 1000));
+    }
 }
 
 /// The pattern of one's own that README.md shows.

@@ -154,18 +154,23 @@ static void forLocalsRead(Evaluator &evaluator, Value tile,
       forLocalsRead(evaluator, operand, found);
 }
 
+/// Whether anything in a kernel or a program reads the tensor.
+static bool isRead(Operation *within, StringRef tensor) {
+  return within
+      ->walk([&](tile::ViewOp view) {
+        bool stored = llvm::all_of(view->getUsers(), llvm::IsaPred<tile::StoreOp>);
+        return view.getName() != tensor || stored ? WalkResult::advance() : WalkResult::interrupt();
+      })
+      .wasInterrupted();
+}
+
 bool NestEmitter::storesInNest(tile::StoreOp store) {
   Value tile = store.getTile();
   auto view = store.getView().getDefiningOp<tile::ViewOp>();
   if (!view || typeOf(tile).getRank() != 2 || lanesDimOf(typeOf(tile)) != 1 || !isStreamed(tile) ||
       !store.getValid().empty() || !madeByMaps(evaluator, tile))
     return false;
-  WalkResult read = store->getParentOfType<tile::KernelOp>().walk([&](tile::ViewOp other) {
-    bool stored = llvm::all_of(other->getUsers(), llvm::IsaPred<tile::StoreOp>);
-    return other.getName() != view.getName() || stored ? WalkResult::advance()
-                                                       : WalkResult::interrupt();
-  });
-  return !read.wasInterrupted();
+  return !isRead(store->getParentOfType<tile::KernelOp>(), view.getName());
 }
 
 bool NestEmitter::joins(const NestGroup &group, Operation *op) {
@@ -433,14 +438,28 @@ void NestEmitter::Nest::write(Operation *sink, ArrayRef<Coord> laneCoords,
   }
 }
 
+/// Whether the store leaves a result that nothing in the program reads: workspace is read later,
+/// and so are the states of a bank or of a tree's nodes.
+static bool leavesResult(tile::StoreOp store) {
+  auto view = store.getView().getDefiningOp<tile::ViewOp>();
+  auto program = store->getParentOfType<tile::ProgramOp>();
+  if (!view || !program)
+    return false;
+  bool isResult = llvm::any_of(program.getOps<tile::TensorOp>(), [&](tile::TensorOp tensor) {
+    return tensor.getResult() && tensor.getName() == view.getName();
+  });
+  return isResult && !isRead(program, view.getName());
+}
+
 /// Whether the lines that a store writes are neither read before nor after: then they need not pass
-/// through the caches, which read a line before they write to it. That is so where vectors start at
-/// multiples of their size, and the tile is not made from the very memory it goes to. Null: never.
+/// through the caches, which read a line before they write to it. That is so for a result that is
+/// left, where vectors start at multiples of their size, and the tile is not made from the very
+/// memory it goes to. Null: never.
 Value NestEmitter::Nest::goesPastCaches(tile::StoreOp store) {
   const GlobalPlace &target = group.targets.find(store)->second;
   if (!target.view.element.isF32() || lanes != 1 || type.getDim(1) % e.lanes() != 0 ||
       target.view.access != tile::Access::Dense || !target.valid.empty() ||
-      VectorBuilder::constantOf(target.view.strides[1]) != 1)
+      VectorBuilder::constantOf(target.view.strides[1]) != 1 || !leavesResult(store))
     return {};
   Type i64 = e.builder.getI64Type();
   auto number = [&](Value pointer) {
