@@ -4,6 +4,7 @@
 
 #include "compiler/forms/ChunkBody.h"
 #include "compiler/forms/FormCost.h"
+#include "compiler/forms/ScanFeatures.h"
 #include "compiler/forms/ScanProgram.h"
 #include "compiler/forms/ScanWalks.h"
 
@@ -14,10 +15,12 @@ using namespace mlir;
 /// On a GPU as many tokens as shared memory usually holds, since a chunk's fixed work is shared by
 /// its products; few where each feature has a decay of its own, whose pairs are no products. A
 /// delta rule solves a system of a chunk's tokens: more of them than keys have features are
-/// dependent, and the rounding of operands to 16 bits grows with the system.
+/// dependent, and the rounding of operands to 16 bits grows with the system; the more so where all
+/// keys share a column.
 static int64_t gpuChunk(const ScanProblem &scan, int64_t length) {
-  int64_t tokens = scan.decay == StateDecay::Feature ? 16 : 64;
   const bool solves = scan.op().getUpdate() != pattern::UpdateKind::add;
+  const bool alike = solves && appendsColumn(scan.op().getFeaturesK());
+  int64_t tokens = alike || scan.decay == StateDecay::Feature ? 16 : 64;
   while (tokens > 16 && (tokens / 2 >= length || (solves && tokens / 2 >= scan.features)))
     tokens /= 2;
   return tokens;

@@ -164,9 +164,11 @@ Status GraphReader::readMap(pattern::MapOp op) {
     inlined[op.getOutput().getAsOpaquePointer()] = std::move(stage);
     return {};
   }
-  // What only products read is rounded as an argument would be; gates and decays stay f32.
+  // What only products read is rounded as an argument would be; gates and decays stay f32, and so
+  // does everything where single tokens meet a state in f32.
   Type element = type.getElement() ? type.getElement() : Float32Type::get(context);
-  if (!role.empty() && element.isF32() && meetsArgument(op.getOutput(), role))
+  const bool inProducts = !role.empty() && (mixes != MixAs::Steps || weighsPairs(op.getOutput()));
+  if (inProducts && element.isF32() && meetsArgument(op.getOutput(), role))
     element = requested(stage.name);
   HEDDLE_CHECK(ensureTensor(op.getOutput(), element));
   graph.stages.push_back(std::move(stage));

@@ -59,6 +59,11 @@ bool keepsZero(ArrayAttr features) {
   return true;
 }
 
+bool appendsColumn(ArrayAttr features) {
+  return llvm::any_of(features.getAsRange<pattern::FeatureAttr>(),
+                      [](pattern::FeatureAttr f) { return f.getName() == "append"; });
+}
+
 bool hasCostlyFeature(ArrayAttr features) {
   return llvm::any_of(features.getAsRange<pattern::FeatureAttr>(), [](pattern::FeatureAttr f) {
     return llvm::is_contained({"elu1", "exp", "silu", "l2norm"}, f.getName());

@@ -14,6 +14,8 @@ std::string refuseFeatures(const PatternProblem &problem, mlir::ArrayAttr featur
 int64_t featureWidth(int64_t given, mlir::ArrayAttr features);
 /// Whether a token of zeros stays one.
 bool keepsZero(mlir::ArrayAttr features);
+/// Whether a column is put beside the others: keys of norm 1 become longer, and alike.
+bool appendsColumn(mlir::ArrayAttr features);
 /// Whether one of them takes an exponential an element, or a sum over the row.
 bool hasCostlyFeature(mlir::ArrayAttr features);
 /// `tile`, f32 with features along its last dimension "d" of which the first `given` are there,

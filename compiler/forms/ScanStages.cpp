@@ -171,10 +171,13 @@ void ScanReader::readPolynomial() {
 
 /// Whether features are worth a launch of their own where a kernel could apply them: on a GPU a
 /// head's chunks follow one another, while a map runs for all tokens at once. Exponentials and
-/// norms of rows would take as many instructions as the products of a chunk.
+/// norms of rows would take as many instructions as the products of a chunk. The keys of a delta
+/// rule are rounded once more on this way, which shows where a column beside a normalised row makes
+/// them longer than 1: the system that a chunk solves is then no contraction.
 bool ScanReader::paysBeforeWalk(ArrayAttr features) {
   const Request &request = reader.request.request;
-  return reader.mixes == MixAs::Chunks && request.target.starts_with("sm_") &&
+  const bool longKeys = mix.getUpdate() != pattern::UpdateKind::add && appendsColumn(features);
+  return !longKeys && reader.mixes == MixAs::Chunks && request.target.starts_with("sm_") &&
          nominalLength(request) > 64 && mix.getLayout() != pattern::LayoutKind::varlen &&
          hasCostlyFeature(features);
 }

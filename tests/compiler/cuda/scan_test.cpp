@@ -86,6 +86,15 @@ void checkContinued(const ScanClass &c, const char *before, const char *after) {
   }
 }
 
+/// CUDA has no room for the problem, and says for which tile.
+void checkRefused(const CudaProblem &problem, const std::string &tile) {
+  Result<Artifact> artifact = compiler::compile(requestOf(problem));
+  REQUIRE(!artifact.ok());
+  CHECK(artifact.error().code == ErrorCode::Unsupported);
+  CHECK(artifact.error().message.find("registers") != std::string::npos);
+  CHECK(artifact.error().message.find(tile) != std::string::npos);
+}
+
 /// Issue slots of the chunks' loop other than tensor-core ones, per m16n8k16; nothing spilled.
 void checkSlots(const CudaProblem &problem, double most) {
   INFO(problem.toString());
@@ -185,6 +194,14 @@ TEST_CASE("emitted scans equal the interpreter") {
         problemOf(kScanClasses[p[0]], kForms[p[1]], kSizes[p[2]], kTypes[p[3]], kTargets[p[4]]);
     if (only && problem.toString().find(only) == std::string::npos)
       continue;
-    DYNAMIC_SECTION(problem.toString()) { checkOnPtxMachine(problem); }
+    // A row more than keys have features: 73 are no multiple of what lanes and warps share.
+    const bool refused = problem.pattern == "delta with a bias" && problem.form == "recurrent" &&
+                         kSizes[p[2]].K == 72;
+    DYNAMIC_SECTION(problem.toString()) {
+      if (refused)
+        checkRefused(problem, "<73x40xf32");
+      else
+        checkOnPtxMachine(problem);
+    }
   }
 }
