@@ -30,9 +30,9 @@ struct Variant {
 /// A pattern's text, parsed.
 struct File {
   /// A pattern of the library.
-  explicit File(const std::string &name) : File(libraryText(name), name) {}
-  File(const std::string &patternText, const std::string &name)
-      : text(patternText), context(pattern::makePatternContext()),
+  explicit File(const std::string &name) : File(name, libraryText(name)) {}
+  File(const std::string &name, std::string given)
+      : text(std::move(given)), context(pattern::makePatternContext()),
         parsed(pattern::parsePatterns(*context, text, name)) {
     std::string why;
     INFO(text << "\n" << parsed.str());

@@ -34,7 +34,7 @@ File parse(const RandomPattern &random) {
   const char *given = std::getenv("HEDDLE_TEST_SEED");
   if (given && !std::strchr(given, '-'))
     std::cout << random.text << std::flush;
-  return File(random.text, "random");
+  return File("random", random.text);
 }
 
 /// Some knobs of one in two seeds.
