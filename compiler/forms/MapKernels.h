@@ -19,8 +19,8 @@ bool joins(const PatternProblem &problem, llvm::ArrayRef<const MapStage *> maps,
 void writeMaps(ProgramWriter &program, const PatternProblem &problem,
                llvm::ArrayRef<const MapStage *> maps);
 
-/// One kernel that walks the sequence, and one for the paths of a tree: grid (tiles of the last dim,
-/// the dims between and tiles of nodes, batch).
+/// One kernel that walks the sequence, and one for the paths of a tree: grid (tiles of the last
+/// dim, the dims between and tiles of nodes, batch).
 void writePrefix(ProgramWriter &program, const PatternProblem &problem, const PrefixStage &stage);
 
 /// One kernel that walks the nodes: grid (tiles of columns, batch).
