@@ -54,7 +54,7 @@ public:
     bool bf16 = llvm::any_of(program.getBody().getOps<tile::TensorOp>(), [](tile::TensorOp tensor) {
       return tensor.getElementType().isBF16();
     });
-    if (!bf16 || !kernel->hasAttr("tile.state") || solvesMany())
+    if (!bf16 || !kernel->hasAttr("tile.state") || amplifies())
       return;
     SmallVector<tile::MmaOp> products;
     kernel.walk([&](tile::MmaOp op) { products.push_back(op); });
@@ -69,17 +69,27 @@ public:
   }
 
 private:
-  /// Whether a delta rule writes more tokens at once than its state has rows: what they write
-  /// cancels, and rounding would stay.
-  bool solvesMany() {
-    bool many = false;
+  /// Whether rounding would grow: where a delta rule writes more tokens at once than its state has
+  /// rows, what they write cancels; a system of other products than keys with themselves need not
+  /// contract.
+  bool amplifies() {
+    bool found = false;
     getOperation().walk([&](tile::SolveUnitLowerOp solve) {
+      found |= isOfTwo(solve.getLower());
       auto loop = solve->getParentOfType<tile::ForOp>();
       for (Value carried : loop ? ValueRange(loop.getInits()) : ValueRange())
         if (TileType state = tileType(carried); state && state.getRank() == 2)
-          many |= tileType(solve.getRhs()).getDim(0) > state.getDim(0);
+          found |= tileType(solve.getRhs()).getDim(0) > state.getDim(0);
     });
-    return many;
+    return found;
+  }
+
+  /// Whether maps make the tile of a product of two different tiles.
+  static bool isOfTwo(Value tile) {
+    if (auto mma = tile.getDefiningOp<tile::MmaOp>())
+      return mma.getA() != mma.getB();
+    auto map = tile.getDefiningOp<tile::MapOp>();
+    return map && llvm::any_of(map.getInputs(), isOfTwo);
   }
 
   struct Operand {
