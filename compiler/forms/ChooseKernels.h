@@ -10,7 +10,9 @@ namespace heddle::compiler {
 std::string refuseChoose(const PatternProblem &problem, const ChooseStage &stage);
 
 /// One kernel `choose_NAME`: grid (tiles of the rows' first dim, the dims between, batch).
-void writeChoose(ProgramWriter &program, const PatternProblem &problem, const ChooseStage &stage);
+/// `byProducts`: scores may be products of tiles, in f32.
+void writeChoose(ProgramWriter &program, const PatternProblem &problem, const ChooseStage &stage,
+                 bool byProducts);
 
 /// One kernel `keep_NAME` that walks the keys: grid (four buckets, batch).
 void writeBuckets(ProgramWriter &program, const PatternProblem &problem, const BucketStage &stage);

@@ -14,6 +14,12 @@ std::string refuseStage(const Graph &graph, const Stage &stage) {
   return "";
 }
 
+static bool isOne(const FormRequest &request, const Extent &extent) {
+  auto found = request.request.extents.find(extent.name);
+  return extent.fixed == 1 ||
+         (found != request.request.extents.end() && found->second.bound == ExtentClass::One);
+}
+
 void writeStages(ProgramWriter &program, const FormRequest &request, const Graph &graph,
                  llvm::function_ref<void(const Stage &)> writeMix) {
   llvm::SmallVector<const MapStage *> maps; // of one kernel
@@ -34,7 +40,10 @@ void writeStages(ProgramWriter &program, const FormRequest &request, const Graph
     if (auto prefix = std::get_if<PrefixStage>(&stage))
       writePrefix(program, graph, *prefix);
     else if (auto choice = std::get_if<ChooseStage>(&stage))
-      writeChoose(program, graph, *choice);
+      // One row shares no candidates; a GPU's matrix units would round what ranks depend on.
+      writeChoose(program, graph, *choice,
+                  request.request.target == "cpu" &&
+                      !isOne(request, graph.find(choice->name)->dim(0)));
     else if (auto buckets = std::get_if<BucketStage>(&stage))
       writeBuckets(program, graph, *buckets);
     else if (auto tree = std::get_if<AncestorStage>(&stage))

@@ -22,6 +22,10 @@ inline constexpr const char *kMany = "%best = select top(40) (row, j) in (Tq, Tk
 inline constexpr const char *kEqual = "%best = select top(20) (row, j) in (Tq, Tk)"
                                       "  score { float((j * 7 + row) mod 4 - 2) }"
                                       "  visible { j <= row * 9 + 8 }";
+inline constexpr const char *kIndexer =
+    "%best = select top(3) (row, j) in (Tq, Tk)"
+    "  score { sum[a < 2] { q[row, a, 0] * relu(sum[d < D] { q[row, a, d] * k[j, 0, d] }) } }"
+    "  visible { j <= row + Tk - Tq }";
 inline constexpr const char *kHeadBlocks =
     "%best = select top(2) (row, h, n) in (Tq, Hq, cdiv(Tk, 16))"
     "  score { sum[d < D] { q[row, h, d] * k[n * 16, 0, d] } }"
@@ -52,6 +56,7 @@ inline constexpr ListCase kListCases[] = {
      "(row, hk, i, j) { j <= i and (j div 16 in best[row, hk] or i - j < 7) }", 200, 200, 4, 2},
     {"one query row, blocks of a group", kGroupBlocks,
      "(row, hk, i, j) { j <= i and j div 16 in best[row, hk] }", 1, 200, 4, 2},
+    {"an indexer of two heads", kIndexer, "(row, j) { j in best[row] }", 37, 90, 2, 1},
     {"small blocks", kSmallBlocks, "(row, i, j) { j <= i and j div 4 in best[row] }", 21, 21, 2, 2},
 };
 

@@ -44,3 +44,22 @@ TEST_CASE("where keys are chosen, no kernel looks at all of them") {
     CHECK(found);
   }
 }
+
+TEST_CASE("scores that are products of rows and candidates are products of tiles") {
+  auto products = [](const ListCase &c) {
+    FormRun run(formCase(c));
+    auto module = run.build(Upto::Form);
+    int64_t count = 0;
+    module->walk([&](tile::KernelOp kernel) {
+      if (kernel.getSymName() == "choose_best")
+        kernel.walk([&](tile::MmaOp) { ++count; });
+    });
+    return count;
+  };
+  CHECK(products({"keys", kKeys, "(row, j) { j in best[row] }", 19, 19, 4, 2}) == 1);
+  CHECK(products({"indexer", kIndexer, "(row, j) { j in best[row] }", 19, 19, 4, 2}) == 1);
+  CHECK(products({"no product", kSmallBlocks, "(row, j) { j div 4 in best[row] }", 9, 9, 2, 2}) ==
+        0);
+  // A product of one row has nothing to share.
+  CHECK(products({"one row", kMany, "(row, j) { j in best[row] }", 1, 77, 4, 2}) == 0);
+}
