@@ -184,8 +184,10 @@ private:
                        mix().input("tap_here") || mix().hasWriteAxis()))
       return unsupported("packed sequences beside segments, taps, subtokens, power features or a "
                          "support other than j <= i are not lowered yet");
-    if (mix().getCodecQ() || mix().getCodecK() || mix().getCodecV())
-      return unsupported("codecs of q, k and v are not lowered yet for scans");
+    const bool router =
+        mix().getGate() == pattern::GateKind::softmax || mix().getGate() == pattern::GateKind::top;
+    if (router && (mix().getCodecQ() || mix().getCodecK()))
+      return unsupported("a router beside codecs of q or k: it pools keys as they lie");
     if (mix().getAliasSize())
       return unsupported("alias: v inside k is not lowered for scans");
     bool add = mix().getUpdate() == pattern::UpdateKind::add;

@@ -2,6 +2,7 @@
 // scans do not do stands before the mix as a map:
 //
 //   features [.., rope]     a tensor of mapped rows
+//   codec k, codec v        a tensor of decoded rows: a scan reads each once
 //   taps %prev, %here       keys here_t k_t with v_t, and prev_t k_{t-1} with v_{t-1}
 //   subtokens, in chunks    rows t * n + r instead of [t, r]
 //   gates of a router       pools, logits, softmax
@@ -36,8 +37,10 @@ public:
     HEDDLE_CHECK(readLengths());
     readPolynomial();
     bool taps = bool(mix.input("tap_here"));
-    HEDDLE_CHECK(mapFeatures("q", scan.featuresQ, false));
-    HEDDLE_CHECK(mapFeatures("k", scan.featuresK, taps));
+    ArrayAttr none = ArrayAttr::get(context, {});
+    HEDDLE_CHECK(mapRows("q", scan.featuresQ, mix.getCodecQAttr(), false));
+    HEDDLE_CHECK(mapRows("k", scan.featuresK, mix.getCodecKAttr(), taps));
+    HEDDLE_CHECK(mapRows("v", none, mix.getCodecVAttr(), false));
     readExpressions();
     static_cast<PatternProblem &>(scan) = graph;
     HEDDLE_CHECK(compiler::readScan(scan));
@@ -56,7 +59,7 @@ private:
   Status readLengths();
   void readPolynomial();
   bool paysBeforeWalk(ArrayAttr features);
-  Status mapFeatures(const char *role, ArrayAttr &features, bool always);
+  Status mapRows(const char *role, ArrayAttr &features, Expr codec, bool always);
   void readExpressions();
   Status mapTaps();
   Status mapSubtokens();
@@ -108,8 +111,13 @@ Status ScanReader::readTensors() {
     if (!tensor || (role[0] == 'q' && tensor->batched == packed) ||
         tensor->rank() != (subtokens ? 4u : 3u))
       return unsupported("operand {} of the mix is not [B, T, H, D]", role);
-    if (!isProductElement(tensor->element))
+    Expr codec = role[0] == 'q'   ? mix.getCodecQAttr()
+                 : role[0] == 'k' ? mix.getCodecKAttr()
+                                  : mix.getCodecVAttr();
+    if (!codec && !isProductElement(tensor->element))
       return unsupported("operand {} of the mix is neither f32 nor bf16 nor f16", role);
+    if (codec && packed)
+      return unsupported("codec of packed {} is not lowered yet for scans", role);
   }
   scan.featuresQ = mix.getFeaturesQ(), scan.featuresK = mix.getFeaturesK();
   return {};
@@ -182,9 +190,10 @@ bool ScanReader::paysBeforeWalk(ArrayAttr features) {
          hasCostlyFeature(features);
 }
 
-/// Maps that kernels do not apply, and all of them before power features, taps and sub-tokens.
-Status ScanReader::mapFeatures(const char *role, ArrayAttr &features, bool always) {
-  always |= scan.polynomial.degree > 0 && !features.empty();
+/// Codes as values; feature maps that kernels do not apply, and all of them before power features,
+/// taps and sub-tokens.
+Status ScanReader::mapRows(const char *role, ArrayAttr &features, Expr codec, bool always) {
+  always |= codec || (scan.polynomial.degree > 0 && !features.empty());
   const bool inKernel = refuseFeatures(graph, features).empty();
   if (!always && inKernel && !paysBeforeWalk(features))
     return {};
@@ -195,7 +204,8 @@ Status ScanReader::mapFeatures(const char *role, ArrayAttr &features, bool alway
   FeatureRow row;
   row.width = graph.lengthExpr(given.dim(given.rank() - 1));
   row.at = [&](Expr feature) {
-    return sub ? read(given.name, {t, r, h, feature}) : read(given.name, {t, h, feature});
+    Expr x = sub ? read(given.name, {t, r, h, feature}) : read(given.name, {t, h, feature});
+    return codec ? rename(codec, {{"x", x}, {"d", feature}, {"hk", h}, {"h", h}}) : x;
   };
   std::string refused;
   row = applyFeatures(graph, features, std::move(row), t, refused);
@@ -219,10 +229,17 @@ Status ScanReader::mapFeatures(const char *role, ArrayAttr &features, bool alway
   shape.insert(shape.end(), {given.dim(given.rank() - 2), graph.extentOf(row.width)});
   vars.insert(vars.end(), {"h", "d"});
   std::string name = fmt::format("{}_of_{}", role, o());
+  // Codes become what products take beside the queries, or f32 where there are no products.
+  const Type q = graph.find(scan.inputs["q"])->element;
+  const bool exact = reader.mixes == MixAs::Steps || !isProductElement(q);
   HEDDLE_CHECK(addMap(name, std::move(shape), std::move(vars), expr,
-                      inKernel ? "features of all tokens at once, before chunks follow one another"
-                               : "features that no kernel of a scan applies",
-                      given.element));
+                      codec ? "codes of all tokens as values, each read once"
+                      : inKernel
+                          ? "features of all tokens at once, before chunks follow one another"
+                          : "features that no kernel of a scan applies",
+                      !codec  ? given.element
+                      : exact ? f32()
+                              : q));
   scan.inputs[role] = name;
   features = ArrayAttr::get(context, {});
   return {};

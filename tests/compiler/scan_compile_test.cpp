@@ -203,6 +203,31 @@ TEST_CASE("compiled scans: every class as a step of one token") {
   }
 }
 
+TEST_CASE("keys and values in codes are what their codecs say") {
+  const std::pair<const char *, DType> cases[] = {
+      {"i8", DType::F32}, {"f8e4m3", DType::F32}, {"i8", DType::BF16}};
+  for (const char *update : {"", "update delta %beta "})
+    for (auto [code, dtype] : cases)
+      for (const char *form : {"recurrent", "chunked"}) {
+        const std::string codes = code;
+        const std::string text =
+            "pattern.def @p(%q: seq<T x H x K>, %k: seq<" + codes + ", T x H x K>, %v: seq<" +
+            codes +
+            ", T x H x V>, %ks: seq<f32, T x H>, %vs: tensor<f32, H x V>, "
+            "%g: seq<f32, T x H>, %beta: seq<T x H>, %s0: seq<f32, H x K x V>) {\n"
+            "  %o, %s = mix %q, %k, %v codec k { x * ks[j, hk] } codec v { (x - 1) * vs[hk, d] } "
+            "features k [l2norm] decay scalar %g weight id norm none " +
+            update + "initial state %s0 gives o, state\n  return %o, %s\n}\n";
+        FormCase c = scanCase(text, sizes(77, 24, 16), form, 16);
+        for (const char *name : {"k", "v"})
+          c.made[name] = [](double x) { return std::round(20 * x); };
+        for (const char *name : {"ks", "vs"})
+          c.made[name] = [](double x) { return 0.01 + 0.01 * std::fabs(x); };
+        INFO(code << " " << form << " " << update);
+        runCompiled(c, dtype);
+      }
+}
+
 TEST_CASE("a step leaves its state past the caches, but nothing that is read again") {
   const std::string facts = (*openDevice("cpu", 1))->facts();
   auto goesPast = [&](const FormCase &c, int64_t tokens) {
