@@ -50,7 +50,7 @@ Schedule defaults(const Machine &machine, const Problem &problem) {
     for (int64_t warps = most; warps >= 1; warps /= 2)
       for (int64_t keys = isDecode(problem) || wide ? 64 : 128; keys >= leastKeys; keys /= 2) {
         schedule = {{"WARPS", warps}, {"BM", 16 * warps}, {"BN", keys},
-                    {"STAGES", 1},    {"QREG", 0},        {"VCOLS", 256}};
+                    {"STAGES", 1},    {"QREG", 0},        {"VCOLS", defaultColumns(problem)}};
         if (!fits(schedule, machine, problem))
           continue;
         schedule["STAGES"] = 2;
@@ -86,6 +86,11 @@ int64_t defaultStages(const Machine &machine, const Problem &problem) {
 int64_t defaultQreg(const Machine &machine, const Problem &problem) {
   return defaults(machine, problem).at("QREG");
 }
+
+/// All columns at once as far as that goes; wider values (absorbed MLA) in parts that leave
+/// registers for their scores: 256 columns of 512 spill, and cost as much in memory as scores made
+/// once more.
+int64_t defaultColumns(const Problem &problem) { return problem.dv > 256 ? 128 : 256; }
 
 int64_t defaultSplit(const Problem &problem) { return isDecode(problem) ? 512 : 0; }
 
@@ -168,8 +173,10 @@ std::string registersExceeded(const Schedule &schedule, const Machine &machine,
                      kRegisters);
 }
 
-std::string columnsDoNotFit(const Schedule &schedule) {
+std::string columnsDoNotFit(const Schedule &schedule, const Problem &problem) {
   const int64_t columns = schedule.at("VCOLS");
+  if (columns < 256 && columns >= problem.dv)
+    return fmt::format("VCOLS={} is all of the {} columns, as VCOLS=256 is", columns, problem.dv);
   if (columns >= 16 && columns <= 1024 && columns % 16 == 0)
     return "";
   return fmt::format("VCOLS={} is no multiple of 16, or not in 16 to 1024", columns);

@@ -10,6 +10,7 @@ int64_t defaultRows(const Machine &machine, const Problem &problem);
 int64_t defaultKeys(const Machine &machine, const Problem &problem);
 int64_t defaultStages(const Machine &machine, const Problem &problem);
 int64_t defaultQreg(const Machine &machine, const Problem &problem);
+int64_t defaultColumns(const Problem &problem);
 int64_t defaultSplit(const Problem &problem);
 
 std::string warpsDoNotFit(const Schedule &schedule, const Machine &machine);
@@ -20,7 +21,7 @@ std::string sharedExceeded(const Schedule &schedule, const Machine &machine,
 std::string registersExceeded(const Schedule &schedule, const Machine &machine,
                               const Problem &problem);
 std::string chunkDoesNotFit(const Schedule &schedule);
-std::string columnsDoNotFit(const Schedule &schedule);
+std::string columnsDoNotFit(const Schedule &schedule, const Problem &problem);
 std::string isFlag(const Schedule &schedule, const char *name);
 
 /// Bytes of shared memory: queries, and STAGES tiles of keys and values, rows padded where a row is

@@ -128,7 +128,8 @@ Problem Problem::of(const Request &request) {
       problem.form != "attention" ||
       (request.form == "auto" && request.extents.contains("T") && !request.extents.contains("Tq"));
   problem.d = dim("D", dim("K", 64));
-  problem.dv = dim("Dv", dim("V", problem.d));
+  // Absorbed latent attention sums the Dc columns of its cache.
+  problem.dv = std::max(dim("Dv", dim("V", problem.d)), dim("Dc", 0));
   problem.group = dim("G", 1);
   for (const char *name : {"Tq", "T"})
     if (const auto rows = request.extents.find(name); rows != request.extents.end()) {

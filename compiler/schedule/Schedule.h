@@ -27,7 +27,7 @@ struct Problem {
   ExtentClass rows;        ///< of Tq
   bool scan = false;       ///< a state is carried along: chunked or recurrent, by form or by dims
 
-  /// From the static dims (D, Dv, G; the last dims of q and v), dtypes["*"] and extents of a
+  /// From the static dims (D, Dv, Dc, G; the last dims of q and v), dtypes["*"] and extents of a
   /// request.
   static Problem of(const Request &request);
 };

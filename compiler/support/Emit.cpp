@@ -5,6 +5,7 @@
 #include "compiler/support/Names.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/IR/Matchers.h"
 
 namespace heddle::compiler {
 
@@ -182,9 +183,17 @@ KeyValues emitTouchedKeys(OpBuilder &builder, tile::ForOp loop, Value first, Val
   return {hull.begin, hull.end};
 }
 
+bool isEmptyInterval(Value begin, Value end) {
+  APInt a, b;
+  return begin == end || (matchPattern(begin, m_ConstantInt(&a)) &&
+                          matchPattern(end, m_ConstantInt(&b)) && a.sge(b));
+}
+
 Value intervalEnd(OpBuilder &builder, Location location, Value index, ValueRange bounds) {
   if (bounds.size() == 2)
     return bounds[1];
+  if (isEmptyInterval(bounds[0], bounds[1]))
+    return bounds[3];
   Value inFirst =
       arith::CmpIOp::create(builder, location, arith::CmpIPredicate::slt, index, bounds[1]);
   return named(arith::SelectOp::create(builder, location, inFirst, bounds[1], bounds[3]), "end");

@@ -57,6 +57,9 @@ private:
   llvm::StringMap<mlir::Value> variables;
 };
 
+/// Whether [begin, end) holds nothing, whatever the run-time values are.
+bool isEmptyInterval(mlir::Value begin, mlir::Value end);
+
 /// Where the interval of a loop that `index` lies in ends: its bounds are those of one interval, or
 /// of two.
 mlir::Value intervalEnd(mlir::OpBuilder &builder, mlir::Location location, mlir::Value index,

@@ -26,6 +26,19 @@ namespace {
 
 constexpr int64_t kPart = 32; ///< keys; whole periods of every swizzle, whole steps of mma.sync
 
+/// Where the first of two intervals is empty, all tiles end with the second.
+void endAtLast(tile::ForOp loop) {
+  OperandRange bounds = loop.getBounds();
+  if (bounds.size() != 4 || !isEmptyInterval(bounds[0], bounds[1]))
+    return;
+  loop.getBody().walk([&](arith::SelectOp select) {
+    auto inFirst = select.getCondition().getDefiningOp<arith::CmpIOp>();
+    if (inFirst && inFirst.getLhs() == loop.getIndex() && inFirst.getRhs() == bounds[1] &&
+        select.getFalseValue() == bounds[3])
+      select.replaceAllUsesWith(bounds[3]);
+  });
+}
+
 bool dependsOn(Value value, Value index) {
   Operation *op = value.getDefiningOp();
   return value == index || (op && op->getBlock() == index.getParentBlock() &&
@@ -290,6 +303,7 @@ public:
     // A single slot is filled again while the parts read it.
     if (carriesState(getOperation()) || stages < 2)
       return;
+    getOperation().walk(endAtLast);
     SmallVector<tile::ForOp> edges;
     bool full = false;
     for (auto loop : getOperation().getBody().front().getOps<tile::ForOp>()) {

@@ -4,13 +4,11 @@
 //                                                                       a branch skips it
 //   put into a slot of its own ->  barrier ; put ; commit               what lay there is read
 //   take                       ->  wait_copies pending ; barrier ; take
-//   convert to shared memory   ->  barrier ; convert ; barrier          what lay there is read,
-//   what
-//                                                                       lies there is written
+//   convert, read              ->  barrier ; convert ; barrier ; read   where one is needed
 //
-// Kernels that carry a state exchange many tiles: there a barrier stands only where one is needed,
-// before a read of what other threads wrote since the last one, and before a write of what they
-// read. That holds for tensors too which a kernel writes and reads again (states in workspace).
+// Tiles that are exchanged: a barrier stands before a read of what other threads wrote since the
+// last one, and before a write of what they read. That holds for tensors too which a kernel writes
+// and reads again (states in workspace).
 //
 // The barrier before a take also frees the slots that were released before it: every warp has
 // passed its last read. So a put belongs after the next take of its ring.
@@ -215,17 +213,9 @@ public:
         tile::WaitCopiesOp::create(builder, at, pending ? pending.getInt() : 0);
         barrier();
         op->removeAttr("tile.pending");
-      } else if (auto convert = dyn_cast<tile::ConvertOp>(op);
-                 convert && !carriesState(getOperation()) &&
-                 convert.getType().getSpace() == tile::Space::Smem) {
-        builder.setInsertionPoint(op);
-        barrier();
-        builder.setInsertionPointAfter(op);
-        barrier();
       }
     }
-    if (carriesState(getOperation()))
-      Hazards(getOperation(), warps).run();
+    Hazards(getOperation(), warps).run();
   }
 };
 

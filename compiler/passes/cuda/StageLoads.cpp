@@ -16,6 +16,7 @@
 // than the first one does) is put where it is read and waited for at once.
 #include "compiler/passes/cuda/CudaPasses.h"
 #include "compiler/passes/cuda/Dimensions.h"
+#include "compiler/support/Emit.h"
 #include "compiler/support/Names.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -228,12 +229,6 @@ private:
     bool full;   ///< tiles are whole: no row lies beyond `end`
   };
 
-  static bool isEmpty(Value begin, Value end) {
-    APInt a, b;
-    return begin == end || (matchPattern(begin, m_ConstantInt(&a)) &&
-                            matchPattern(end, m_ConstantInt(&b)) && a.sge(b));
-  }
-
   void numberTiles() {
     step = loops.front().getStep(); // the loops are rewritten one by one
     total = constant(0);
@@ -241,7 +236,7 @@ private:
       OperandRange bounds = loop.getBounds();
       for (size_t n = 0; n < bounds.size(); n += 2) {
         Value begin = bounds[n], end = bounds[n + 1];
-        if (isEmpty(begin, end))
+        if (isEmptyInterval(begin, end))
           continue;
         const bool full = loop.getKind() == tile::LoopKind::Full;
         named(begin, full ? "full_begin" : "edge_begin");

@@ -4,6 +4,7 @@
 //   %0 = muli %qt, 64 ; %1 = minsi %0, %Tq   ->   const int i1 = min(qt * 64, Tq);
 #include "compiler/targets/cuda/KernelEmitter.h"
 
+#include "compiler/support/Emit.h"
 #include "compiler/targets/cuda/Scalars.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -175,17 +176,19 @@ void KernelEmitter::view(tile::ViewOp op) {
   ArrayAttr shape = isTensor ? cast<tile::TensorOp>(declaration).getShape()
                              : cast<tile::BufferOp>(declaration).getShape();
   int64_t rank = shape.size();
+  // Rows lie less than 2^31 elements apart, whole sequences of a batch may lie further.
   const auto stride = [&](int64_t dim) -> std::string {
+    const bool wide = dim == 0 && !op.getKept()[dim];
+    const char *type = wide ? "i64" : "int";
     if (dim + 1 == rank)
       return "1";
+    std::string value = wide ? "(i64)" : "";
     if (isTensor)
-      return once(fmt::format("{}_stride{}", tensor, dim), "int",
-                  fmt::format("(int){}", parameters.stride(tensor, dim)));
-    std::string product;
-    for (int64_t later = dim + 1; later < rank; ++later)
-      product += fmt::format("{}{}", product.empty() ? "" : " * ",
-                             formula(cast<tile::FormulaAttr>(shape[later])));
-    return once(fmt::format("{}_stride{}", tensor, dim), "int", product);
+      value = fmt::format("({}){}", type, parameters.stride(tensor, dim));
+    for (int64_t later = dim + 1; !isTensor && later < rank; ++later)
+      value += fmt::format("{}{}", later == dim + 1 ? "" : " * ",
+                           formula(cast<tile::FormulaAttr>(shape[later])));
+    return once(fmt::format("{}_stride{}", tensor, dim), type, value);
   };
   ViewText text;
   text.pointer = parameters.pointer(tensor);
@@ -386,13 +389,6 @@ Status KernelEmitter::emitIf(scf::IfOp branch) {
   return {};
 }
 
-/// An interval that is empty whatever the run-time values are.
-static bool isEmpty(Value begin, Value end) {
-  APInt a, b;
-  return begin == end || (matchPattern(begin, m_ConstantInt(&a)) &&
-                          matchPattern(end, m_ConstantInt(&b)) && a.sge(b));
-}
-
 /// What a loop carries, by what makes its next value.
 static const char *runningName(Value next) {
   for (tile::ForOp inner; (inner = next.getDefiningOp<tile::ForOp>());)
@@ -405,9 +401,10 @@ static const char *runningName(Value next) {
   if (reduce && reduce.getKind() == tile::Reduction::Sum)
     return "running_sum";
   auto map = next.getDefiningOp<tile::MapOp>();
-  const bool larger =
-      reduce || (map && map.getYield().getValues()[0].getDefiningOp<arith::MaximumFOp>());
-  return larger ? "running_max" : "carried";
+  Operation *last = map ? map.getYield().getValues()[0].getDefiningOp() : nullptr;
+  return reduce || isa_and_nonnull<arith::MaximumFOp>(last) ? "running_max"
+         : isa_and_nonnull<arith::AddFOp>(last)             ? "running_sum"
+                                                            : "carried";
 }
 
 Status KernelEmitter::emitFor(tile::ForOp loop) {
@@ -437,7 +434,7 @@ Status KernelEmitter::emitFor(tile::ForOp loop) {
   }
   OperandRange bounds = loop.getBounds();
   int64_t step = loop.getStep();
-  if (bounds.size() == 4 && isEmpty(bounds[0], bounds[1]))
+  if (bounds.size() == 4 && isEmptyInterval(bounds[0], bounds[1]))
     bounds = bounds.drop_front(2);
   std::string index = fresh("j"), kind = tile::stringifyLoopKind(loop.getKind()).str();
   const bool inEdge = isa<tile::ForOp>(loop->getParentOp());

@@ -19,6 +19,19 @@ using namespace mlir;
 using tile::TileType;
 using tile::typeOf;
 
+/// What a tile that was written to shared memory is called: by the tensor that its elements are
+/// made of, else a result.
+static std::string sourceOf(Value tile) {
+  if (auto load = tile.getDefiningOp<tile::LoadOp>())
+    return load.getView().getDefiningOp<tile::ViewOp>().getName().str() + "_rows";
+  if (auto map = tile.getDefiningOp<tile::MapOp>())
+    for (Value input : map.getInputs())
+      if (typeOf(input).getShape() == typeOf(tile).getShape() &&
+          input.getDefiningOp<tile::LoadOp>())
+        return sourceOf(input);
+  return "turned";
+}
+
 /// Name, offset in shared memory and slot of a tile there.
 KernelEmitter::Matrix KernelEmitter::matrix(Value value) {
   Operation *op = value.getDefiningOp();
@@ -34,7 +47,7 @@ KernelEmitter::Matrix KernelEmitter::matrix(Value value) {
     matrix.name = rings[take.getRing()].name;
     matrix.slot = slots[value];
   } else {
-    matrix.name = "turned";
+    matrix.name = sourceOf(cast<tile::ConvertOp>(op).getTile());
   }
   auto offset = op->getAttrOfType<IntegerAttr>("tile.offset");
   matrix.base = sharedBase(offset ? offset.getInt() : 0);

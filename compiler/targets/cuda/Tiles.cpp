@@ -266,8 +266,17 @@ static bool isRunning(Value value) {
 
 static Operation *lastOf(tile::MapOp op) { return op.getYield().getValues()[0].getDefiningOp(); }
 
+/// The store of a vector that is only stored.
+static tile::StoreOp storeOf(tile::MapOp op) {
+  if (op->hasOneUse() && op.getExtents().size() == 1)
+    return dyn_cast<tile::StoreOp>(*op->user_begin());
+  return {};
+}
+
 /// What a tile is called that takes no other's place.
-static const char *tileName(tile::MapOp op, int64_t rank) {
+static std::string tileName(tile::MapOp op, int64_t rank) {
+  if (tile::StoreOp store = storeOf(op))
+    return store.getView().getDefiningOp<tile::ViewOp>().getName().str() + "_rows";
   Operation *last = lastOf(op);
   if (rank == 2)
     return isa_and_nonnull<arith::TruncFOp>(last) ? "rounded" : "t";
@@ -285,7 +294,7 @@ static bool isMinusInfinity(Value value) {
 }
 
 /// A comment for maps that begin a stage of attention; null: none.
-static const char *stageOf(tile::MapOp op) {
+static const char *stageOf(tile::MapOp op, bool packed) {
   if (op->getParentOfType<tile::KernelOp>()->hasAttr("tile.state"))
     return nullptr;
   Operation *last = lastOf(op);
@@ -300,8 +309,11 @@ static const char *stageOf(tile::MapOp op) {
   if (isa_and_nonnull<arith::MulFOp>(last) && isRunning(op.getInputs()[0]))
     return "What was summed so far, under the new maximum.";
   if (isa_and_nonnull<arith::MaximumFOp>(last) && !matrix)
-    return "The maximum so far, scaled.";
-  if (matrix && isa_and_nonnull<arith::TruncFOp>(last))
+    return llvm::any_of(last->getOperands(),
+                        [](Value x) { return x.getDefiningOp<arith::MulFOp>() != nullptr; })
+               ? "The maximum so far, scaled."
+               : "The maximum so far.";
+  if (packed && isa_and_nonnull<arith::TruncFOp>(last))
     return "Rounded, two in a register, as products take them.";
   return nullptr;
 }
@@ -311,18 +323,18 @@ Status KernelEmitter::map(tile::MapOp op) {
     return {}; // computed where it is reduced
   Fragment fragment(typeOf(op.getResult(0)));
   bool packed = isPacked(op.getResult(0));
+  if (const char *what = stageOf(op, packed))
+    out.comment(what);
   for (Value result : op.getResults()) {
     bool placed = false;
     for (auto [n, input] : llvm::enumerate(op.getInputs()))
-      if (!placed && op.getNumResults() == 1 &&
+      if (!placed && op.getNumResults() == 1 && !storeOf(op) &&
           !(isRunning(input) && fragment.type.getRank() < 2) &&
           isIdentity(op.getInputPositions(n), op.getExtents().size()))
         placed = takePlace(result, input);
     if (!placed)
       declareTile(result, nameFor(result, tileName(op, fragment.type.getRank())));
   }
-  if (const char *what = stageOf(op))
-    out.comment(what);
   if (!packed) {
     int loops = openLoops(fragment);
     HEDDLE_TRY(values, mapBody(op, fragment, {}));
@@ -469,6 +481,10 @@ Status KernelEmitter::reduce(tile::ReduceOp op) {
                    : value == -std::numeric_limits<double>::infinity() &&
                          op.getKind() == tile::Reduction::Max;
   }
+  if (!kernel->hasAttr("tile.state"))
+    out.comment(op.getKind() == tile::Reduction::Max ? "Maxima of rows, in each of their threads."
+                : shares                             ? "Sums of weights, each thread its own share."
+                                                     : "Sums of rows, in each of their threads.");
   if (!takePlace(op.getResult(), op.getInit()))
     declareTile(
         op.getResult(),
@@ -481,10 +497,6 @@ Status KernelEmitter::reduce(tile::ReduceOp op) {
   for (int64_t d = 0; d < rank; ++d)
     if (d != dim || shares)
       positions.push_back(d);
-  if (!kernel->hasAttr("tile.state"))
-    out.comment(op.getKind() == tile::Reduction::Max ? "Maxima of rows, in each of their threads."
-                : shares                             ? "Sums of weights, each thread its own share."
-                                                     : "Sums of rows, in each of their threads.");
   int outside = openLoops(kept);
   std::string start = element(op.getInit(), positions, fragment, {});
   // A maximum may begin with the start value in every thread; a sum across threads may not.
@@ -492,11 +504,15 @@ Status KernelEmitter::reduce(tile::ReduceOp op) {
   bool first = !fromFill && (shares || !crossing || op.getKind() != tile::Reduction::Sum);
   std::string type = typeText(fragment.type.getElementType());
   std::string sum = fresh(op.getKind() == tile::Reduction::Max ? "largest" : "sum");
-  out.line("{} {} = {};", type, sum, first ? start : combine.neutral);
   SmallVector<int64_t> identity = identityOf(rank);
   auto terms = op.getTile().getDefiningOp<tile::MapOp>();
   const bool lazy = terms && isLazy(op.getTile());
   bool pairs = inner.pairs() && !lazy;
+  const bool single = !lazy && inner.values.empty() && !first;
+  out.line("{} {} = {};", type, sum,
+           single  ? element(op.getTile(), identity, fragment, {})
+           : first ? start
+                   : combine.neutral);
   int inside = openLoops(inner, pairs, lazy ? 4 : 0);
   if (lazy) {
     HEDDLE_TRY(values, mapBody(terms, fragment, {}));
@@ -509,9 +525,11 @@ Status KernelEmitter::reduce(tile::ReduceOp op) {
       out.line("{} = {};", sum, combine(sum, a));
       out.line("{} = {};", sum, combine(sum, b));
     } else {
-      out.line("{} = {};", sum, combine(sum, fmt::format("({})", combine(a, b))));
+      const bool isCall = op.getKind() == tile::Reduction::Max;
+      out.line("{} = {};", sum,
+               combine(sum, isCall ? combine(a, b) : fmt::format("({})", combine(a, b))));
     }
-  } else {
+  } else if (!single) {
     out.line("{} = {};", sum, combine(sum, element(op.getTile(), identity, fragment, {})));
   }
   out.close(inside);

@@ -148,7 +148,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
   const int b = blockIdx.z;
   const int Tq = (int)p.Tq;
   const int Tk = (int)p.Tk;
-  const int q_stride0 = (int)p.q_stride0;
+  const i64 q_stride0 = (i64)p.q_stride0;
   const int q_stride1 = (int)p.q_stride1;
   const int q_stride2 = (int)p.q_stride2;
   const int copy_row = threadIdx.x / 8;
@@ -156,10 +156,10 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
   const i64 q_stride1_bytes = (i64)q_stride1 * 64;
   const int Hk = (int)p.Hk;
   const int Hq = (int)p.Hq;
-  const int k_stride0 = (int)p.k_stride0;
+  const i64 k_stride0 = (i64)p.k_stride0;
   const int k_stride1 = (int)p.k_stride1;
   const int k_stride2 = (int)p.k_stride2;
-  const int v_stride0 = (int)p.v_stride0;
+  const i64 v_stride0 = (i64)p.v_stride0;
   const int v_stride1 = (int)p.v_stride1;
   const int v_stride2 = (int)p.v_stride2;
   const i64 k_stride1_bytes = (i64)k_stride1 * 64;
@@ -168,13 +168,13 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
   const u32 k_lane = smem + 16384 + (lane % 8 + lane / 16 * 8) * 128 + (lane / 8 % 2 ^ (lane % 8 + lane / 16 * 8) % 8) * 16;
   const int column = 2 * quad;
   const u32 v_lane = smem + 49152 + (lane % 16) * 128 + (lane / 16 ^ (lane % 16) % 8) * 16;
-  const int o_stride0 = (int)p.o_stride0;
+  const i64 o_stride0 = (i64)p.o_stride0;
   const int o_stride1 = (int)p.o_stride1;
   const int o_stride2 = (int)p.o_stride2;
   const int row = 16 * warp + group;
   const u32 turned_lane = smem + row * 128 + row % 8 * 16 + quad * 4;
   const i64 o_stride1_bytes = (i64)o_stride1 * 64;
-  const int lse_stride0 = (int)p.lse_stride0;
+  const i64 lse_stride0 = (i64)p.lse_stride0;
   const int lse_stride1 = (int)p.lse_stride1;
   const int row0 = block * 128;
   const int rows = Tq - row0;
@@ -282,7 +282,6 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
   // Tiles at the support's edge: masked.
   for (int j = edge_begin; j < keys_end; j += 128) {
     const int next_tile = tile + 1;
-    const int end = (j < 0) ? 0 : keys_end;
     wait_copies<1>();
     __syncthreads();
     const u32 k_slot = k_next;
@@ -325,7 +324,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     }
     commit_copies();
     // The tile in parts.
-    for (int j2 = 0; j2 < min(end - j, 128); j2 += 32) {
+    for (int j2 = 0; j2 < min(keys_end - j, 128); j2 += 32) {
       const u32 k_part = k_slot + j2 * 128;
       const u32 v_part = v_slot + j2 * 128;
       // Products with k'.
@@ -355,18 +354,18 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
         for (int half = 0; half < 2; ++half) {
           #pragma unroll
           for (int c = 0; c < 2; ++c) {
-            acc[n][half][c] = (((j + j2) + column + 8 * n + c) < end) ? acc[n][half][c] : (-infinity());
+            acc[n][half][c] = (((j + j2) + column + 8 * n + c) < keys_end) ? acc[n][half][c] : (-infinity());
           }
         }
       }
-      float row_max[2];
       // Maxima of rows, in each of their threads.
+      float row_max[2];
       #pragma unroll
       for (int half = 0; half < 2; ++half) {
         float largest = -infinity();
         #pragma unroll
         for (int n = 0; n < 4; ++n) {
-          largest = fmaxf(largest, (fmaxf(acc[n][half][0], acc[n][half][1])));
+          largest = fmaxf(largest, fmaxf(acc[n][half][0], acc[n][half][1]));
         }
         largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, 1));
         largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, 2));
@@ -377,14 +376,14 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
       for (int half = 0; half < 2; ++half) {
         row_max[half] = max_nan(row_max[half] * 0.180336878f, running_max[half]);
       }
-      float base[2];
       // A finite base also where a row has seen no key yet.
+      float base[2];
       #pragma unroll
       for (int half = 0; half < 2; ++half) {
         base[half] = (row_max[half] == (-infinity())) ? 0.0f : row_max[half];
       }
-      float factor[2];
       // By what earlier sums shrink under the new maximum.
+      float factor[2];
       #pragma unroll
       for (int half = 0; half < 2; ++half) {
         factor[half] = exp2_approx(running_max[half] - base[half]);
@@ -415,8 +414,8 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
         }
         running_sum[half] = sum;
       }
-      u32 rounded[4][2];
       // Rounded, two in a register, as products take them.
+      u32 rounded[4][2];
       #pragma unroll
       for (int n = 0; n < 4; ++n) {
         #pragma unroll
@@ -492,14 +491,14 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
         mma_pair_f16(acc2[n], acc2[n + 1], q_fragments[2 * k][0], q_fragments[2 * k][1], q_fragments[2 * k + 1][0], q_fragments[2 * k + 1][1], (k_at2 ^ k * 32) + n * 1024);
       }
     }
-    float row_max2[2];
     // Maxima of rows, in each of their threads.
+    float row_max2[2];
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
       float largest2 = -infinity();
       #pragma unroll
       for (int n = 0; n < 16; ++n) {
-        largest2 = fmaxf(largest2, (fmaxf(acc2[n][half][0], acc2[n][half][1])));
+        largest2 = fmaxf(largest2, fmaxf(acc2[n][half][0], acc2[n][half][1]));
       }
       largest2 = fmaxf(largest2, __shfl_xor_sync(0xffffffffu, largest2, 1));
       largest2 = fmaxf(largest2, __shfl_xor_sync(0xffffffffu, largest2, 2));
@@ -510,14 +509,14 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     for (int half = 0; half < 2; ++half) {
       row_max2[half] = max_nan(row_max2[half] * 0.180336878f, running_max[half]);
     }
-    float base2[2];
     // A finite base also where a row has seen no key yet.
+    float base2[2];
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
       base2[half] = (row_max2[half] == (-infinity())) ? 0.0f : row_max2[half];
     }
-    float factor2[2];
     // By what earlier sums shrink under the new maximum.
+    float factor2[2];
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
       factor2[half] = exp2_approx(running_max[half] - base2[half]);
@@ -548,8 +547,8 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
       }
       running_sum[half] = sum2;
     }
-    u32 rounded2[16][2];
     // Rounded, two in a register, as products take them.
+    u32 rounded2[16][2];
     #pragma unroll
     for (int n = 0; n < 16; ++n) {
       #pragma unroll
@@ -600,12 +599,11 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     }
     tile = next_tile2;
   }
-  float row_sum[2];
   // Sums of rows, in each of their threads.
+  float row_sum[2];
   #pragma unroll
   for (int half = 0; half < 2; ++half) {
-    float sum3 = 0.0f;
-    sum3 = sum3 + running_sum[half];
+    float sum3 = running_sum[half];
     sum3 = sum3 + __shfl_xor_sync(0xffffffffu, sum3, 1);
     sum3 = sum3 + __shfl_xor_sync(0xffffffffu, sum3, 2);
     row_sum[half] = sum3;
@@ -615,8 +613,8 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
   for (int half = 0; half < 2; ++half) {
     reciprocal[half] = divide(1.0f, row_sum[half]);
   }
-  u32 rounded3[8][2];
   // Rounded, two in a register, as products take them.
+  u32 rounded3[8][2];
   #pragma unroll
   for (int n = 0; n < 8; ++n) {
     #pragma unroll
@@ -651,15 +649,16 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
       *(uint4 *)(rows_from8) = load_shared_16(from8 + (pass * 32) * 128);
     rows_from8 = advance(rows_from8, o_stride1_bytes);
   }
+  float lse_rows[2];
   #pragma unroll
   for (int half = 0; half < 2; ++half) {
-    running_max[half] = (row_sum[half] > 0.0f) ? ((running_max[half] + log2_approx(row_sum[half])) * 0.693147182f) : (-infinity());
+    lse_rows[half] = (row_sum[half] > 0.0f) ? ((running_max[half] + log2_approx(row_sum[half])) * 0.693147182f) : (-infinity());
   }
   auto *const lse = p.lse + (i64)b * lse_stride0 + (i64)hq * 1;
   // Store lse.
   #pragma unroll
   for (int half = 0; half < 2; ++half) {
     if (quad == 0 && row + 8 * half < rows)
-      lse[(i64)(row0 + row + 8 * half) * lse_stride1] = running_max[half];
+      lse[(i64)(row0 + row + 8 * half) * lse_stride1] = lse_rows[half];
   }
 }

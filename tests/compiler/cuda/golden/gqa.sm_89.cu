@@ -150,15 +150,15 @@ extern "C" __global__ void __launch_bounds__(32) split(const __grid_constant__ P
   const int b = blockIdx.z;
   const int Tq = (int)p.Tq;
   const int Tk = (int)p.Tk;
-  const int q_stride0 = (int)p.q_stride0;
+  const i64 q_stride0 = (i64)p.q_stride0;
   const int q_stride2 = (int)p.q_stride2;
   const int copy_row = threadIdx.x / 8;
   const int copy_chunk = threadIdx.x % 8;
   const i64 q_stride2_bytes = (i64)q_stride2 * 8;
-  const int k_stride0 = (int)p.k_stride0;
+  const i64 k_stride0 = (i64)p.k_stride0;
   const int k_stride1 = (int)p.k_stride1;
   const int k_stride2 = (int)p.k_stride2;
-  const int v_stride0 = (int)p.v_stride0;
+  const i64 v_stride0 = (i64)p.v_stride0;
   const int v_stride1 = (int)p.v_stride1;
   const int v_stride2 = (int)p.v_stride2;
   const i64 k_stride1_bytes = (i64)k_stride1 * 8;
@@ -167,10 +167,10 @@ extern "C" __global__ void __launch_bounds__(32) split(const __grid_constant__ P
   const u32 k_lane = smem + 4096 + (lane % 8 + lane / 16 * 8) * 256 + (lane / 8 % 2 ^ (lane % 8 + lane / 16 * 8) % 8) * 16;
   const int column = 2 * quad;
   const u32 v_lane = smem + 36864 + (lane % 16) * 256 + (lane / 16 ^ (lane % 16) % 8) * 16;
-  const int part_m_stride0 = (((int)p.Tk + 512 - 1) / 512) * (int)p.Hq;
+  const i64 part_m_stride0 = (i64)(((int)p.Tk + 512 - 1) / 512) * (int)p.Hq;
   const int part_m_stride1 = (int)p.Hq;
   const int row = group;
-  const int part_o_stride0 = (((int)p.Tk + 512 - 1) / 512) * (int)p.Hq * 128;
+  const i64 part_o_stride0 = (i64)(((int)p.Tk + 512 - 1) / 512) * (int)p.Hq * 128;
   const int part_o_stride1 = (int)p.Hq * 128;
   const int part_o_stride2 = 128;
   const int head0 = hk * 4;
@@ -392,14 +392,14 @@ extern "C" __global__ void __launch_bounds__(32) split(const __grid_constant__ P
           }
         }
       }
-      float row_max[2];
       // Maxima of rows, in each of their threads.
+      float row_max[2];
       #pragma unroll
       for (int half = 0; half < 2; ++half) {
         float largest = -infinity();
         #pragma unroll
         for (int n = 0; n < 4; ++n) {
-          largest = fmaxf(largest, (fmaxf(acc[n][half][0], acc[n][half][1])));
+          largest = fmaxf(largest, fmaxf(acc[n][half][0], acc[n][half][1]));
         }
         largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, 1));
         largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, 2));
@@ -410,14 +410,14 @@ extern "C" __global__ void __launch_bounds__(32) split(const __grid_constant__ P
       for (int half = 0; half < 2; ++half) {
         row_max[half] = max_nan(row_max[half] * 0.127517432f, running_max[half]);
       }
-      float base[2];
       // A finite base also where a row has seen no key yet.
+      float base[2];
       #pragma unroll
       for (int half = 0; half < 2; ++half) {
         base[half] = (row_max[half] == (-infinity())) ? 0.0f : row_max[half];
       }
-      float factor[2];
       // By what earlier sums shrink under the new maximum.
+      float factor[2];
       #pragma unroll
       for (int half = 0; half < 2; ++half) {
         factor[half] = exp2_approx(running_max[half] - base[half]);
@@ -448,8 +448,8 @@ extern "C" __global__ void __launch_bounds__(32) split(const __grid_constant__ P
         }
         running_sum[half] = sum;
       }
-      u32 rounded[4][2];
       // Rounded, two in a register, as products take them.
+      u32 rounded[4][2];
       #pragma unroll
       for (int n = 0; n < 4; ++n) {
         #pragma unroll
@@ -528,14 +528,14 @@ extern "C" __global__ void __launch_bounds__(32) split(const __grid_constant__ P
         mma_pair_bf16(acc2[n], acc2[n + 1], q_fragments[2 * k][0], q_fragments[2 * k][1], q_fragments[2 * k + 1][0], q_fragments[2 * k + 1][1], (k_at2 ^ k % 4 * 32) + k / 4 * 128 + n * 2048);
       }
     }
-    float row_max2[2];
     // Maxima of rows, in each of their threads.
+    float row_max2[2];
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
       float largest2 = -infinity();
       #pragma unroll
       for (int n = 0; n < 8; ++n) {
-        largest2 = fmaxf(largest2, (fmaxf(acc2[n][half][0], acc2[n][half][1])));
+        largest2 = fmaxf(largest2, fmaxf(acc2[n][half][0], acc2[n][half][1]));
       }
       largest2 = fmaxf(largest2, __shfl_xor_sync(0xffffffffu, largest2, 1));
       largest2 = fmaxf(largest2, __shfl_xor_sync(0xffffffffu, largest2, 2));
@@ -546,14 +546,14 @@ extern "C" __global__ void __launch_bounds__(32) split(const __grid_constant__ P
     for (int half = 0; half < 2; ++half) {
       row_max2[half] = max_nan(row_max2[half] * 0.127517432f, running_max[half]);
     }
-    float base2[2];
     // A finite base also where a row has seen no key yet.
+    float base2[2];
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
       base2[half] = (row_max2[half] == (-infinity())) ? 0.0f : row_max2[half];
     }
-    float factor2[2];
     // By what earlier sums shrink under the new maximum.
+    float factor2[2];
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
       factor2[half] = exp2_approx(running_max[half] - base2[half]);
@@ -584,8 +584,8 @@ extern "C" __global__ void __launch_bounds__(32) split(const __grid_constant__ P
       }
       running_sum[half] = sum2;
     }
-    u32 rounded2[8][2];
     // Rounded, two in a register, as products take them.
+    u32 rounded2[8][2];
     #pragma unroll
     for (int n = 0; n < 8; ++n) {
       #pragma unroll
@@ -639,12 +639,11 @@ extern "C" __global__ void __launch_bounds__(32) split(const __grid_constant__ P
     }
     tile = next_tile2;
   }
-  float row_sum[2];
   // Sums of rows, in each of their threads.
+  float row_sum[2];
   #pragma unroll
   for (int half = 0; half < 2; ++half) {
-    float sum3 = 0.0f;
-    sum3 = sum3 + running_sum[half];
+    float sum3 = running_sum[half];
     sum3 = sum3 + __shfl_xor_sync(0xffffffffu, sum3, 1);
     sum3 = sum3 + __shfl_xor_sync(0xffffffffu, sum3, 2);
     row_sum[half] = sum3;
@@ -686,32 +685,32 @@ extern "C" __global__ void __launch_bounds__(32) merge(const __grid_constant__ P
   const int hk = blockIdx.x;
   const int b = blockIdx.y;
   const int Tk = (int)p.Tk;
-  const int part_m_stride0 = (((int)p.Tk + 512 - 1) / 512) * (int)p.Hq;
+  const i64 part_m_stride0 = (i64)(((int)p.Tk + 512 - 1) / 512) * (int)p.Hq;
   const int part_m_stride1 = (int)p.Hq;
-  const int part_o_stride0 = (((int)p.Tk + 512 - 1) / 512) * (int)p.Hq * 128;
+  const i64 part_o_stride0 = (i64)(((int)p.Tk + 512 - 1) / 512) * (int)p.Hq * 128;
   const int part_o_stride1 = (int)p.Hq * 128;
   const int part_o_stride2 = 128;
   const int column = lane;
-  const int o_stride0 = (int)p.o_stride0;
+  const i64 o_stride0 = (i64)p.o_stride0;
   const int o_stride2 = (int)p.o_stride2;
-  const int lse_stride0 = (int)p.lse_stride0;
+  const i64 lse_stride0 = (i64)p.lse_stride0;
   const int head0 = hk * 4;
   float running_max[4];
   #pragma unroll
   for (int e1 = 0; e1 < 4; ++e1) {
     running_max[e1] = -infinity();
   }
-  float carried[4];
+  float running_sum[4];
   #pragma unroll
   for (int e1 = 0; e1 < 4; ++e1) {
-    carried[e1] = 0.0f;
+    running_sum[e1] = 0.0f;
   }
-  float carried2[4][4];
+  float running_sum2[4][4];
   #pragma unroll
   for (int r1 = 0; r1 < 4; ++r1) {
     #pragma unroll
     for (int e32 = 0; e32 < 4; ++e32) {
-      carried2[r1][e32] = 0.0f;
+      running_sum2[r1][e32] = 0.0f;
     }
   }
   // All tiles.
@@ -737,20 +736,20 @@ extern "C" __global__ void __launch_bounds__(32) merge(const __grid_constant__ P
         part_o_part[r1][e32] = part_o[(i64)(head0 + r1) * part_o_stride2 + (column + 32 * e32)];
       }
     }
+    // The maximum so far.
     float r[4];
-    // The maximum so far, scaled.
     #pragma unroll
     for (int e1 = 0; e1 < 4; ++e1) {
       r[e1] = max_nan(running_max[e1], part_m_part[e1]);
     }
-    float base[4];
     // A finite base also where a row has seen no key yet.
+    float base[4];
     #pragma unroll
     for (int e1 = 0; e1 < 4; ++e1) {
       base[e1] = (r[e1] == (-infinity())) ? 0.0f : r[e1];
     }
-    float factor[4];
     // By what earlier sums shrink under the new maximum.
+    float factor[4];
     #pragma unroll
     for (int e1 = 0; e1 < 4; ++e1) {
       factor[e1] = exp2_approx(running_max[e1] - base[e1]);
@@ -762,13 +761,13 @@ extern "C" __global__ void __launch_bounds__(32) merge(const __grid_constant__ P
     }
     #pragma unroll
     for (int e1 = 0; e1 < 4; ++e1) {
-      part_l_part[e1] = (carried[e1] * factor[e1]) + (part_l_part[e1] * part_m_part[e1]);
+      part_l_part[e1] = (running_sum[e1] * factor[e1]) + (part_l_part[e1] * part_m_part[e1]);
     }
     #pragma unroll
     for (int r1 = 0; r1 < 4; ++r1) {
       #pragma unroll
       for (int e32 = 0; e32 < 4; ++e32) {
-        carried2[r1][e32] = (carried2[r1][e32] * factor[r1]) + (part_o_part[r1][e32] * part_m_part[r1]);
+        running_sum2[r1][e32] = (running_sum2[r1][e32] * factor[r1]) + (part_o_part[r1][e32] * part_m_part[r1]);
       }
     }
     #pragma unroll
@@ -777,21 +776,20 @@ extern "C" __global__ void __launch_bounds__(32) merge(const __grid_constant__ P
     }
     #pragma unroll
     for (int e1 = 0; e1 < 4; ++e1) {
-      carried[e1] = part_l_part[e1];
+      running_sum[e1] = part_l_part[e1];
     }
   }
   float reciprocal[4];
   #pragma unroll
   for (int e1 = 0; e1 < 4; ++e1) {
-    reciprocal[e1] = divide(1.0f, carried[e1]);
+    reciprocal[e1] = divide(1.0f, running_sum[e1]);
   }
   u16 rounded[4][4];
-  // Rounded, two in a register, as products take them.
   #pragma unroll
   for (int r1 = 0; r1 < 4; ++r1) {
     #pragma unroll
     for (int e32 = 0; e32 < 4; ++e32) {
-      rounded[r1][e32] = to_bf16(((carried[r1] != 0.0f) ? (carried2[r1][e32] * reciprocal[r1]) : 0.0f));
+      rounded[r1][e32] = to_bf16(((running_sum[r1] != 0.0f) ? (running_sum2[r1][e32] * reciprocal[r1]) : 0.0f));
     }
   }
   auto *const o = p.o + (i64)b * o_stride0;
@@ -803,15 +801,16 @@ extern "C" __global__ void __launch_bounds__(32) merge(const __grid_constant__ P
       o[(i64)(head0 + r1) * o_stride2 + (column + 32 * e32)] = rounded[r1][e32];
     }
   }
+  float lse_rows[4];
   #pragma unroll
   for (int e1 = 0; e1 < 4; ++e1) {
-    running_max[e1] = (carried[e1] > 0.0f) ? ((running_max[e1] + log2_approx(carried[e1])) * 0.693147182f) : (-infinity());
+    lse_rows[e1] = (running_sum[e1] > 0.0f) ? ((running_max[e1] + log2_approx(running_sum[e1])) * 0.693147182f) : (-infinity());
   }
   auto *const lse = p.lse + (i64)b * lse_stride0;
   // Store lse.
   #pragma unroll
   for (int e1 = 0; e1 < 4; ++e1) {
     if (lane == 0)
-      lse[(head0 + e1)] = running_max[e1];
+      lse[(head0 + e1)] = lse_rows[e1];
   }
 }

@@ -169,35 +169,35 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
   const int b = blockIdx.z;
   const int Tq = (int)p.Tq;
   const int Tk = (int)p.Tk;
-  const int q_stride0 = (int)p.q_stride0;
+  const i64 q_stride0 = (i64)p.q_stride0;
   const int q_stride1 = (int)p.q_stride1;
   const int q_stride2 = (int)p.q_stride2;
   const int copy_row = threadIdx.x / 8;
   const int copy_chunk = threadIdx.x % 8;
   const i64 q_stride1_bytes = (i64)q_stride1 * 64;
   const u32 q_lane = smem + (warp * 16 + lane % 16) * 128 + (lane / 16 ^ (warp * 16 + lane % 16) % 8) * 16;
-  const int k_stride0 = (int)p.k_stride0;
+  const i64 k_stride0 = (i64)p.k_stride0;
   const int k_stride1 = (int)p.k_stride1;
   const int k_stride2 = (int)p.k_stride2;
   const int row = 4 * warp + (int)(threadIdx.x / 8 % 4);
   const int column = 8 * (int)(threadIdx.x % 8);
-  const int k_scale_stride0 = (int)p.k_scale_stride0;
+  const i64 k_scale_stride0 = (i64)p.k_scale_stride0;
   const int k_scale_stride1 = (int)p.k_scale_stride1;
   const int column2 = 2 * quad;
-  const int v_stride0 = (int)p.v_stride0;
+  const i64 v_stride0 = (i64)p.v_stride0;
   const int v_stride1 = (int)p.v_stride1;
   const int v_stride2 = (int)p.v_stride2;
-  const int v_scale_stride0 = (int)p.v_scale_stride0;
+  const i64 v_scale_stride0 = (i64)p.v_scale_stride0;
   const int v_scale_stride1 = (int)p.v_scale_stride1;
-  const u32 turned_lane = smem + (lane % 8 + lane / 16 * 8) * 128 + (lane / 8 % 2 ^ (lane % 8 + lane / 16 * 8) % 8) * 16;
+  const u32 k_rows_lane = smem + (lane % 8 + lane / 16 * 8) * 128 + (lane / 8 % 2 ^ (lane % 8 + lane / 16 * 8) % 8) * 16;
   const int row2 = 16 * warp + group;
-  const u32 turned_lane2 = smem + 16384 + (lane % 16) * 128 + (lane / 16 ^ (lane % 16) % 8) * 16;
-  const int o_stride0 = (int)p.o_stride0;
+  const u32 v_rows_lane = smem + 16384 + (lane % 16) * 128 + (lane / 16 ^ (lane % 16) % 8) * 16;
+  const i64 o_stride0 = (i64)p.o_stride0;
   const int o_stride1 = (int)p.o_stride1;
   const int o_stride2 = (int)p.o_stride2;
-  const u32 turned_lane3 = smem + row2 * 128 + row2 % 8 * 16 + quad * 4;
+  const u32 turned_lane = smem + row2 * 128 + row2 % 8 * 16 + quad * 4;
   const i64 o_stride1_bytes = (i64)o_stride1 * 64;
-  const int lse_stride0 = (int)p.lse_stride0;
+  const i64 lse_stride0 = (i64)p.lse_stride0;
   const int lse_stride1 = (int)p.lse_stride1;
   const int row0 = block * 128;
   const int rows = Tq - row0;
@@ -300,7 +300,6 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     for (int r32 = 0; r32 < 4; ++r32) {
       store_shared_16(smem + place<128, 0, 7>(row + 32 * r32, (column) * 2), t[r32][0], t[r32][1], t[r32][2], t[r32][3]);
     }
-    __syncthreads();
     auto *const v = p.v + (i64)b * v_stride0 + (i64)key_head * v_stride2;
     signed char v_part[4][4][2];
     #pragma unroll
@@ -322,22 +321,21 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
         v_scale_part[n][c] = (column2 + 8 * n + c < at6 ? v_scale[(i64)(j + column2 + 8 * n + c) * v_scale_stride1] : (float)0.0f);
       }
     }
-    const int at7 = ((j < 0) ? 0 : keys_end);
     bool r[16][2];
     #pragma unroll
     for (int n = 0; n < 16; ++n) {
       #pragma unroll
       for (int c = 0; c < 2; ++c) {
-        r[n][c] = (j + column2 + 8 * n + c) < at7;
+        r[n][c] = (j + column2 + 8 * n + c) < keys_end;
       }
     }
     bool r2[4];
     #pragma unroll
     for (int e32 = 0; e32 < 4; ++e32) {
-      r2[e32] = (j + row + 32 * e32) < at7;
+      r2[e32] = (j + row + 32 * e32) < keys_end;
     }
-    u32 rounded[4][4];
     // Rounded, two in a register, as products take them.
+    u32 rounded[4][4];
     #pragma unroll
     for (int r32 = 0; r32 < 4; ++r32) {
       #pragma unroll
@@ -350,13 +348,12 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
         rounded[r32][e2] = pack_bf16(pair2[0], pair2[1]);
       }
     }
-    __syncthreads();
     #pragma unroll
     for (int r32 = 0; r32 < 4; ++r32) {
       store_shared_16(smem + 16384 + place<128, 0, 7>(row + 32 * r32, (column) * 2), rounded[r32][0], rounded[r32][1], rounded[r32][2], rounded[r32][3]);
     }
     __syncthreads();
-    // Products with turned'.
+    // Products with k_rows'.
     float acc[16][2][2];
     #pragma unroll
     for (int n = 0; n < 16; ++n) {
@@ -372,7 +369,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     for (int k = 0; k < 4; ++k) {
       #pragma unroll
       for (int n = 0; n < 16; n += 2) {
-        mma_pair_bf16(acc[n], acc[n + 1], q_fragments[2 * k][0], q_fragments[2 * k][1], q_fragments[2 * k + 1][0], q_fragments[2 * k + 1][1], (turned_lane ^ k * 32) + n * 1024);
+        mma_pair_bf16(acc[n], acc[n + 1], q_fragments[2 * k][0], q_fragments[2 * k][1], q_fragments[2 * k + 1][0], q_fragments[2 * k + 1][1], (k_rows_lane ^ k * 32) + n * 1024);
       }
     }
     // Scores of pairs outside the support go.
@@ -382,18 +379,18 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
       for (int half = 0; half < 2; ++half) {
         #pragma unroll
         for (int c = 0; c < 2; ++c) {
-          acc[n][half][c] = (((j + column2 + 8 * n + c) <= (first_position + row2 + 8 * half)) && ((j + column2 + 8 * n + c) < at7)) ? (acc[n][half][c] * k_scale_part[n][c]) : (-infinity());
+          acc[n][half][c] = (((j + column2 + 8 * n + c) <= (first_position + row2 + 8 * half)) && ((j + column2 + 8 * n + c) < keys_end)) ? (acc[n][half][c] * k_scale_part[n][c]) : (-infinity());
         }
       }
     }
-    float row_max[2];
     // Maxima of rows, in each of their threads.
+    float row_max[2];
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
       float largest = -infinity();
       #pragma unroll
       for (int n = 0; n < 16; ++n) {
-        largest = fmaxf(largest, (fmaxf(acc[n][half][0], acc[n][half][1])));
+        largest = fmaxf(largest, fmaxf(acc[n][half][0], acc[n][half][1]));
       }
       largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, 1));
       largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, 2));
@@ -404,14 +401,14 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     for (int half = 0; half < 2; ++half) {
       row_max[half] = max_nan(row_max[half] * 0.180336878f, running_max[half]);
     }
-    float base[2];
     // A finite base also where a row has seen no key yet.
+    float base[2];
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
       base[half] = (row_max[half] == (-infinity())) ? 0.0f : row_max[half];
     }
-    float factor[2];
     // By what earlier sums shrink under the new maximum.
+    float factor[2];
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
       factor[half] = exp2_approx(running_max[half] - base[half]);
@@ -453,8 +450,8 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
         }
       }
     }
-    u32 rounded2[16][2];
     // Rounded, two in a register, as products take them.
+    u32 rounded2[16][2];
     #pragma unroll
     for (int n = 0; n < 16; ++n) {
       #pragma unroll
@@ -467,12 +464,12 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
         rounded2[n][half] = pack_bf16(pair3[0], pair3[1]);
       }
     }
-    // Add products with turned.
+    // Add products with v_rows.
     #pragma unroll
     for (int k = 0; k < 8; ++k) {
       #pragma unroll
       for (int n = 0; n < 8; n += 2) {
-        mma_pair_bf16_trans(running_out[n], running_out[n + 1], rounded2[2 * k][0], rounded2[2 * k][1], rounded2[2 * k + 1][0], rounded2[2 * k + 1][1], (turned_lane2 ^ n * 16) + k * 2048);
+        mma_pair_bf16_trans(running_out[n], running_out[n + 1], rounded2[2 * k][0], rounded2[2 * k][1], rounded2[2 * k + 1][0], rounded2[2 * k + 1][1], (v_rows_lane ^ n * 16) + k * 2048);
       }
     }
     #pragma unroll
@@ -482,7 +479,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
   }
   // Tiles wholly inside the support.
   for (int j2 = 0; j2 < at5; j2 += 128) {
-    const int at8 = Tk - j2;
+    const int at7 = Tk - j2;
     auto *const k2 = p.k + (i64)b * k_stride0 + (i64)key_head * k_stride2;
     signed char k_part2[4][4][2];
     #pragma unroll
@@ -491,7 +488,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
       for (int e2 = 0; e2 < 4; ++e2) {
         #pragma unroll
         for (int c = 0; c < 2; ++c) {
-          k_part2[r32][e2][c] = (row + 32 * r32 < at8 ? k2[(i64)(j2 + row + 32 * r32) * k_stride1 + (column + 2 * e2 + c)] : (signed char)0);
+          k_part2[r32][e2][c] = (row + 32 * r32 < at7 ? k2[(i64)(j2 + row + 32 * r32) * k_stride1 + (column + 2 * e2 + c)] : (signed char)0);
         }
       }
     }
@@ -501,7 +498,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     for (int n = 0; n < 16; ++n) {
       #pragma unroll
       for (int c = 0; c < 2; ++c) {
-        k_scale_part2[n][c] = (column2 + 8 * n + c < at8 ? k_scale2[(i64)(j2 + column2 + 8 * n + c) * k_scale_stride1] : (float)0.0f);
+        k_scale_part2[n][c] = (column2 + 8 * n + c < at7 ? k_scale2[(i64)(j2 + column2 + 8 * n + c) * k_scale_stride1] : (float)0.0f);
       }
     }
     u32 t2[4][4];
@@ -522,7 +519,6 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     for (int r32 = 0; r32 < 4; ++r32) {
       store_shared_16(smem + place<128, 0, 7>(row + 32 * r32, (column) * 2), t2[r32][0], t2[r32][1], t2[r32][2], t2[r32][3]);
     }
-    __syncthreads();
     auto *const v2 = p.v + (i64)b * v_stride0 + (i64)key_head * v_stride2;
     signed char v_part2[4][4][2];
     #pragma unroll
@@ -531,7 +527,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
       for (int e2 = 0; e2 < 4; ++e2) {
         #pragma unroll
         for (int c = 0; c < 2; ++c) {
-          v_part2[r32][e2][c] = (row + 32 * r32 < at8 ? v2[(i64)(j2 + row + 32 * r32) * v_stride1 + (column + 2 * e2 + c)] : (signed char)0);
+          v_part2[r32][e2][c] = (row + 32 * r32 < at7 ? v2[(i64)(j2 + row + 32 * r32) * v_stride1 + (column + 2 * e2 + c)] : (signed char)0);
         }
       }
     }
@@ -541,7 +537,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     for (int n = 0; n < 16; ++n) {
       #pragma unroll
       for (int c = 0; c < 2; ++c) {
-        v_scale_part2[n][c] = (column2 + 8 * n + c < at8 ? v_scale2[(i64)(j2 + column2 + 8 * n + c) * v_scale_stride1] : (float)0.0f);
+        v_scale_part2[n][c] = (column2 + 8 * n + c < at7 ? v_scale2[(i64)(j2 + column2 + 8 * n + c) * v_scale_stride1] : (float)0.0f);
       }
     }
     u32 t3[4][4];
@@ -557,13 +553,12 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
         t3[r32][e2] = (u32)pair5[0] | (u32)pair5[1] << 16;
       }
     }
-    __syncthreads();
     #pragma unroll
     for (int r32 = 0; r32 < 4; ++r32) {
       store_shared_16(smem + 16384 + place<128, 0, 7>(row + 32 * r32, (column) * 2), t3[r32][0], t3[r32][1], t3[r32][2], t3[r32][3]);
     }
     __syncthreads();
-    // Products with turned'.
+    // Products with k_rows'.
     float acc2[16][2][2];
     #pragma unroll
     for (int n = 0; n < 16; ++n) {
@@ -579,7 +574,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     for (int k = 0; k < 4; ++k) {
       #pragma unroll
       for (int n = 0; n < 16; n += 2) {
-        mma_pair_bf16(acc2[n], acc2[n + 1], q_fragments[2 * k][0], q_fragments[2 * k][1], q_fragments[2 * k + 1][0], q_fragments[2 * k + 1][1], (turned_lane ^ k * 32) + n * 1024);
+        mma_pair_bf16(acc2[n], acc2[n + 1], q_fragments[2 * k][0], q_fragments[2 * k][1], q_fragments[2 * k + 1][0], q_fragments[2 * k + 1][1], (k_rows_lane ^ k * 32) + n * 1024);
       }
     }
     #pragma unroll
@@ -592,14 +587,14 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
         }
       }
     }
-    float row_max2[2];
     // Maxima of rows, in each of their threads.
+    float row_max2[2];
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
       float largest2 = -infinity();
       #pragma unroll
       for (int n = 0; n < 16; ++n) {
-        largest2 = fmaxf(largest2, (fmaxf(acc2[n][half][0], acc2[n][half][1])));
+        largest2 = fmaxf(largest2, fmaxf(acc2[n][half][0], acc2[n][half][1]));
       }
       largest2 = fmaxf(largest2, __shfl_xor_sync(0xffffffffu, largest2, 1));
       largest2 = fmaxf(largest2, __shfl_xor_sync(0xffffffffu, largest2, 2));
@@ -610,14 +605,14 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     for (int half = 0; half < 2; ++half) {
       row_max2[half] = max_nan(row_max2[half] * 0.180336878f, running_max[half]);
     }
-    float base2[2];
     // A finite base also where a row has seen no key yet.
+    float base2[2];
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
       base2[half] = (row_max2[half] == (-infinity())) ? 0.0f : row_max2[half];
     }
-    float factor2[2];
     // By what earlier sums shrink under the new maximum.
+    float factor2[2];
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
       factor2[half] = exp2_approx(running_max[half] - base2[half]);
@@ -659,8 +654,8 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
         }
       }
     }
-    u32 rounded3[16][2];
     // Rounded, two in a register, as products take them.
+    u32 rounded3[16][2];
     #pragma unroll
     for (int n = 0; n < 16; ++n) {
       #pragma unroll
@@ -673,12 +668,12 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
         rounded3[n][half] = pack_bf16(pair6[0], pair6[1]);
       }
     }
-    // Add products with turned.
+    // Add products with v_rows.
     #pragma unroll
     for (int k = 0; k < 8; ++k) {
       #pragma unroll
       for (int n = 0; n < 8; n += 2) {
-        mma_pair_bf16_trans(running_out[n], running_out[n + 1], rounded3[2 * k][0], rounded3[2 * k][1], rounded3[2 * k + 1][0], rounded3[2 * k + 1][1], (turned_lane2 ^ n * 16) + k * 2048);
+        mma_pair_bf16_trans(running_out[n], running_out[n + 1], rounded3[2 * k][0], rounded3[2 * k][1], rounded3[2 * k + 1][0], rounded3[2 * k + 1][1], (v_rows_lane ^ n * 16) + k * 2048);
       }
     }
     #pragma unroll
@@ -686,12 +681,11 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
       running_max[half] = row_max2[half];
     }
   }
-  float row_sum[2];
   // Sums of rows, in each of their threads.
+  float row_sum[2];
   #pragma unroll
   for (int half = 0; half < 2; ++half) {
-    float sum3 = 0.0f;
-    sum3 = sum3 + running_sum[half];
+    float sum3 = running_sum[half];
     sum3 = sum3 + __shfl_xor_sync(0xffffffffu, sum3, 1);
     sum3 = sum3 + __shfl_xor_sync(0xffffffffu, sum3, 2);
     row_sum[half] = sum3;
@@ -701,8 +695,8 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
   for (int half = 0; half < 2; ++half) {
     reciprocal[half] = divide(1.0f, row_sum[half]);
   }
-  u32 rounded4[8][2];
   // Rounded, two in a register, as products take them.
+  u32 rounded4[8][2];
   #pragma unroll
   for (int n = 0; n < 8; ++n) {
     #pragma unroll
@@ -722,7 +716,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
   for (int n = 0; n < 8; ++n) {
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      store_shared((turned_lane3 ^ n * 16) + half * 1024, rounded4[n][half]);
+      store_shared((turned_lane ^ n * 16) + half * 1024, rounded4[n][half]);
     }
   }
   __syncthreads();
@@ -737,15 +731,16 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
       *(uint4 *)(rows_from2) = load_shared_16(from2 + (pass * 32) * 128);
     rows_from2 = advance(rows_from2, o_stride1_bytes);
   }
+  float lse_rows[2];
   #pragma unroll
   for (int half = 0; half < 2; ++half) {
-    running_max[half] = (row_sum[half] > 0.0f) ? ((running_max[half] + log2_approx(row_sum[half])) * 0.693147182f) : (-infinity());
+    lse_rows[half] = (row_sum[half] > 0.0f) ? ((running_max[half] + log2_approx(row_sum[half])) * 0.693147182f) : (-infinity());
   }
   auto *const lse = p.lse + (i64)b * lse_stride0 + (i64)hq * 1;
   // Store lse.
   #pragma unroll
   for (int half = 0; half < 2; ++half) {
     if (quad == 0 && row2 + 8 * half < rows)
-      lse[(i64)(row0 + row2 + 8 * half) * lse_stride1] = running_max[half];
+      lse[(i64)(row0 + row2 + 8 * half) * lse_stride1] = lse_rows[half];
   }
 }

@@ -152,7 +152,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
   const int b = blockIdx.z;
   const int Tq = (int)p.Tq;
   const int Tk = (int)p.Tk;
-  const int q_stride0 = (int)p.q_stride0;
+  const i64 q_stride0 = (i64)p.q_stride0;
   const int q_stride1 = (int)p.q_stride1;
   const int q_stride2 = (int)p.q_stride2;
   const int copy_row = threadIdx.x / 4;
@@ -160,10 +160,10 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
   const i64 q_stride1_bytes = (i64)q_stride1 * 128;
   const int Hk = (int)p.Hk;
   const int Hq = (int)p.Hq;
-  const int k_stride0 = (int)p.k_stride0;
+  const i64 k_stride0 = (i64)p.k_stride0;
   const int k_stride1 = (int)p.k_stride1;
   const int k_stride2 = (int)p.k_stride2;
-  const int v_stride0 = (int)p.v_stride0;
+  const i64 v_stride0 = (i64)p.v_stride0;
   const int v_stride1 = (int)p.v_stride1;
   const int v_stride2 = (int)p.v_stride2;
   const int W = (int)p.W;
@@ -174,12 +174,12 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
   const int column = 2 * quad;
   const int row = 16 * warp + group;
   const u32 v_lane = smem + 79872 + (lane % 16) * 208 + (lane / 16) * 16;
-  const int o_stride0 = (int)p.o_stride0;
+  const i64 o_stride0 = (i64)p.o_stride0;
   const int o_stride1 = (int)p.o_stride1;
   const int o_stride2 = (int)p.o_stride2;
   const u32 turned_lane = smem + row * 208 + quad * 4;
   const i64 o_stride1_bytes = (i64)o_stride1 * 128;
-  const int lse_stride0 = (int)p.lse_stride0;
+  const i64 lse_stride0 = (i64)p.lse_stride0;
   const int lse_stride1 = (int)p.lse_stride1;
   const int row0 = block * 128;
   const int rows = Tq - row0;
@@ -409,14 +409,14 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
           }
         }
       }
-      float row_max[2];
       // Maxima of rows, in each of their threads.
+      float row_max[2];
       #pragma unroll
       for (int half = 0; half < 2; ++half) {
         float largest = -infinity();
         #pragma unroll
         for (int n = 0; n < 4; ++n) {
-          largest = fmaxf(largest, (fmaxf(acc[n][half][0], acc[n][half][1])));
+          largest = fmaxf(largest, fmaxf(acc[n][half][0], acc[n][half][1]));
         }
         largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, 1));
         largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, 2));
@@ -427,14 +427,14 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
       for (int half = 0; half < 2; ++half) {
         row_max[half] = max_nan(row_max[half] * 72.1347504f, running_max[half]);
       }
-      float base[2];
       // A finite base also where a row has seen no key yet.
+      float base[2];
       #pragma unroll
       for (int half = 0; half < 2; ++half) {
         base[half] = (row_max[half] == (-infinity())) ? 0.0f : row_max[half];
       }
-      float factor[2];
       // By what earlier sums shrink under the new maximum.
+      float factor[2];
       #pragma unroll
       for (int half = 0; half < 2; ++half) {
         factor[half] = exp2_approx(running_max[half] - base[half]);
@@ -465,8 +465,8 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
         }
         running_sum[half] = sum;
       }
-      u32 rounded[4][2];
       // Rounded, two in a register, as products take them.
+      u32 rounded[4][2];
       #pragma unroll
       for (int n = 0; n < 4; ++n) {
         #pragma unroll
@@ -555,14 +555,14 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
         }
       }
     }
-    float row_max2[2];
     // Maxima of rows, in each of their threads.
+    float row_max2[2];
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
       float largest2 = -infinity();
       #pragma unroll
       for (int n = 0; n < 16; ++n) {
-        largest2 = fmaxf(largest2, (fmaxf(acc2[n][half][0], acc2[n][half][1])));
+        largest2 = fmaxf(largest2, fmaxf(acc2[n][half][0], acc2[n][half][1]));
       }
       largest2 = fmaxf(largest2, __shfl_xor_sync(0xffffffffu, largest2, 1));
       largest2 = fmaxf(largest2, __shfl_xor_sync(0xffffffffu, largest2, 2));
@@ -573,14 +573,14 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     for (int half = 0; half < 2; ++half) {
       row_max2[half] = max_nan(row_max2[half] * 72.1347504f, running_max[half]);
     }
-    float base2[2];
     // A finite base also where a row has seen no key yet.
+    float base2[2];
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
       base2[half] = (row_max2[half] == (-infinity())) ? 0.0f : row_max2[half];
     }
-    float factor2[2];
     // By what earlier sums shrink under the new maximum.
+    float factor2[2];
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
       factor2[half] = exp2_approx(running_max[half] - base2[half]);
@@ -611,8 +611,8 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
       }
       running_sum[half] = sum2;
     }
-    u32 rounded2[16][2];
     // Rounded, two in a register, as products take them.
+    u32 rounded2[16][2];
     #pragma unroll
     for (int n = 0; n < 16; ++n) {
       #pragma unroll
@@ -666,12 +666,11 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     }
     tile = next_tile2;
   }
-  float row_sum[2];
   // Sums of rows, in each of their threads.
+  float row_sum[2];
   #pragma unroll
   for (int half = 0; half < 2; ++half) {
-    float sum3 = 0.0f;
-    sum3 = sum3 + running_sum[half];
+    float sum3 = running_sum[half];
     sum3 = sum3 + __shfl_xor_sync(0xffffffffu, sum3, 1);
     sum3 = sum3 + __shfl_xor_sync(0xffffffffu, sum3, 2);
     row_sum[half] = sum3;
@@ -681,8 +680,8 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
   for (int half = 0; half < 2; ++half) {
     reciprocal[half] = divide(1.0f, row_sum[half]);
   }
-  u32 rounded3[12][2];
   // Rounded, two in a register, as products take them.
+  u32 rounded3[12][2];
   #pragma unroll
   for (int n = 0; n < 12; ++n) {
     #pragma unroll
@@ -721,15 +720,16 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     }
     rows_from8 = advance(rows_from8, o_stride1_bytes);
   }
+  float lse_rows[2];
   #pragma unroll
   for (int half = 0; half < 2; ++half) {
-    running_max[half] = (row_sum[half] > 0.0f) ? ((running_max[half] + log2_approx(row_sum[half])) * 0.693147182f) : (-infinity());
+    lse_rows[half] = (row_sum[half] > 0.0f) ? ((running_max[half] + log2_approx(row_sum[half])) * 0.693147182f) : (-infinity());
   }
   auto *const lse = p.lse + (i64)b * lse_stride0 + (i64)hq * 1;
   // Store lse.
   #pragma unroll
   for (int half = 0; half < 2; ++half) {
     if (quad == 0 && row + 8 * half < rows)
-      lse[(i64)(row0 + row + 8 * half) * lse_stride1] = running_max[half];
+      lse[(i64)(row0 + row + 8 * half) * lse_stride1] = lse_rows[half];
   }
 }
