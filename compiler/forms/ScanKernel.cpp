@@ -56,8 +56,9 @@ static Value sharedHead(ScanKernel &k, const Extent &heads, Value member) {
     return member ? k.w.add(k.w.mul(k.head, p.group), member) : Value();
   if (heads == p.H)
     return k.head;
-  Value scaled = k.w.builder.createOrFold<arith::MulIOp>(k.w.location, k.head, k.w.extent(heads));
-  return k.w.builder.createOrFold<arith::DivUIOp>(k.w.location, scaled, k.w.extent(p.H));
+  Value sharing =
+      k.w.builder.createOrFold<arith::DivUIOp>(k.w.location, k.w.extent(p.H), k.w.extent(heads));
+  return k.w.builder.createOrFold<arith::DivUIOp>(k.w.location, k.head, sharing);
 }
 
 Value ScanKernel::tokens(const ProblemTensor &tensor, Value t, Value sub, Value member,

@@ -128,7 +128,7 @@ private:
     const std::string weight =
         draw.of({"exp", "exp", "exp", "exp", "sigmoid", "relu", "relu(2)", "id"});
     exponential = weight == "exp";
-    std::string norm = draw.of({"none", "max_abs { 1.0 }"});
+    std::string norm = draw.of({"none", "max_abs { 8.0 }"});
     if (exponential)
       norm = draw.chance(0.85) ? "sum" : "none";
     else if (weight != "id" && draw.chance(0.4))

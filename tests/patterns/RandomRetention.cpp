@@ -56,7 +56,7 @@ private:
     else if (decay == "channel" && update != "add")
       decay = "diag";
     if (update == "add" && decay != "channel")
-      norm = draw.of({"none", "none", "none", "sum { 0.01 }", "sum", "max_abs { 1.0 }"});
+      norm = draw.of({"none", "none", "none", "sum { 0.01 }", "sum", "max_abs { 8.0 }"});
     const std::vector<std::string> maps = {"append", "taylor2(scale = 0.5)", "spow(p = 2)"};
     if (update == "add" && draw.dims["K"] <= 16 && draw.chance(0.2))
       widen = draw.of(maps);
@@ -92,7 +92,7 @@ private:
   void drawFeatures() {
     for (const char *operand : {"q", "k"}) {
       std::string maps;
-      if (norm.starts_with("sum"))
+      if (norm != "none") // sums of both signs may be small differences
         maps = draw.of({"elu1", "exp, scale(by = 0.3)", "elu1, each(x + 0.1)"});
       else if (update != "add" && *operand == 'k')
         maps = "l2norm";
