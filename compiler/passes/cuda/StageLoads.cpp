@@ -156,8 +156,24 @@ private:
     }
     loops = staged;
     // One slot a ring alternates between two tiles.
-    if (stages == 1 && streams.size() != 2)
+    auto alternate = [&](tile::ForOp loop) { return alternates(loop); };
+    if (stages == 1 && !llvm::all_of(loops, alternate))
       loops.clear();
+  }
+
+  /// Whether a loop has two tiles, and has read the first for good before it reads the second: the
+  /// next first tile is then put into the slot of the one before.
+  bool alternates(tile::ForOp loop) {
+    SmallVector<tile::LoadOp> loads = loadsOf(loop);
+    if (loads.size() != 2)
+      return false;
+    Block &body = loop.getBody().front();
+    return llvm::all_of(loads[0]->getUsers(), [&](Operation *early) {
+      return llvm::all_of(loads[1]->getUsers(), [&](Operation *late) {
+        return body.findAncestorOpInBlock(*early)->isBeforeInBlock(
+            body.findAncestorOpInBlock(*late));
+      });
+    });
   }
 
   bool canStage(tile::ForOp loop, tile::ForOp first) {
