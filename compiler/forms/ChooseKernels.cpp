@@ -31,10 +31,6 @@ using pattern::ExprKind;
 
 namespace {
 
-bool mentions(Expr expr, llvm::StringRef name) {
-  return llvm::is_contained(pattern::freeVars(expr), name.str());
-}
-
 /// sum[x < width] { rows(row, x) candidates(candidate, x) }.
 struct MatrixProduct {
   Expr rows, candidates;

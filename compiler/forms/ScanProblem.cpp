@@ -7,6 +7,7 @@
 
 #include "compiler/forms/Elementwise.h"
 #include "compiler/forms/ScanFeatures.h"
+#include "compiler/forms/Terms.h"
 #include "compiler/forms/Unsupported.h"
 
 #include <fmt/format.h>
@@ -223,10 +224,6 @@ private:
     return {};
   }
 
-  static bool mentions(Expr expr, llvm::StringRef name) {
-    return llvm::is_contained(pattern::freeVars(expr), name.str());
-  }
-
   /// score { c * s }: c is the score of s = 1, if the score is linear in s.
   Status readScale() {
     Expr score = scan.score;
@@ -235,7 +232,7 @@ private:
       names["s"] = pattern::makeFloat(scan.context, s);
       return pattern::simplify(pattern::substitute(score, names));
     };
-    if (!isProduct(score) || mentions(score, "j"))
+    if (!isProduct(score) || terms::mentions(score, "j"))
       return unsupported("score {{ {} }}: a state needs a score that is s times a factor",
                          score.str());
     scan.scale = at(1.0);
@@ -251,9 +248,9 @@ private:
     if (expr.is(ExprKind::Neg))
       return isProduct(expr[0]);
     if (expr.is(ExprKind::Mul))
-      return (isProduct(expr[0]) && !mentions(expr[1], "s")) ||
-             (isProduct(expr[1]) && !mentions(expr[0], "s"));
-    return expr.is(ExprKind::Div) && isProduct(expr[0]) && !mentions(expr[1], "s");
+      return (isProduct(expr[0]) && !terms::mentions(expr[1], "s")) ||
+             (isProduct(expr[1]) && !terms::mentions(expr[0], "s"));
+    return expr.is(ExprKind::Div) && isProduct(expr[0]) && !terms::mentions(expr[1], "s");
   }
 
   Status readDecay() {

@@ -23,6 +23,11 @@ inline Expr sumOf(Expr x, Expr y) { return pattern::makeBinary(pattern::ExprKind
 inline Expr times(Expr x, Expr y) { return pattern::makeBinary(pattern::ExprKind::Mul, x, y); }
 inline Expr minus(Expr x, Expr y) { return pattern::makeBinary(pattern::ExprKind::Sub, x, y); }
 
+/// Whether the variable is free in the expression.
+inline bool mentions(Expr expr, llvm::StringRef name) {
+  return llvm::is_contained(pattern::freeVars(expr), name);
+}
+
 /// `expr` (null stays null) with variables replaced.
 inline Expr rename(Expr expr, std::initializer_list<std::pair<std::string, Expr>> names) {
   llvm::StringMap<Expr> map;

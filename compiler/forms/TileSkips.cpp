@@ -25,8 +25,6 @@ bool readsTensors(Expr expr) {
   return found;
 }
 
-bool mentionsKey(Expr expr) { return llvm::is_contained(pattern::freeVars(expr), "j"); }
-
 /// c if the expression depends on keys by `j div c` alone, 1 if by `j` itself or by several c; 0 if
 /// not at all.
 int64_t blockOf(Expr expr) {
@@ -51,7 +49,7 @@ void collectAtoms(Expr expr, llvm::SmallVectorImpl<Expr> &atoms) {
     return;
   }
   bool isLeaf = pattern::isComparison(expr.getKind()) || expr.is(ExprKind::Member);
-  if (isLeaf && mentionsKey(expr) && readsTensors(expr) && !llvm::is_contained(atoms, expr))
+  if (isLeaf && mentions(expr, "j") && readsTensors(expr) && !llvm::is_contained(atoms, expr))
     atoms.push_back(expr);
 }
 

@@ -33,6 +33,9 @@ std::unique_ptr<mlir::Pass> createHoistReciprocalsPass();
 /// What a floating-point constant is worth; nothing for any other value.
 std::optional<double> floatConstant(mlir::Value value);
 
+/// What a tile was before a map widened it from `type`, or null.
+mlir::Value unwidened(mlir::Value value, mlir::Type type);
+
 /// Registers all passes by name; called by heddle-opt alone.
 void registerPasses();
 

@@ -21,12 +21,10 @@
 using namespace mlir;
 
 namespace heddle::compiler {
-namespace {
 
 using tile::TileType;
 using tile::tileType;
 
-/// What `value` was before it was widened from `type`, or null.
 Value unwidened(Value value, Type type) {
   auto map = value.getDefiningOp<tile::MapOp>();
   if (!map || map.getNumResults() != 1 || map.getInputs().size() != 1 ||
@@ -36,6 +34,8 @@ Value unwidened(Value value, Type type) {
   auto wide = map.getYield().getValues()[0].getDefiningOp<arith::ExtFOp>();
   return wide && isa<BlockArgument>(wide.getOperand()) ? map.getInputs()[0] : Value();
 }
+
+namespace {
 
 class RoundProductsPass : public PassWrapper<RoundProductsPass, OperationPass<tile::KernelOp>> {
 public:

@@ -6,6 +6,7 @@
 //
 // Where operand a is a tile of 16 bits times a number for each row that is summed (a token's
 // decay), the number is rounded before they are multiplied, so that one instruction multiplies two.
+#include "compiler/passes/Passes.h"
 #include "compiler/passes/cuda/CudaPasses.h"
 #include "compiler/passes/cuda/Dimensions.h"
 
@@ -24,17 +25,6 @@ Type shortFloat(tile::ProgramOp program) {
 }
 
 namespace {
-
-/// What `value` was before it was widened from `type`, or null.
-Value unwidened(Value value, Type type) {
-  auto map = value.getDefiningOp<tile::MapOp>();
-  if (!map || map.getNumResults() != 1 || map.getInputs().size() != 1 ||
-      cast<ArrayAttr>(map.getInputDims()[0]) != map.getDims() ||
-      tileType(map.getInputs()[0]).getElementType() != type)
-    return {};
-  auto wide = map.getYield().getValues()[0].getDefiningOp<arith::ExtFOp>();
-  return wide && isa<BlockArgument>(wide.getOperand()) ? map.getInputs()[0] : Value();
-}
 
 class RoundOperandsPass : public PassWrapper<RoundOperandsPass, OperationPass<tile::KernelOp>> {
 public:
