@@ -4,6 +4,7 @@
 #pragma once
 
 #include "compiler/Interpreter.h"
+#include "ir/pattern/PatternDialect.h"
 #include "runtime/DType.h"
 #include "runtime/Result.h"
 

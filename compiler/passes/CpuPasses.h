@@ -6,12 +6,13 @@
 //   VerifyBudget    refuses what does not fit the machine, naming the tile
 #pragma once
 
+#include "mlir/Pass/Pass.h"
+
 #include <cstdint>
 #include <memory>
 
 namespace mlir {
 class OpPassManager;
-class Pass;
 } // namespace mlir
 
 namespace heddle::compiler {

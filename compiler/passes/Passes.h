@@ -1,13 +1,10 @@
 // The passes on tile IR. Pipeline.cpp puts them in order; heddle-opt runs them by name on text.
 #pragma once
 
+#include "mlir/Pass/Pass.h"
+
 #include <memory>
 #include <optional>
-
-namespace mlir {
-class Pass;
-class Value;
-} // namespace mlir
 
 namespace heddle::compiler {
 

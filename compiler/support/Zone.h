@@ -64,7 +64,7 @@ struct SupportNames {
 };
 
 /// At most this many zones; a support with more is bounded by a superset and becomes class C.
-constexpr int64_t kMaxZones = 8;
+inline constexpr int64_t kMaxZones = 8;
 
 /// Analyses `expr`. Never fails: what is not understood makes the class worse.
 Support analyseSupport(Expr expr, const SupportNames &names = {});

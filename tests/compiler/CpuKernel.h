@@ -6,6 +6,7 @@
 #include "compiler/targets/cpu/TileToVector.h"
 #include "runtime/DType.h"
 
+#include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/IR/Diagnostics.h"
 #include "mlir/Parser/Parser.h"
 #include "mlir/Pass/PassManager.h"

@@ -17,13 +17,14 @@
 //   VerifyBudget    refuses what does not fit the machine, naming the tile and the excess
 #pragma once
 
+#include "mlir/Pass/Pass.h"
+
 #include <cstdint>
 #include <memory>
 
 namespace mlir {
 class Operation;
 class OperandRange;
-class Pass;
 class Type;
 class Value;
 } // namespace mlir

@@ -120,7 +120,7 @@ private:
 };
 
 /// How many rows ahead of itself a tile in memory is asked for where no loop says what comes next.
-constexpr int64_t kRowsAhead = 32;
+inline constexpr int64_t kRowsAhead = 32;
 
 /// The operands of a product by role.
 struct Roles {

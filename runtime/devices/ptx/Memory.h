@@ -17,15 +17,15 @@ namespace heddle::ptx {
 struct Shadow;
 
 // Generic addresses: which 4 GiB they lie in says what they mean.
-constexpr uint64_t kSlotBits = 32;
-constexpr uint64_t kSharedSlot = 0x100, kLocalSlot = 0x200, kParamSlot = 0x300, kCodeSlot = 0x400;
-constexpr uint64_t kFirstSlot = 0x1000, kLastSlot = 0x7fff;
+inline constexpr uint64_t kSlotBits = 32;
+inline constexpr uint64_t kSharedSlot = 0x100, kLocalSlot = 0x200, kParamSlot = 0x300, kCodeSlot = 0x400;
+inline constexpr uint64_t kFirstSlot = 0x1000, kLastSlot = 0x7fff;
 /// Shared memory begins after the 1 KiB that the hardware keeps for itself (sm_80 and later).
-constexpr uint64_t kSharedBase = 1024;
+inline constexpr uint64_t kSharedBase = 1024;
 /// Shared addresses of a named block of the cluster: its rank + 1 stands above these bits.
-constexpr uint64_t kRankBits = 24;
-constexpr uint64_t kLocalBase = 256;
-constexpr uint64_t kParamBase = 256;
+inline constexpr uint64_t kRankBits = 24;
+inline constexpr uint64_t kLocalBase = 256;
+inline constexpr uint64_t kParamBase = 256;
 
 struct Buffer {
   uint64_t address = 0;

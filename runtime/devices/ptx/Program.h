@@ -11,8 +11,8 @@
 
 namespace heddle::ptx {
 
-constexpr int kLanes = 32;
-constexpr uint32_t kAllLanes = ~uint32_t{0};
+inline constexpr int kLanes = 32;
+inline constexpr uint32_t kAllLanes = ~uint32_t{0};
 
 class Warp;
 struct Inst;
@@ -72,7 +72,7 @@ enum class Class : uint8_t {
   AsyncCopy,
   Other,
 };
-constexpr int kClasses = static_cast<int>(Class::Other) + 1;
+inline constexpr int kClasses = static_cast<int>(Class::Other) + 1;
 const char *toString(Class c);
 
 struct Inst {

@@ -7,7 +7,7 @@
 
 namespace heddle::ptx {
 
-constexpr float kNaN32 = std::bit_cast<float>(0x7fffffffu); // the NaN that PTX gives
+inline constexpr float kNaN32 = std::bit_cast<float>(0x7fffffffu); // the NaN that PTX gives
 
 inline uint32_t bitsOfFloat(float x) { return std::bit_cast<uint32_t>(x); }
 inline float floatOfBits(uint32_t x) { return std::bit_cast<float>(x); }
