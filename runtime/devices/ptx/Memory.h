@@ -18,7 +18,8 @@ struct Shadow;
 
 // Generic addresses: which 4 GiB they lie in says what they mean.
 inline constexpr uint64_t kSlotBits = 32;
-inline constexpr uint64_t kSharedSlot = 0x100, kLocalSlot = 0x200, kParamSlot = 0x300, kCodeSlot = 0x400;
+inline constexpr uint64_t kSharedSlot = 0x100, kLocalSlot = 0x200, kParamSlot = 0x300,
+                          kCodeSlot = 0x400;
 inline constexpr uint64_t kFirstSlot = 0x1000, kLastSlot = 0x7fff;
 /// Shared memory begins after the 1 KiB that the hardware keeps for itself (sm_80 and later).
 inline constexpr uint64_t kSharedBase = 1024;
