@@ -74,7 +74,7 @@ def main():
     env.setdefault("ASAN_OPTIONS", "allow_user_poisoning=0:detect_container_overflow=0")
     chosen = [s for s in suites(build, args.all, args.only) if not args.only or args.only in s[0]]
     total = [0, 0, 0]
-    limit = 7200 if args.all else 900
+    limit = 7200 if args.all else 2400
     with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
         jobs = [pool.submit(run, *suite, env, limit) for suite in chosen]
         for job in concurrent.futures.as_completed(jobs):

@@ -169,13 +169,14 @@ void AttentionWriter::writeSplit(ProgramWriter &program) {
   tile::FormulaAttr ranges = program.ratio(loopExtent(), split);
   declarePartials(program, ranges);
   tile::KernelOp kernel = program.kernel(
-      "split" + suffix, {ranges, headTiles(program), program.formula(problem.B)},
+      "split" + suffix, {headTiles(program), ranges, program.formula(problem.B)},
       {false, false, false}, "one query row: a range of keys each, so that all threads have work");
   KernelWriter w(kernel);
-  Value s = kernel.getGridIndex(0);
+  // Heads first: rows of a token's heads lie side by side, so their pages are read together.
+  Value s = kernel.getGridIndex(1);
   TileScope scope(w, problem);
   PackedRow at =
-      namePackedRow(w, scope, kernel.getGridIndex(2), kernel.getGridIndex(1), w.constant(0));
+      namePackedRow(w, scope, kernel.getGridIndex(2), kernel.getGridIndex(0), w.constant(0));
   RowTile tile = openPackedRow(w, scope, at);
   Value lo = named(w.mul(s, split), "first_key");
   Value hi = named(w.min(w.add(lo, w.constant(split)), lengths.ofLoop()), "last_key");

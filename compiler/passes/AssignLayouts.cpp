@@ -162,7 +162,10 @@ LogicalResult LayoutAssigner::orient(Product &product) {
   StringRef nameA = cast<StringAttr>(op.getADims()[product.freeA]).getValue();
   int64_t fromA = positionOf(op.getCDims(), nameA);
   int64_t rows = tileType(op.getA()).getDim(product.freeA);
-  bool fewRows = rows * 2 < options.lanes && !forUnit;
+  bool bf16 = tileType(op.getA()).getElementType().isBF16() &&
+              tileType(op.getB()).getElementType().isBF16();
+  // Rows along the lanes leave most of them idle; of bf16 they want a copy of the keys in f32 too.
+  bool fewRows = !forUnit && (bf16 ? rows < options.lanes : rows * 2 <= options.lanes);
   if (fewRows && contiguous(op.getA(), product.sumA) && contiguous(op.getB(), product.sumB)) {
     product.kind = Product::Dot;
     product.lanesFromA = false;
@@ -170,8 +173,6 @@ LogicalResult LayoutAssigner::orient(Product &product) {
     product.lanesFromA = !fewRows;
   }
   product.lanes = product.lanesFromA ? fromA : 1 - fromA;
-  bool bf16 = tileType(op.getA()).getElementType().isBF16() &&
-              tileType(op.getB()).getElementType().isBF16();
   bool even = tileType(op.getA()).getDim(product.sumA) % 2 == 0;
   bool inMemory =
       op.getA().getDefiningOp<tile::LoadOp>() && op.getB().getDefiningOp<tile::LoadOp>();

@@ -21,10 +21,11 @@ struct RegisterBlock {
   int64_t lanesDim = 0; ///< of the result of products in this nest
 };
 
-/// Rows of a tensor that are read later than others, `rows` rows further on; place null: none.
+/// Rows of a tensor that are read later than others, `rows` rows further on; columns 0: none.
 struct Later {
-  const GlobalPlace *place = nullptr;
-  int64_t columns = 0, rows = 0;
+  GlobalPlace place;
+  int64_t columns = 0;
+  Value rows;
 };
 
 class Evaluator {
@@ -99,7 +100,7 @@ private:
   /// Whether so few rows are made that a product reads its rows of memory once.
   bool isReadOnce(tile::MmaOp op);
   /// What is read from memory after a tile that is read once: the next tile of the loop around it,
-  /// or the first one of the loop's next step.
+  /// the first one of the loop's next step, or that of the next grid point.
   Later readAfter(Value tile);
   /// Asks for the line of a column, or for a part of the lines, in the row of it that has the
   /// number of the row that is read now.

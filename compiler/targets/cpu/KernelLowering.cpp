@@ -168,6 +168,13 @@ void KernelLowering::lowerScalarOp(Operation *op) {
 // Memory
 //===------------------------------------------------------------------------------------------===//
 
+/// Elements to what the next grid point reads of a dimension it walks; 0 at the end of that.
+Value KernelLowering::toNextPoint(Value at, Value extent, Value stride) {
+  Value more = arith::CmpIOp::create(e.builder, e.loc, arith::CmpIPredicate::slt,
+                                     e.plus(at, e.integer(1)), extent);
+  return e.select(more, stride, e.integer(0));
+}
+
 void KernelLowering::lowerView(tile::ViewOp op) {
   ViewPlace place;
   StringRef name = op.getName();
@@ -186,7 +193,10 @@ void KernelLowering::lowerView(tile::ViewOp op) {
     Value stride = arguments.stride(name, dim);
     if (!stride)
       return void(evaluator.reportUnsupported(op, "the artifact has no stride of this dimension"));
-    offset = e.plus(offset, e.times(evaluator.scalars.lookup(*index++), stride));
+    Value fixed = *index++, at = evaluator.scalars.lookup(fixed);
+    offset = e.plus(offset, e.times(at, stride));
+    if (fixed == kernel.getGridIndex(0))
+      place.toNextPoint = toNextPoint(at, arguments.extent(name, dim), stride);
   }
   for (int64_t dim : kept) {
     place.strides.push_back(arguments.stride(name, dim));

@@ -29,6 +29,7 @@ private:
   void lowerScalarsBefore(mlir::Operation *op, mlir::Operation *mask);
   bool lowerThroughScratch(mlir::Operation *op, bool local);
   void lowerView(tile::ViewOp op);
+  Value toNextPoint(Value at, Value extent, Value stride);
   void lowerLoad(tile::LoadOp op);
   void lowerStore(tile::StoreOp op);
   void lowerRead(tile::ReadOp op);

@@ -159,7 +159,7 @@ void Evaluator::outerProduct(tile::MmaOp op) {
     pushScope();
     Coord sum = element(c);
     Values next(carried.begin(), carried.end());
-    if (later.place)
+    if (later.columns)
       askForPart(later, c, part, parts);
     else if (walkedRows && !walksRows)
       for (const Coord &lane : block.lanes)
@@ -243,10 +243,10 @@ void Evaluator::dotProduct(tile::MmaOp op) {
     SmallVector<Coord> keys;
     bool first = queries.data() == block.others.data() && block.others[0].number <= 0;
     Later later = first && roles.lanesFree == 0 ? readAfter(roles.lanes) : Later();
-    bool byLines = later.place && later.columns == extent; // each column of a row asks for its own
+    bool byLines = later.columns == extent; // each column of a row asks for its own
     for (int64_t t = 0; t < width / static_cast<int64_t>(queries.size()); ++t) {
       Value row = e.plus(lane.index, firstKey + t);
-      if (later.place && !byLines)
+      if (later.columns && !byLines)
         askForPart(later, row, 0, 1);
       keys.push_back(element(e.minIndex(row, lastRow)));
     }

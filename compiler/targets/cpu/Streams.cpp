@@ -3,6 +3,7 @@
 //
 //   few queries, a loop over tiles: each line is read once
 //     K[t] is read, V[t] is asked for;  V[t] is read, K[t+1] is asked for
+//     after the last tile, the first one of the next grid point: the next head
 //   So memory has something to do whatever the loop does, and a tile comes from the second-level
 //   cache: a distance in rows leaves the start of each tile, and what lies between heads, to
 //   chance.
@@ -168,7 +169,7 @@ Later Evaluator::readAfter(Value tile) {
   if (!stream)
     return {};
   auto at = [&](Value later, int64_t rows) {
-    return Later{&globals.find(later)->second, typeOf(later).getDim(1), rows};
+    return Later{globals.find(later)->second, typeOf(later).getDim(1), e.integer(rows)};
   };
   auto load = stream.getDefiningOp<tile::LoadOp>();
   auto loop = load ? dyn_cast<tile::ForOp>(load->getParentOp()) : tile::ForOp();
@@ -185,16 +186,32 @@ Later Evaluator::readAfter(Value tile) {
     first = first ? first : result;
     passed = other == load;
   }
-  return at(first, loop.getStep());
+  Later next = at(first, loop.getStep());
+  ViewPlace &view = next.place.view;
+  if (!view.toNextPoint)
+    return next;
+  Value index = scalars.lookup(loop.getIndex()), zero = e.integer(0);
+  Value begin = scalars.lookup(loop.getBounds().front());
+  Value end = scalars.lookup(loop.getBounds().back());
+  auto is = [&](arith::CmpIPredicate predicate, Value a, Value b) -> Value {
+    return arith::CmpIOp::create(e.builder, e.loc, predicate, a, b);
+  };
+  Value last = is(arith::CmpIPredicate::sge, e.plus(index, next.rows), end);
+  Value known = is(arith::CmpIPredicate::ne, view.toNextPoint, zero);
+  Value leaves = arith::AndIOp::create(e.builder, e.loc, last, known);
+  Value back = arith::SubIOp::create(e.builder, e.loc, begin, index);
+  next.rows = e.select(leaves, back, next.rows);
+  view.pointer = e.address(view.pointer, view.element, e.select(leaves, view.toNextPoint, zero));
+  return next;
 }
 
 void Evaluator::askFor(const Later &later, Value row, Value column) {
-  e.prefetch(globalAddress(e, *later.place, {Coord{e.plus(row, later.rows)}, Coord{column}}),
+  e.prefetch(globalAddress(e, later.place, {Coord{e.plus(row, later.rows)}, Coord{column}}),
              /*near=*/false);
 }
 
 void Evaluator::askForPart(const Later &later, Value row, int64_t part, int64_t parts) {
-  int64_t elements = 8 * kLine / later.place->view.element.getIntOrFloatBitWidth();
+  int64_t elements = 8 * kLine / later.place.view.element.getIntOrFloatBitWidth();
   int64_t lines = llvm::divideCeil(later.columns, elements);
   if (lines % parts) { // the first part asks for all
     lines = part == 0 ? lines : 0;

@@ -32,6 +32,7 @@ struct ViewPlace {
   Value slotStride;                 ///< paged: stride of a slot inside its page
   Value wrapExtent;                 ///< wrap: rows of the tensor; paged: its pages
   const ViewPlace *table = nullptr; ///< paged, list
+  Value toNextPoint; ///< elements to the next grid point's window, 0: unknown; null: the same one
 };
 
 /// A tile that stays in memory.

@@ -78,12 +78,40 @@ bool KernelEmitter::isInlined(Operation *op) {
   return (*op->getResult(0).user_begin())->getBlock() == op->getBlock();
 }
 
+/// float(i - j) of two coordinates: conversions take four times as long as other instructions, so
+/// what differs between a thread's values is added as a constant. "": another value.
+std::string KernelEmitter::distance(Operation *op) {
+  if (!isa<arith::SIToFPOp>(op) || !op->getResult(0).getType().isF32())
+    return "";
+  auto difference = op->getOperand(0).getDefiningOp<arith::SubIOp>();
+  if (!difference)
+    return "";
+  std::string bases[2], steps[2];
+  for (int n : {0, 1}) {
+    Value from = difference->getOperand(n);
+    auto wide = from.getDefiningOp<arith::ExtSIOp>();
+    auto split = splits.find(wide ? wide.getIn() : from);
+    if (split == splits.end())
+      return "";
+    std::tie(bases[n], steps[n]) = split->second;
+  }
+  std::string base = fmt::format("(float)({} - ({}))", bases[0], bases[1]);
+  if (steps[0].empty() && steps[1].empty())
+    return base;
+  std::string step = steps[1].empty()
+                         ? steps[0]
+                         : fmt::format("{} - ({})", steps[0].empty() ? "0" : steps[0], steps[1]);
+  return fmt::format("{} + (float)({})", base, step);
+}
+
 std::string KernelEmitter::rawScalar(Value value) {
   auto found = names.find(value);
   if (found != names.end())
     return found->second;
   Operation *op = value.getDefiningOp();
   assert(op && "a scalar without a name is an op's result");
+  if (std::string text = distance(op); !text.empty())
+    return text;
   std::vector<std::string> operands;
   for (Value operand : op->getOperands())
     operands.push_back(scalar(operand));

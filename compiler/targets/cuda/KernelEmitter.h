@@ -65,6 +65,7 @@ private:
   std::string fresh(const std::string &wish);
   std::string nameFor(mlir::Value value, const std::string &otherwise);
   std::string scalar(mlir::Value value); ///< an operand: a name, a literal, or in parentheses
+  std::string distance(mlir::Operation *op);
   std::string rawScalar(mlir::Value value);
   std::string offset(mlir::OpFoldResult value);
   bool isInlined(mlir::Operation *op);
@@ -102,6 +103,7 @@ private:
   Indices indicesOf(const Fragment &fragment, llvm::ArrayRef<int64_t> positions,
                     const Fragment &result, const Indices &indices);
   std::string coordinate(const Fragment &fragment, int64_t dim, const Indices &indices);
+  std::string valueOffset(const Fragment &fragment, int64_t dim, const Indices &indices);
   std::string threadOffset(const Fragment &fragment, int64_t dim);
   std::string replicaCondition(const Fragment &fragment);
   /// Loops over the values but the fastest `inner`; unrolled wholly, or by `copies`.
@@ -186,6 +188,8 @@ private:
   std::set<std::string> taken;
   std::map<std::string, std::string> declaredOnce; ///< by expression
   llvm::DenseMap<mlir::Value, std::string> names;  ///< scalars and tiles in registers
+  /// What a thread adds to, and what it adds, in elements of tile.index: (row, 8 * half).
+  llvm::DenseMap<mlir::Value, std::pair<std::string, std::string>> splits;
   llvm::DenseMap<mlir::Value, ViewText> views;
   llvm::DenseMap<mlir::Value, RingText> rings;
   llvm::DenseMap<mlir::Value, std::string> slots; ///< offset of a taken tile's slot in its ring

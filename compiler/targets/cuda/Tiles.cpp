@@ -117,9 +117,10 @@ std::string KernelEmitter::threadOffset(const Fragment &fragment, int64_t dim) {
   return once(columns ? "column" : "row", "int", sum);
 }
 
-std::string KernelEmitter::coordinate(const Fragment &fragment, int64_t dim,
-                                      const Indices &indices) {
-  std::string sum = threadOffset(fragment, dim);
+/// The part of a coordinate that loop variables make: a constant once the loops are unrolled.
+std::string KernelEmitter::valueOffset(const Fragment &fragment, int64_t dim,
+                                       const Indices &indices) {
+  std::string sum;
   for (size_t n = fragment.values.size(); n > 0; --n) {
     const Step &step = fragment.values[n - 1];
     if (step.dim != dim)
@@ -132,7 +133,16 @@ std::string KernelEmitter::coordinate(const Fragment &fragment, int64_t dim,
       continue;
     sum += (sum.empty() ? "" : " + ") + times(index, step.step);
   }
-  return sum.empty() ? "0" : sum;
+  return sum;
+}
+
+std::string KernelEmitter::coordinate(const Fragment &fragment, int64_t dim,
+                                      const Indices &indices) {
+  std::string thread = threadOffset(fragment, dim);
+  std::string values = valueOffset(fragment, dim, indices);
+  if (thread.empty() || values.empty())
+    return thread.empty() && values.empty() ? "0" : thread + values;
+  return thread + " + " + values;
 }
 
 /// Which value of a step holds the coordinate along `dim` that the loop variables of `result` say:
@@ -248,6 +258,13 @@ Result<std::vector<std::string>> KernelEmitter::mapBody(tile::MapOp op, const Fr
       text = read;
     }
     names[body.getArgument(n)] = text;
+    if (auto index = input.getDefiningOp<tile::IndexOp>()) {
+      const int64_t position = op.getInputPositions(n)[0];
+      const std::string thread = threadOffset(result, position);
+      splits[body.getArgument(n)] = {scalar(index.getBase()) +
+                                         (thread.empty() ? "" : " + " + thread),
+                                     valueOffset(result, position, indices)};
+    }
   }
   for (Operation &inner : body.without_terminator()) {
     names.erase(inner.getResult(0));

@@ -6,7 +6,7 @@
 //           out o: bf16[B, Tq, Hq, 128]
 //           out lse: f32[B, Tq, Hq]
 // schedule  BM=16 BN=64 CHUNK=0 QREG=1 RESCALE=0 SPLIT=512 STAGES=2 VCOLS=256 WARPS=1
-// launch    split: grid (ceildiv(Tk, 512), Hk, B), block 32, dynamic shared memory 69632 bytes
+// launch    split: grid (Hk, ceildiv(Tk, 512), B), block 32, dynamic shared memory 69632 bytes
 // launch    merge: grid (Hk, B, 1), block 32, dynamic shared memory 0 bytes
 // workspace part_m: 4 * B * ceildiv(Tk, 512) * Hq bytes
 // workspace part_l: 4 * B * ceildiv(Tk, 512) * Hq bytes
@@ -145,8 +145,8 @@ extern "C" __global__ void __launch_bounds__(32) split(const __grid_constant__ P
   const int lane = threadIdx.x % 32;
   const int group = lane / 4; // of four threads that share rows of fragments
   const int quad = lane % 4;
-  const int block = blockIdx.x;
-  const int hk = blockIdx.y;
+  const int hk = blockIdx.x;
+  const int part = blockIdx.y;
   const int b = blockIdx.z;
   const int Tq = (int)p.Tq;
   const int Tk = (int)p.Tk;
@@ -195,7 +195,7 @@ extern "C" __global__ void __launch_bounds__(32) split(const __grid_constant__ P
   commit_copies();
   auto *const k = p.k + (i64)b * k_stride0 + (i64)hk * k_stride2;
   auto *const v = p.v + (i64)b * v_stride0 + (i64)hk * v_stride2;
-  const int first_key = block * 512;
+  const int first_key = part * 512;
   const int at = max(min(offset, 536870911), -536870911);
   const int at2 = min(first_key + 512, Tk) - 1;
   const int at3 = min(at2, offset) + 1;
@@ -648,21 +648,21 @@ extern "C" __global__ void __launch_bounds__(32) split(const __grid_constant__ P
     sum3 = sum3 + __shfl_xor_sync(0xffffffffu, sum3, 2);
     row_sum[half] = sum3;
   }
-  auto *const part_m = p.part_m + (i64)b * part_m_stride0 + (i64)block * part_m_stride1;
+  auto *const part_m = p.part_m + (i64)b * part_m_stride0 + (i64)part * part_m_stride1;
   // Store part_m.
   #pragma unroll
   for (int half = 0; half < 2; ++half) {
     if (quad == 0 && row + 8 * half < 4)
       part_m[(head0 + row + 8 * half)] = running_max[half];
   }
-  auto *const part_l = p.part_l + (i64)b * part_m_stride0 + (i64)block * part_m_stride1;
+  auto *const part_l = p.part_l + (i64)b * part_m_stride0 + (i64)part * part_m_stride1;
   // Store part_l.
   #pragma unroll
   for (int half = 0; half < 2; ++half) {
     if (quad == 0 && row + 8 * half < 4)
       part_l[(head0 + row + 8 * half)] = row_sum[half];
   }
-  auto *const part_o = p.part_o + (i64)b * part_o_stride0 + (i64)block * part_o_stride1;
+  auto *const part_o = p.part_o + (i64)b * part_o_stride0 + (i64)part * part_o_stride1;
   // Store part_o.
   auto *const to7 = &part_o[(i64)(head0 + row) * part_o_stride2 + column];
   const int rows_left6 = 4 - (row);
