@@ -435,6 +435,18 @@ static const char *runningName(Value next) {
                                                             : "carried";
 }
 
+/// Whether a loop's steps do nothing but read tensors and combine what they read.
+static bool onlyReads(tile::ForOp loop) {
+  return llvm::all_of(
+             loop.getBody().front(),
+             [](Operation &op) {
+               return isa<tile::ViewOp, tile::LoadOp, tile::MapOp, tile::FillOp, tile::YieldOp>(
+                          op) ||
+                      !isa<tile::TileDialect>(op.getDialect());
+             }) &&
+         !loop.getBody().getOps<tile::LoadOp>().empty();
+}
+
 Status KernelEmitter::emitFor(tile::ForOp loop) {
   for (auto [n, init] : llvm::enumerate(loop.getInits())) {
     BlockArgument argument = loop.getIterArgs()[n];
@@ -470,6 +482,8 @@ Status KernelEmitter::emitFor(tile::ForOp loop) {
               : loop.getKind() == tile::LoopKind::Full         ? "Tiles wholly inside the support."
               : loop.getKind() == tile::LoopKind::Edge ? "Tiles at the support's edge: masked."
                                                        : "All tiles.");
+  if (onlyReads(loop))
+    out.line("#pragma unroll 4"); // so that the loads of four steps are on their way at once
   if (bounds.size() == 2) {
     out.open(fmt::format("for (int {0} = {1}; {0} < {2}; {0} += {3})", index, rawScalar(bounds[0]),
                          scalar(bounds[1]), step));

@@ -714,6 +714,7 @@ extern "C" __global__ void __launch_bounds__(32) merge(const __grid_constant__ P
     }
   }
   // All tiles.
+  #pragma unroll 4
   for (int j = 0; j < ((Tk + 511) / 512); j += 1) {
     auto *const part_m = p.part_m + (i64)b * part_m_stride0 + (i64)j * part_m_stride1;
     float part_m_part[4];
