@@ -88,10 +88,11 @@ Result<Binding> Binding::make(const Artifact &artifact) {
     rule.dtype = tensor.dtype;
     rule.elementBytes = sizeOf(tensor.dtype);
     rule.isResult = tensor.isResult;
-    // GPU kernels copy 16-bit rows in chunks of 16 bytes where the code knows that they are whole.
-    if (artifact.target.starts_with("sm_") && rule.elementBytes == 2 && rule.rank >= 2 &&
+    // GPU kernels read 8 elements of 8 and 16 bits at once where the code knows that rows are
+    // whole.
+    if (artifact.target.starts_with("sm_") && rule.elementBytes <= 2 && rule.rank >= 2 &&
         binding.dims[rule.dims[rule.rank - 1]].fixed % 8 == 0)
-      rule.rowAlignment = 16;
+      rule.rowAlignment = 8 * rule.elementBytes;
     binding.rules.push_back(rule);
   }
   while (binding.firstResult < artifact.tensors.size() &&

@@ -159,7 +159,7 @@ TEST_CASE("what looks odd but is right is taken") {
   CHECK(refusal(a, [](Call &c) { c.parameters = {{"W", -3}}; }) == "");
 }
 
-TEST_CASE("16-bit rows of whole chunks must be aligned for a GPU kernel") {
+TEST_CASE("rows of whole chunks of 8 and 16 bits must be aligned for a GPU kernel") {
   Artifact a = attention();
   a.tensors[0].dtype = DType::BF16;
   const auto call = [](int64_t elements, int64_t stride) {
@@ -178,6 +178,18 @@ TEST_CASE("16-bit rows of whole chunks must be aligned for a GPU kernel") {
   CHECK(refusal(a, call(0, 4)).find(expected) != std::string::npos);
   a.staticDims["D"] = 64 + 4; // no whole chunks: read by elements
   CHECK(refusal(a, call(4, 0)).find(expected) == std::string::npos);
+
+  const auto codes = [](int64_t elements) {
+    return [=](Call &c) {
+      c.tensors[0].dtype = DType::I8;
+      c.tensors[0].data = static_cast<char *>(c.tensors[0].data) + elements;
+    };
+  };
+  a.tensors[0].dtype = DType::I8;
+  a.staticDims["D"] = 64;
+  CHECK(refusal(a, codes(8)) == "");
+  CHECK(refusal(a, codes(4)).find("rows that do not start at multiples of 8 bytes") !=
+        std::string::npos);
 }
 
 TEST_CASE("an innermost stride that the code is told may be any") {

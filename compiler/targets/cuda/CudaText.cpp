@@ -119,6 +119,8 @@ private:
                      "elements, the last dimension is contiguous",
                      artifact.blockBytes));
     line("assumes   pointers and strides of 16-bit tensors are multiples of 16 bytes");
+    if (llvm::any_of(artifact.tensors, [](const TensorInfo &t) { return sizeOf(t.dtype) == 1; }))
+      line("          and those of 8-bit tensors of 8");
     return text;
   }
 

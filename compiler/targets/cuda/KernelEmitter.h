@@ -124,6 +124,10 @@ private:
                   int64_t keptDim, int64_t warps,
                   llvm::function_ref<std::string(const std::string &)> combine);
   Status loadTile(tile::LoadOp op);
+  int codesInARow(tile::LoadOp op, const Fragment &fragment);
+  void loadCodes(tile::LoadOp op, const Fragment &fragment, int run);
+  std::pair<std::string, std::string> elementPlace(tile::LoadOp op, const Fragment &fragment,
+                                                   const Indices &indices);
   std::string readElement(tile::LoadOp op, const Fragment &fragment, const Indices &indices);
   Status storeTile(tile::StoreOp op);
   void storeClippedRows(tile::StoreOp op, const Fragment &fragment);

@@ -128,11 +128,13 @@ constexpr Definition kDefinitions[] = {
     {"from_e5m2", HEDDLE_INLINE
      R"(float from_e5m2(unsigned char x) { return from_f16((u16)(x << 8)); }
 )"},
-    {"from_e4m3",
-     "// As the bits of an f16 with 8 less in the exponent; 0x7f is no number.\n" HEDDLE_INLINE
-     R"(float from_e4m3(unsigned char x) {
-  float y = from_f16((u16)((x & 0x80) << 8 | (x & 0x7f) << 7)) * 256.0f;
-  return (x & 0x7f) == 0x7f ? __int_as_float(0x7fffffff) : y;
+    {"from_e4m3", "// As the bits of an f16 with 8 less in the exponent. 0x7f is no number: there, "
+                  "and only there,\n"
+                  "// the addition carries into the exponent's highest bit, and all of the "
+                  "exponent is ones.\n" HEDDLE_INLINE
+                  R"(float from_e4m3(unsigned char x) {
+  const u32 magnitude = (x & 0x7f) << 7;
+  return from_f16((u16)((x & 0x80) << 8 | magnitude | (magnitude + 0x80) & 0x4000)) * 256.0f;
 }
 )"},
     {"to_bf16", HEDDLE_INLINE R"(u16 to_bf16(float x) {
@@ -223,6 +225,19 @@ constexpr Definition kDefinitions[] = {
   asm volatile("ld.shared.v4.b32 {%0, %1, %2, %3}, [%4];"
                : "=r"(x.x), "=r"(x.y), "=r"(x.z), "=r"(x.w) : "r"(from) : "memory");
   return x;
+}
+)"},
+    {"from_i8",
+     "// By an addition: conversions of integers take four times as long.\n" HEDDLE_INLINE
+     R"(float from_i8(int x) {
+  return __int_as_float((x & 0xff) ^ 0x4b000080) - 8388736.0f;
+}
+)"},
+    {"load_codes_8", "// 8 bytes at once; zeros where not `valid`.\n" HEDDLE_INLINE
+                     R"(void load_codes_8(u32 (&x)[2], const void *from, bool valid) {
+  const uint2 codes = valid ? *(const uint2 *)from : make_uint2(0, 0);
+  x[0] = codes.x;
+  x[1] = codes.y;
 }
 )"},
     {"load_shared_f32", HEDDLE_INLINE R"(float load_shared_f32(u32 from) {

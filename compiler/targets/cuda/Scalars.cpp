@@ -150,8 +150,18 @@ std::optional<std::string> difference(arith::SubIOp op, const std::vector<std::s
   return fmt::format("(long long)({} - {})", inner[0], inner[1]);
 }
 
+/// Whether a number is a signed byte, as codes are.
+bool isByte(Value value) {
+  auto wide = value.getDefiningOp<arith::ExtSIOp>();
+  return (wide ? wide.getIn() : value).getType().isInteger(8);
+}
+
 std::optional<std::string> conversion(Operation *op, const std::string &x) {
   Type from = op->getOperand(0).getType(), to = op->getResult(0).getType();
+  if (isa<arith::SIToFPOp>(op) && isByte(op->getOperand(0)))
+    return to.isF32()    ? fmt::format("from_i8({})", x)
+           : to.isBF16() ? fmt::format("to_bf16(from_i8({}))", x)
+                         : fmt::format("to_f16(from_i8({}))", x);
   if (isa<arith::SIToFPOp, arith::UIToFPOp>(op) && (to.isBF16() || to.isF16()))
     return fmt::format("{}((float){}{})", to.isBF16() ? "to_bf16" : "to_f16",
                        isa<arith::UIToFPOp>(op) ? "(unsigned)" : "", x);

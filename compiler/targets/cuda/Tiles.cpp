@@ -45,6 +45,8 @@ std::string threadCoordinate(const Step &step) {
                         : fmt::format("(int)(threadIdx.x / {} % {})", step.lane, step.extent);
 }
 
+constexpr int64_t kCodesAtOnce = 8; ///< bytes of codes that a load reads
+
 std::string times(const std::string &x, int64_t factor) {
   const bool simple = x.find(' ') == x.npos || x.starts_with("(int)");
   if (factor == 1)
@@ -655,6 +657,10 @@ Status KernelEmitter::loadTile(tile::LoadOp op) {
               nameFor(op.getResult(),
                       op.getView().getDefiningOp<tile::ViewOp>().getName().str() + "_part"));
   const bool packed = isPacked(op.getResult());
+  if (const int run = codesInARow(op, fragment)) {
+    loadCodes(op, fragment, run);
+    return {};
+  }
   const int loops = openLoops(fragment, packed);
   const std::string target = names[op.getResult()] + subscript(fragment, {}, packed);
   if (packed)
@@ -666,10 +672,63 @@ Status KernelEmitter::loadTile(tile::LoadOp op) {
   return {};
 }
 
-std::string KernelEmitter::readElement(tile::LoadOp op, const Fragment &fragment,
-                                       const Indices &indices) {
+/// How many of a fragment's fastest values are the 8 neighbouring codes of one byte that a thread
+/// reads at once; 0: read one by one. Rows of such tensors begin at multiples of 8 bytes (Binding).
+int KernelEmitter::codesInARow(tile::LoadOp op, const Fragment &fragment) {
+  const int64_t last = op.getType().getRank() - 1;
+  if (op.getType().getElementType().getIntOrFloatBitWidth() != 8 || last < 1 ||
+      int64_t(op.getValid().size()) > last)
+    return 0;
+  auto tensor = dyn_cast<tile::TensorOp>(
+      program.findTensor(op.getView().getDefiningOp<tile::ViewOp>().getName()));
+  const auto width = tensor
+                         ? cast<tile::FormulaAttr>(tensor.getShape().getValue().back()).asConstant()
+                         : std::nullopt;
+  const auto start = getConstantIntValue(op.getMixedOffsets()[last]);
+  if (!width || *width % kCodesAtOnce != 0 || !start || *start % kCodesAtOnce != 0)
+    return 0;
+  int64_t together = 1;
+  size_t run = 0;
+  for (; run < fragment.values.size() && together < kCodesAtOnce; ++run) {
+    const Step &step = fragment.values[run];
+    if (step.dim != last || step.step != together)
+      return 0;
+    together *= step.extent;
+  }
+  const auto between = [&](const Step &step) {
+    return step.dim == last && step.step % kCodesAtOnce != 0;
+  };
+  const bool whole = together == kCodesAtOnce && llvm::none_of(fragment.threads, between) &&
+                     llvm::none_of(llvm::drop_begin(fragment.values, run), between);
+  return whole ? int(run) : 0;
+}
+
+/// 8 codes a load, taken apart in registers.
+void KernelEmitter::loadCodes(tile::LoadOp op, const Fragment &fragment, int run) {
+  Indices first;
+  std::string number;
+  for (const Step &step : ArrayRef(fragment.values).take_front(run)) {
+    first.push_back({step.variable, "0"});
+    number =
+        fmt::format("{}{}{}", times(step.variable, step.step), number.empty() ? "" : " + ", number);
+  }
+  const int loops = openLoops(fragment, run);
+  auto [place, condition] = elementPlace(op, fragment, first);
+  const std::string codes = fresh("codes");
+  out.line("u32 {}[2];", codes);
+  out.line("load_codes_8({}, &{}, {});", codes, place, condition.empty() ? "true" : condition);
+  int inner = 0;
+  for (size_t n = run; n > 0; --n, ++inner)
+    out.unrolled(fragment.values[n - 1].variable, fragment.values[n - 1].extent);
+  out.line("{}{} = ({})({}[({}) / 4] >> (({}) % 4 * 8));", names[op.getResult()],
+           subscript(fragment, {}), typeText(op.getType().getElementType()), codes, number, number);
+  out.close(inner + loops);
+}
+
+/// Where an element is read, and when it is there; "": always.
+std::pair<std::string, std::string>
+KernelEmitter::elementPlace(tile::LoadOp op, const Fragment &fragment, const Indices &indices) {
   auto viewType = cast<tile::ViewType>(op.getView().getType());
-  Type type = op.getType().getElementType();
   std::vector<std::string> inside;
   std::string condition;
   const auto require = [&](const std::string &more) {
@@ -681,18 +740,21 @@ std::string KernelEmitter::readElement(tile::LoadOp op, const Fragment &fragment
     if (dim < int64_t(op.getValid().size()))
       require(fmt::format("{} < {}", inside.back(), scalar(op.getValid()[dim])));
   }
-  std::string value;
-  if (viewType.getAccess() == tile::Access::Dense) {
-    value = access(op.getView(), op.getMixedOffsets(), inside);
-  } else {
-    RowText row =
-        rowOf(op.getView(), fmt::format("{} + {}", offset(op.getMixedOffsets()[0]), inside[0]),
-              condition);
-    require(row.condition);
-    value = fmt::format("({})[{} + {}]", row.pointer, offset(op.getMixedOffsets()[1]), inside[1]);
-  }
+  if (viewType.getAccess() == tile::Access::Dense)
+    return {access(op.getView(), op.getMixedOffsets(), inside), condition};
+  RowText row = rowOf(
+      op.getView(), fmt::format("{} + {}", offset(op.getMixedOffsets()[0]), inside[0]), condition);
+  require(row.condition);
+  return {fmt::format("({})[{} + {}]", row.pointer, offset(op.getMixedOffsets()[1]), inside[1]),
+          condition};
+}
+
+std::string KernelEmitter::readElement(tile::LoadOp op, const Fragment &fragment,
+                                       const Indices &indices) {
+  auto [value, condition] = elementPlace(op, fragment, indices);
   if (condition.empty())
     return value;
+  Type type = op.getType().getElementType();
   double fill = op.getFill() ? op.getFill()->convertToDouble() : 0.0;
   std::string other = type.isF32() ? literal(fill) : fmt::format("{}", int64_t(fill));
   return fmt::format("({} ? {} : ({}){})", condition, value, typeText(type), other);
