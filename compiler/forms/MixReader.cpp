@@ -150,12 +150,8 @@ Status MixReader::readExpressions(Expr score) {
   Expr lengthQ = problem.lenQ ? problem.lenQ : graph.lengthExpr(problem.Tq);
   Expr lengthK = lengthOfKeys();
   // Head h of the output reads head floor(h Hk / H) of k.
-  Expr hk = h;
-  if (problem.G > 1)
-    hk = makeBinary(ExprKind::FloorDiv, h, makeInteger(context, problem.G));
-  else if (problem.Hk != problem.H)
-    hk = makeBinary(ExprKind::FloorDiv, times(h, graph.lengthExpr(problem.Hk)),
-                    graph.lengthExpr(problem.H));
+  Expr hk = problem.G > 1 ? makeBinary(ExprKind::FloorDiv, h, makeInteger(context, problem.G))
+                          : headOf(h, problem.Hk);
   auto ready = [&](Expr expr) {
     expr = resolved(expr);
     return expr ? graph.specialise(

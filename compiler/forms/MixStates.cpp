@@ -12,12 +12,7 @@ using pattern::makeVar;
 
 /// Head floor(h heads / H) of an operand.
 Expr MixReader::headOf(Expr h, const Extent &heads) {
-  if (heads == problem.H)
-    return h;
-  if (heads.fixed == 1)
-    return makeInteger(context, 0);
-  return graph.specialise(makeBinary(ExprKind::FloorDiv, times(h, graph.lengthExpr(heads)),
-                                     graph.lengthExpr(problem.H)));
+  return graph.specialise(terms::headOf(h, graph.lengthExpr(heads), graph.lengthExpr(problem.H)));
 }
 
 /// The first output head that reads the state of head `h`.

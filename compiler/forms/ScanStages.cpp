@@ -251,8 +251,8 @@ void ScanReader::readExpressions() {
     lengthQ = lengthK = scan.tokens;
   Expr hk = scan.Hk == scan.Hv && scan.Hq == scan.Hk
                 ? h
-                : makeBinary(ExprKind::FloorDiv, times(h, graph.lengthExpr(scan.Hk)),
-                             graph.lengthExpr(graph.extentOf(mix.outputHeads())));
+                : headOf(h, graph.lengthExpr(scan.Hk),
+                         graph.lengthExpr(graph.extentOf(mix.outputHeads())));
   auto ready = [&](Expr expr) {
     expr = reader.readExpr(expr, mix.getReads(), mix.getReadNames());
     return expr ? graph.specialise(
@@ -275,9 +275,7 @@ Status ScanReader::mapTaps() {
   bool sub = k.rank() == 4;
   Expr t = var("t"), r = var("r"), h = var("h"), d = var("d"), T = graph.lengthExpr(scan.T);
   auto headOf = [&](const Extent &mine) {
-    return mine == scan.H ? h
-                          : makeBinary(ExprKind::FloorDiv, times(h, graph.lengthExpr(mine)),
-                                       graph.lengthExpr(scan.H));
+    return terms::headOf(h, graph.lengthExpr(mine), graph.lengthExpr(scan.H));
   };
   auto at = [&](const ProblemTensor &x, Expr token) {
     Expr head = headOf(x.dim(x.rank() - 2));

@@ -76,7 +76,7 @@ Expr SegmentCuts::count() const {
 
 Expr SegmentPools::headOf(Value value, size_t dim, Expr h, Expr heads) {
   Expr own = reader.graph.specialise(pattern::arrayType(value).dim(dim));
-  return own == heads ? h : quotient(times(h, own), heads);
+  return terms::headOf(h, own, heads);
 }
 
 Status SegmentPools::addSums() {

@@ -23,6 +23,20 @@ inline Expr sumOf(Expr x, Expr y) { return pattern::makeBinary(pattern::ExprKind
 inline Expr times(Expr x, Expr y) { return pattern::makeBinary(pattern::ExprKind::Mul, x, y); }
 inline Expr minus(Expr x, Expr y) { return pattern::makeBinary(pattern::ExprKind::Sub, x, y); }
 
+/// floor(h own / all): the head of what has `own` heads that head h of `all` reads.
+inline Expr headOf(Expr h, Expr own, Expr all) {
+  using pattern::ExprKind;
+  if (own == all)
+    return h;
+  const bool known = own.is(ExprKind::Integer) && all.is(ExprKind::Integer);
+  if (known && own.integer() == 1)
+    return pattern::makeInteger(h.getContext(), 0);
+  if (known && own.integer() > 0 && all.integer() % own.integer() == 0)
+    return pattern::makeBinary(ExprKind::FloorDiv, h,
+                               pattern::makeInteger(h.getContext(), all.integer() / own.integer()));
+  return pattern::makeBinary(ExprKind::FloorDiv, times(h, own), all);
+}
+
 /// Whether the variable is free in the expression.
 inline bool mentions(Expr expr, llvm::StringRef name) {
   return llvm::is_contained(pattern::freeVars(expr), name);
