@@ -402,8 +402,6 @@ Status ScanReader::addWorkspace() {
 }
 
 Status ScanReader::addSegments() {
-  if (scan.sums && reader.request.request.target != "cpu")
-    return unsupported("norm beside segments: sums of kept states are lowered on the CPU only");
   SegmentStates &segments = scan.segments;
   Expr T = graph.lengthExpr(scan.T);
   Extent V = graph.extentOf(number(scan.Dv)), F = graph.extentOf(number(scan.features));

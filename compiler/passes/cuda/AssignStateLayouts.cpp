@@ -326,6 +326,8 @@ private:
     for (int64_t d = 0; d < type.getRank(); ++d)
       if (d != dim)
         kept.push_back(d);
+    if (tileType(op.getInit()).getRank() == type.getRank())
+      return op->emitError("shares of a sum are no tiles of a kernel that carries a state");
     if (type.getRank() > 2 && failed(placeTerms(op)))
       return failure();
     Value tile = op.getTile();

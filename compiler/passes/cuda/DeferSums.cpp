@@ -5,6 +5,9 @@
 //     ->
 //   p1 = for .. iter(p = [l0, 0, 0, 0]) { reduce sum P dim(1) init (p r) } : rows x 4
 //   l1 = reduce sum p1 dim(1) init 0
+//
+// Kernels that carry a state are left alone: there the rows of a sum lie as their product wants
+// them, in any number of threads.
 #include "compiler/passes/cuda/CudaPasses.h"
 #include "compiler/passes/cuda/Dimensions.h"
 
@@ -135,6 +138,8 @@ public:
   StringRef getArgument() const override { return "cuda-defer-sums"; }
   StringRef getDescription() const override { return "carried row sums stay in shares"; }
   void runOnOperation() override {
+    if (carriesState(getOperation()))
+      return;
     SumDeferrer deferrer(getOperation());
     deferrer.run();
     deferrer.clean();

@@ -21,7 +21,7 @@ Step stepOf(const layout::Leaf &leaf, llvm::ArrayRef<int64_t> shape) {
 /// Names as they are usual for mma fragments; by dimension and distance.
 std::string variableFor(const Step &step, int64_t rank, int64_t columnDim, bool isColumn) {
   if (rank > 2)
-    return fmt::format("{}{}", "xyzw"[std::min<int64_t>(step.dim, 3)], step.step);
+    return fmt::format("{}{}", "ijdl"[std::min<int64_t>(step.dim, 3)], step.step);
   bool columns = rank == 1 ? isColumn : step.dim == columnDim;
   if (columns && step.step == 1 && step.extent == 2)
     return "c";
@@ -61,6 +61,8 @@ Fragment::Fragment(tile::TileType type) : type(type) {
     step.variable = variableFor(step, type.getRank(), columnDim, isColumn);
     values.push_back(step);
   }
+  if (type.getRank() <= 2 && pairs()) // two in a register, or side by side
+    values[0].variable = "c";
 }
 
 bool Fragment::pairs() const {

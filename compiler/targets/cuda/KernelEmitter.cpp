@@ -24,22 +24,22 @@ KernelEmitter::KernelEmitter(tile::ProgramOp program, tile::KernelOp kernel)
     shared = bytes.getInt();
   // Words that names must not hide.
   for (const char *word :
-       {"p",    "int",  "float", "long", "if",   "for",  "do",    "min",  "max",   "abs", "warp",
-        "lane", "quad", "group", "smem", "x",    "auto", "const", "char", "n",     "m",   "c",
-        "half", "pass", "piece", "new",  "this", "bool", "short", "void", "or",    "and", "not",
-        "xor",  "u16",  "u32",   "i64",  "else", "case", "break", "asm",  "signed"})
+       {"p",    "int",  "float", "long",  "if",  "for",  "do",    "min",   "max",  "abs",   "warp",
+        "lane", "quad", "group", "smem",  "x",   "auto", "const", "char",  "n",    "m",     "c",
+        "k16",  "half", "pass",  "piece", "new", "this", "bool",  "short", "void", "or",    "and",
+        "not",  "xor",  "u16",   "u32",   "i64", "else", "case",  "break", "asm",  "signed"})
     taken.insert(word);
 }
 
 // ---- names ----
 
 std::string KernelEmitter::fresh(const std::string &wish) {
-  std::string name = wish;
-  // e8, r1: loop variables over the values of a thread.
-  if (wish.size() > 1 && wish.find_first_not_of("0123456789", 1) == wish.npos &&
-      std::string_view("erd").find(wish[0]) != std::string_view::npos)
-    name += "_";
-  const std::string stem = name;
+  // e8, r1, d4: loop variables over the values of a thread.
+  constexpr std::string_view kLetters = "erijdl";
+  const bool isLoops = kLetters.find(wish[0]) != kLetters.npos &&
+                       wish.find_first_not_of("0123456789", 1) == wish.npos;
+  const std::string stem = isLoops ? wish + "_" : wish;
+  std::string name = isLoops && wish.size() == 1 ? wish : stem;
   for (int n = 2; !taken.insert(name).second; ++n)
     name = fmt::format("{}{}", stem, n);
   return name;
@@ -536,6 +536,8 @@ Result<std::string> KernelEmitter::run() {
   // Launch order: `desc` counts down, so that the longest blocks start first.
   constexpr const char *kAxes[] = {"x", "y", "z"};
   for (auto [n, extent] : llvm::enumerate(kernel.getGrid().getAsRange<tile::FormulaAttr>())) {
+    if (kernel.getGridIndex(n).use_empty())
+      continue;
     std::optional<StringRef> scalarName = extent.asScalar();
     std::string name = fresh(scalarName ? scalarName->lower() : n == 0 ? "block" : "part");
     if (kernel.getDescending()[n])

@@ -85,6 +85,10 @@ static constexpr const char *kRowOfLane = "lane % 16", *kChunkOfLane = "lane / 1
 static constexpr const char *kRowOfHalf = "lane % 8 + lane / 16 * 8",
                             *kChunkOfHalf = "lane / 8 % 2";
 
+/// Steps along what is summed, of 16, and the chunks of 8 in one. (k alone is often a tensor.)
+static constexpr const char *kStep = "k16";
+static std::string chunkOf(int n) { return fmt::format("2 * {}{}", kStep, n ? " + 1" : ""); }
+
 static std::string plus(const std::string &x, const std::string &y) {
   return x.empty() ? y : fmt::format("{} + {}", x, y);
 }
@@ -170,9 +174,9 @@ Status KernelEmitter::mma(tile::MmaOp op) {
     readerA = readerOf(op.getA(), vector ? 1 : sumA, true, vector ? "" : warpOffset(sums, rowDim),
                        rowTiles);
 
-  std::string k = steps > 1 ? "k" : "0";
+  const std::string k = steps > 1 ? kStep : "0";
   if (steps > 1)
-    out.unrolled("k", steps);
+    out.unrolled(kStep, steps);
   const auto openRows = [&] {
     if (rowTiles > 1)
       out.unrolled("m", rowTiles);
@@ -201,8 +205,7 @@ Status KernelEmitter::mma(tile::MmaOp op) {
     for (int n = 0; n < 4; ++n)
       fragments[n] = names[op.getA()] +
                      subscript(own,
-                               {{"n", steps > 1 ? fmt::format("2 * k{}", n / 2 ? " + 1" : "")
-                                                : fmt::format("{}", n / 2)},
+                               {{"n", steps > 1 ? chunkOf(n / 2) : fmt::format("{}", n / 2)},
                                 {"half", std::to_string(n % 2)}},
                                1);
   }
@@ -288,15 +291,14 @@ Status KernelEmitter::loadFragments(tile::ConvertOp op) {
       readerOf(op.getTile(), columnDim, true, warpOffset(fragment, rowDim), rowTiles);
   if (rowTiles > 1)
     out.unrolled("m", rowTiles);
-  out.unrolled("k", steps);
+  out.unrolled(kStep, steps);
   std::string loaded = fresh("a");
   out.line("u32 {}[4];", loaded);
   out.line("load_matrix_x4{}({}, {});", columnDim == 0 ? "_trans" : "", loaded,
-           operandAt(reader, rowTiles > 1 ? "m" : "0", "k"));
+           operandAt(reader, rowTiles > 1 ? "m" : "0", kStep));
   for (int n = 0; n < 4; ++n)
     out.line("{}{} = {}[{}];", names[op],
-             subscript(fragment,
-                       {{"n", n / 2 ? "2 * k + 1" : "2 * k"}, {"half", std::to_string(n % 2)}}, 1),
+             subscript(fragment, {{"n", chunkOf(n / 2)}, {"half", std::to_string(n % 2)}}, 1),
              loaded, n);
   out.close(rowTiles > 1 ? 2 : 1);
   return {};

@@ -2,6 +2,7 @@
 // change is meant: HEDDLE_UPDATE_GOLDEN=1 build/bin/test_compiler_cuda "golden*", then read the
 // difference.
 #include "tests/compiler/cuda/PtxAttention.h"
+#include "tests/compiler/cuda/ShadowedNames.h"
 #include "tests/support/Files.h"
 
 #include <cstdlib>
@@ -43,6 +44,7 @@ TEST_CASE("golden texts: emitted kernels are those that were read") {
       Result<std::string> text = compiler::show(requestOf(problem), "cuda");
       INFO(problem.toString() << (text ? "" : "\n" + text.error().toString()));
       REQUIRE(text.ok());
+      CHECK(shadowedNames(*text) == std::vector<std::string>());
       const std::string path = fmt::format("{}/tests/compiler/cuda/golden/{}.{}.cu", kSourceDir,
                                            problem.pattern, target);
       if (std::getenv("HEDDLE_UPDATE_GOLDEN")) {

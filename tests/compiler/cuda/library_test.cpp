@@ -5,6 +5,7 @@
 #include "compiler/targets/cuda/Nvrtc.h"
 #include "runtime/CudaFiles.h"
 #include "tests/compiler/cuda/PtxAttention.h"
+#include "tests/compiler/cuda/ShadowedNames.h"
 
 #include <cstdlib>
 
@@ -48,6 +49,7 @@ TEST_CASE("attention patterns of the library are emitted for every architecture"
         CudaProblem problem{pattern, dims, DType::BF16, kArchitectures[n]};
         const std::string text = textOf(problem);
         CHECK(text.find("#include") == text.npos);
+        CHECK(shadowedNames(text) == std::vector<std::string>());
         if (!nvrtc || !all)
           continue;
         auto code =

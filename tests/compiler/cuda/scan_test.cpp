@@ -182,6 +182,26 @@ TEST_CASE("keys that a launch widens before the walk meet queries that the walk 
       problemOf(scanClass("delta with a bias"), "chunked", {77, 24, 40}, DType::F16, "sm_80"));
 }
 
+TEST_CASE("states that are kept with their sums, and values in pairs of rows") {
+  if (!findNvrtc())
+    HEDDLE_SKIP("NVRTC is not installed");
+  // Widths that need no padding: sums of kept states are added to as they lie.
+  const ScanClass kept{"segments with a norm", "",
+                       "features q [elu1] features k [elu1] weight id norm sum { 0.01 } "
+                       "segments constant { 5 } gate ones bank frozen reset yes gives o",
+                       "%o"};
+  for (const char *form : {"chunked", "recurrent"})
+    checkOnPtxMachine(problemOf(kept, form, {33, 16, 8}, DType::BF16, "sm_80"));
+  // Eight values: two a thread, whose rows the other lanes have.
+  const ScanClass tree{"delta along a tree", ", %parent: seq<i32, T>, %beta: seq<T x H>",
+                       "tree %parent support (row, j) { ancestor(row, j) } features k [l2norm] "
+                       "score { s } weight id norm none update delta %beta gives o",
+                       "%o"};
+  CudaProblem problem = problemOf(tree, "recurrent", {7, 8, 8}, DType::BF16, "sm_80");
+  problem.inputs["parent"] = [](double) { return -1.0; };
+  checkOnPtxMachine(problem);
+}
+
 TEST_CASE("emitted scans equal the interpreter") {
   if (!findNvrtc())
     HEDDLE_SKIP("NVRTC is not installed");

@@ -256,13 +256,13 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
   __syncthreads();
   u32 q_fragments[10][2];
   #pragma unroll
-  for (int k = 0; k < 5; ++k) {
+  for (int k16 = 0; k16 < 5; ++k16) {
     u32 a[4];
-    load_matrix_x4(a, q_lane + k * 32);
-    q_fragments[2 * k][0] = a[0];
-    q_fragments[2 * k][1] = a[1];
-    q_fragments[2 * k + 1][0] = a[2];
-    q_fragments[2 * k + 1][1] = a[3];
+    load_matrix_x4(a, q_lane + k16 * 32);
+    q_fragments[2 * k16][0] = a[0];
+    q_fragments[2 * k16][1] = a[1];
+    q_fragments[2 * k16 + 1][0] = a[2];
+    q_fragments[2 * k16 + 1][1] = a[3];
   }
   float running_max[2];
   #pragma unroll
@@ -321,10 +321,10 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
       }
     }
     #pragma unroll
-    for (int k = 0; k < 5; ++k) {
+    for (int k16 = 0; k16 < 5; ++k16) {
       #pragma unroll
       for (int n = 0; n < 16; n += 2) {
-        mma_pair_bf16(acc[n], acc[n + 1], q_fragments[2 * k][0], q_fragments[2 * k][1], q_fragments[2 * k + 1][0], q_fragments[2 * k + 1][1], k_lane + k * 32 + n * 1408);
+        mma_pair_bf16(acc[n], acc[n + 1], q_fragments[2 * k16][0], q_fragments[2 * k16][1], q_fragments[2 * k16 + 1][0], q_fragments[2 * k16 + 1][1], k_lane + k16 * 32 + n * 1408);
       }
     }
     const int at5 = ((j < 0) ? 0 : keys_end);
@@ -335,7 +335,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
       for (int half = 0; half < 2; ++half) {
         #pragma unroll
         for (int c = 0; c < 2; ++c) {
-          acc[n][half][c] = (((j + column + 8 * n + c) <= (first_position + row + 8 * half)) && ((j + column + 8 * n + c) < at5)) ? ((acc[n][half][c] * 0.117851131f) - (x4 * ((float)(first_position + row - (j + column)) + (float)(8 * half - (8 * n + c))))) : (-infinity());
+          acc[n][half][c] = (((j + column + 8 * n + c) <= (first_position + row + 8 * half)) && ((j + column + 8 * n + c) < at5)) ? ((acc[n][half][c] * 0.117851131f) - (x4 * ((float)((long long)((first_position + row + 8 * half) - (j + column + 8 * n + c)))))) : (-infinity());
         }
       }
     }
@@ -438,14 +438,14 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     commit_copies();
     // Add products with v.
     #pragma unroll
-    for (int k = 0; k < 8; ++k) {
+    for (int k16 = 0; k16 < 8; ++k16) {
       #pragma unroll
       for (int n = 0; n < 8; n += 2) {
-        mma_pair_bf16_trans(running_out[n], running_out[n + 1], rounded[2 * k][0], rounded[2 * k][1], rounded[2 * k + 1][0], rounded[2 * k + 1][1], v_lane + n * 16 + k * 2304);
+        mma_pair_bf16_trans(running_out[n], running_out[n + 1], rounded[2 * k16][0], rounded[2 * k16][1], rounded[2 * k16 + 1][0], rounded[2 * k16 + 1][1], v_lane + n * 16 + k16 * 2304);
       }
       u32 b_last[2];
-      load_matrix_x2_trans(b_last, v_lane + 8 * 16 + k * 2304);
-      mma_bf16(running_out[8], rounded[2 * k][0], rounded[2 * k][1], rounded[2 * k + 1][0], rounded[2 * k + 1][1], b_last[0], b_last[1]);
+      load_matrix_x2_trans(b_last, v_lane + 8 * 16 + k16 * 2304);
+      mma_bf16(running_out[8], rounded[2 * k16][0], rounded[2 * k16][1], rounded[2 * k16 + 1][0], rounded[2 * k16 + 1][1], b_last[0], b_last[1]);
     }
     #pragma unroll
     for (int half = 0; half < 2; ++half) {
@@ -454,7 +454,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     tile = next_tile;
   }
   // Tiles wholly inside the support.
-  for (int j2 = 0; j2 < edge_begin; j2 += 128) {
+  for (int j_2 = 0; j_2 < edge_begin; j_2 += 128) {
     const int next_tile2 = tile + 1;
     wait_copies<0>();
     __syncthreads();
@@ -485,10 +485,10 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
       }
     }
     #pragma unroll
-    for (int k = 0; k < 5; ++k) {
+    for (int k16 = 0; k16 < 5; ++k16) {
       #pragma unroll
       for (int n = 0; n < 16; n += 2) {
-        mma_pair_bf16(acc2[n], acc2[n + 1], q_fragments[2 * k][0], q_fragments[2 * k][1], q_fragments[2 * k + 1][0], q_fragments[2 * k + 1][1], k_lane + k * 32 + n * 1408);
+        mma_pair_bf16(acc2[n], acc2[n + 1], q_fragments[2 * k16][0], q_fragments[2 * k16][1], q_fragments[2 * k16 + 1][0], q_fragments[2 * k16 + 1][1], k_lane + k16 * 32 + n * 1408);
       }
     }
     #pragma unroll
@@ -497,7 +497,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
       for (int half = 0; half < 2; ++half) {
         #pragma unroll
         for (int c = 0; c < 2; ++c) {
-          acc2[n][half][c] = (acc2[n][half][c] * 0.117851131f) - (x4 * ((float)(first_position + row - (j2 + column)) + (float)(8 * half - (8 * n + c))));
+          acc2[n][half][c] = (acc2[n][half][c] * 0.117851131f) - (x4 * ((float)((long long)((first_position + row + 8 * half) - (j_2 + column + 8 * n + c)))));
         }
       }
     }
@@ -597,14 +597,14 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     commit_copies();
     // Add products with v.
     #pragma unroll
-    for (int k = 0; k < 8; ++k) {
+    for (int k16 = 0; k16 < 8; ++k16) {
       #pragma unroll
       for (int n = 0; n < 8; n += 2) {
-        mma_pair_bf16_trans(running_out[n], running_out[n + 1], rounded2[2 * k][0], rounded2[2 * k][1], rounded2[2 * k + 1][0], rounded2[2 * k + 1][1], v_lane + n * 16 + k * 2304);
+        mma_pair_bf16_trans(running_out[n], running_out[n + 1], rounded2[2 * k16][0], rounded2[2 * k16][1], rounded2[2 * k16 + 1][0], rounded2[2 * k16 + 1][1], v_lane + n * 16 + k16 * 2304);
       }
       u32 b_last2[2];
-      load_matrix_x2_trans(b_last2, v_lane + 8 * 16 + k * 2304);
-      mma_bf16(running_out[8], rounded2[2 * k][0], rounded2[2 * k][1], rounded2[2 * k + 1][0], rounded2[2 * k + 1][1], b_last2[0], b_last2[1]);
+      load_matrix_x2_trans(b_last2, v_lane + 8 * 16 + k16 * 2304);
+      mma_bf16(running_out[8], rounded2[2 * k16][0], rounded2[2 * k16][1], rounded2[2 * k16 + 1][0], rounded2[2 * k16 + 1][1], b_last2[0], b_last2[1]);
     }
     #pragma unroll
     for (int half = 0; half < 2; ++half) {

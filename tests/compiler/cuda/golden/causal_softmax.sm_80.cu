@@ -262,13 +262,13 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
   __syncthreads();
   u32 q_fragments[16][2];
   #pragma unroll
-  for (int k = 0; k < 8; ++k) {
+  for (int k16 = 0; k16 < 8; ++k16) {
     u32 a[4];
-    load_matrix_x4(a, (q_lane ^ k % 4 * 32) + k / 4 * 128);
-    q_fragments[2 * k][0] = a[0];
-    q_fragments[2 * k][1] = a[1];
-    q_fragments[2 * k + 1][0] = a[2];
-    q_fragments[2 * k + 1][1] = a[3];
+    load_matrix_x4(a, (q_lane ^ k16 % 4 * 32) + k16 / 4 * 128);
+    q_fragments[2 * k16][0] = a[0];
+    q_fragments[2 * k16][1] = a[1];
+    q_fragments[2 * k16 + 1][0] = a[2];
+    q_fragments[2 * k16 + 1][1] = a[3];
   }
   float running_max[2];
   #pragma unroll
@@ -345,9 +345,9 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     }
     commit_copies();
     // The tile in parts.
-    for (int j2 = 0; j2 < min(keys_end - j, 64); j2 += 32) {
-      const u32 k_part = k_slot + j2 * 256;
-      const u32 v_part = v_slot + j2 * 256;
+    for (int j_2 = 0; j_2 < min(keys_end - j, 64); j_2 += 32) {
+      const u32 k_part = k_slot + j_2 * 256;
+      const u32 v_part = v_slot + j_2 * 256;
       // Products with k'.
       float acc[4][2][2];
       #pragma unroll
@@ -362,10 +362,10 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
       }
       const u32 k_at = k_lane + k_part;
       #pragma unroll
-      for (int k = 0; k < 8; ++k) {
+      for (int k16 = 0; k16 < 8; ++k16) {
         #pragma unroll
         for (int n = 0; n < 4; n += 2) {
-          mma_pair_bf16(acc[n], acc[n + 1], q_fragments[2 * k][0], q_fragments[2 * k][1], q_fragments[2 * k + 1][0], q_fragments[2 * k + 1][1], (k_at ^ k % 4 * 32) + k / 4 * 128 + n * 2048);
+          mma_pair_bf16(acc[n], acc[n + 1], q_fragments[2 * k16][0], q_fragments[2 * k16][1], q_fragments[2 * k16 + 1][0], q_fragments[2 * k16 + 1][1], (k_at ^ k16 % 4 * 32) + k16 / 4 * 128 + n * 2048);
         }
       }
       // Scores of pairs outside the support go.
@@ -375,7 +375,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
         for (int half = 0; half < 2; ++half) {
           #pragma unroll
           for (int c = 0; c < 2; ++c) {
-            acc[n][half][c] = ((((j + j2) + column + 8 * n + c) <= (first_position + row + 8 * half)) && (((j + j2) + column + 8 * n + c) < keys_end)) ? acc[n][half][c] : (-infinity());
+            acc[n][half][c] = ((((j + j_2) + column + 8 * n + c) <= (first_position + row + 8 * half)) && (((j + j_2) + column + 8 * n + c) < keys_end)) ? acc[n][half][c] : (-infinity());
           }
         }
       }
@@ -458,10 +458,10 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
       // Add products with v.
       const u32 v_at = v_lane + v_part;
       #pragma unroll
-      for (int k = 0; k < 2; ++k) {
+      for (int k16 = 0; k16 < 2; ++k16) {
         #pragma unroll
         for (int n = 0; n < 16; n += 2) {
-          mma_pair_bf16_trans(running_out[n], running_out[n + 1], rounded[2 * k][0], rounded[2 * k][1], rounded[2 * k + 1][0], rounded[2 * k + 1][1], (v_at ^ n % 8 * 16) + n / 8 * 128 + k * 4096);
+          mma_pair_bf16_trans(running_out[n], running_out[n + 1], rounded[2 * k16][0], rounded[2 * k16][1], rounded[2 * k16 + 1][0], rounded[2 * k16 + 1][1], (v_at ^ n % 8 * 16) + n / 8 * 128 + k16 * 4096);
         }
       }
       #pragma unroll
@@ -472,7 +472,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     tile = next_tile;
   }
   // Tiles wholly inside the support.
-  for (int j3 = 0; j3 < edge_begin; j3 += 64) {
+  for (int j_3 = 0; j_3 < edge_begin; j_3 += 64) {
     const int next_tile2 = tile + 1;
     wait_copies<1>();
     __syncthreads();
@@ -509,10 +509,10 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     }
     const u32 k_at2 = k_lane + k_slot2;
     #pragma unroll
-    for (int k = 0; k < 8; ++k) {
+    for (int k16 = 0; k16 < 8; ++k16) {
       #pragma unroll
       for (int n = 0; n < 8; n += 2) {
-        mma_pair_bf16(acc2[n], acc2[n + 1], q_fragments[2 * k][0], q_fragments[2 * k][1], q_fragments[2 * k + 1][0], q_fragments[2 * k + 1][1], (k_at2 ^ k % 4 * 32) + k / 4 * 128 + n * 2048);
+        mma_pair_bf16(acc2[n], acc2[n + 1], q_fragments[2 * k16][0], q_fragments[2 * k16][1], q_fragments[2 * k16 + 1][0], q_fragments[2 * k16 + 1][1], (k_at2 ^ k16 % 4 * 32) + k16 / 4 * 128 + n * 2048);
       }
     }
     // Maxima of rows, in each of their threads.
@@ -614,10 +614,10 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     // Add products with v.
     const u32 v_at2 = v_lane + v_slot2;
     #pragma unroll
-    for (int k = 0; k < 4; ++k) {
+    for (int k16 = 0; k16 < 4; ++k16) {
       #pragma unroll
       for (int n = 0; n < 16; n += 2) {
-        mma_pair_bf16_trans(running_out[n], running_out[n + 1], rounded2[2 * k][0], rounded2[2 * k][1], rounded2[2 * k + 1][0], rounded2[2 * k + 1][1], (v_at2 ^ n % 8 * 16) + n / 8 * 128 + k * 4096);
+        mma_pair_bf16_trans(running_out[n], running_out[n + 1], rounded2[2 * k16][0], rounded2[2 * k16][1], rounded2[2 * k16 + 1][0], rounded2[2 * k16 + 1][1], (v_at2 ^ n % 8 * 16) + n / 8 * 128 + k16 * 4096);
       }
     }
     #pragma unroll

@@ -249,13 +249,13 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
   __syncthreads();
   u32 q_fragments[8][2];
   #pragma unroll
-  for (int k = 0; k < 4; ++k) {
+  for (int k16 = 0; k16 < 4; ++k16) {
     u32 a[4];
-    load_matrix_x4(a, (q_lane ^ k * 32));
-    q_fragments[2 * k][0] = a[0];
-    q_fragments[2 * k][1] = a[1];
-    q_fragments[2 * k + 1][0] = a[2];
-    q_fragments[2 * k + 1][1] = a[3];
+    load_matrix_x4(a, (q_lane ^ k16 * 32));
+    q_fragments[2 * k16][0] = a[0];
+    q_fragments[2 * k16][1] = a[1];
+    q_fragments[2 * k16 + 1][0] = a[2];
+    q_fragments[2 * k16 + 1][1] = a[3];
   }
   float running_max[2];
   #pragma unroll
@@ -324,9 +324,9 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     }
     commit_copies();
     // The tile in parts.
-    for (int j2 = 0; j2 < min(keys_end - j, 128); j2 += 32) {
-      const u32 k_part = k_slot + j2 * 128;
-      const u32 v_part = v_slot + j2 * 128;
+    for (int j_2 = 0; j_2 < min(keys_end - j, 128); j_2 += 32) {
+      const u32 k_part = k_slot + j_2 * 128;
+      const u32 v_part = v_slot + j_2 * 128;
       // Products with k'.
       float acc[4][2][2];
       #pragma unroll
@@ -341,10 +341,10 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
       }
       const u32 k_at = k_lane + k_part;
       #pragma unroll
-      for (int k = 0; k < 4; ++k) {
+      for (int k16 = 0; k16 < 4; ++k16) {
         #pragma unroll
         for (int n = 0; n < 4; n += 2) {
-          mma_pair_f16(acc[n], acc[n + 1], q_fragments[2 * k][0], q_fragments[2 * k][1], q_fragments[2 * k + 1][0], q_fragments[2 * k + 1][1], (k_at ^ k * 32) + n * 1024);
+          mma_pair_f16(acc[n], acc[n + 1], q_fragments[2 * k16][0], q_fragments[2 * k16][1], q_fragments[2 * k16 + 1][0], q_fragments[2 * k16 + 1][1], (k_at ^ k16 * 32) + n * 1024);
         }
       }
       // Scores of pairs outside the support go.
@@ -354,7 +354,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
         for (int half = 0; half < 2; ++half) {
           #pragma unroll
           for (int c = 0; c < 2; ++c) {
-            acc[n][half][c] = (((j + j2) + column + 8 * n + c) < keys_end) ? acc[n][half][c] : (-infinity());
+            acc[n][half][c] = (((j + j_2) + column + 8 * n + c) < keys_end) ? acc[n][half][c] : (-infinity());
           }
         }
       }
@@ -437,10 +437,10 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
       // Add products with v.
       const u32 v_at = v_lane + v_part;
       #pragma unroll
-      for (int k = 0; k < 2; ++k) {
+      for (int k16 = 0; k16 < 2; ++k16) {
         #pragma unroll
         for (int n = 0; n < 8; n += 2) {
-          mma_pair_f16_trans(running_out[n], running_out[n + 1], rounded[2 * k][0], rounded[2 * k][1], rounded[2 * k + 1][0], rounded[2 * k + 1][1], (v_at ^ n * 16) + k * 2048);
+          mma_pair_f16_trans(running_out[n], running_out[n + 1], rounded[2 * k16][0], rounded[2 * k16][1], rounded[2 * k16 + 1][0], rounded[2 * k16 + 1][1], (v_at ^ n * 16) + k16 * 2048);
         }
       }
       #pragma unroll
@@ -451,7 +451,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     tile = next_tile;
   }
   // Tiles wholly inside the support.
-  for (int j3 = 0; j3 < edge_begin; j3 += 128) {
+  for (int j_3 = 0; j_3 < edge_begin; j_3 += 128) {
     const int next_tile2 = tile + 1;
     wait_copies<1>();
     __syncthreads();
@@ -485,10 +485,10 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     }
     const u32 k_at2 = k_lane + k_slot2;
     #pragma unroll
-    for (int k = 0; k < 4; ++k) {
+    for (int k16 = 0; k16 < 4; ++k16) {
       #pragma unroll
       for (int n = 0; n < 16; n += 2) {
-        mma_pair_f16(acc2[n], acc2[n + 1], q_fragments[2 * k][0], q_fragments[2 * k][1], q_fragments[2 * k + 1][0], q_fragments[2 * k + 1][1], (k_at2 ^ k * 32) + n * 1024);
+        mma_pair_f16(acc2[n], acc2[n + 1], q_fragments[2 * k16][0], q_fragments[2 * k16][1], q_fragments[2 * k16 + 1][0], q_fragments[2 * k16 + 1][1], (k_at2 ^ k16 * 32) + n * 1024);
       }
     }
     // Maxima of rows, in each of their threads.
@@ -587,10 +587,10 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     // Add products with v.
     const u32 v_at2 = v_lane + v_slot2;
     #pragma unroll
-    for (int k = 0; k < 8; ++k) {
+    for (int k16 = 0; k16 < 8; ++k16) {
       #pragma unroll
       for (int n = 0; n < 8; n += 2) {
-        mma_pair_f16_trans(running_out[n], running_out[n + 1], rounded2[2 * k][0], rounded2[2 * k][1], rounded2[2 * k + 1][0], rounded2[2 * k + 1][1], (v_at2 ^ n * 16) + k * 2048);
+        mma_pair_f16_trans(running_out[n], running_out[n + 1], rounded2[2 * k16][0], rounded2[2 * k16][1], rounded2[2 * k16 + 1][0], rounded2[2 * k16 + 1][1], (v_at2 ^ n * 16) + k16 * 2048);
       }
     }
     #pragma unroll

@@ -11,7 +11,6 @@
 // launch    attn: grid (ceildiv(Tq, 128), Hq, B), block 256, dynamic shared memory 32768 bytes
 // argument  one struct of 240 bytes by value, see Parameters; strides count elements, the last dimension is contiguous
 // assumes   pointers and strides of 16-bit tensors are multiples of 16 bytes
-//           and those of 8-bit tensors of 8
 
 typedef unsigned short u16;
 typedef unsigned int u32;
@@ -84,16 +83,6 @@ __device__ __forceinline__ uint4 load_shared_16(u32 from) {
   asm volatile("ld.shared.v4.b32 {%0, %1, %2, %3}, [%4];"
                : "=r"(x.x), "=r"(x.y), "=r"(x.z), "=r"(x.w) : "r"(from) : "memory");
   return x;
-}
-// By an addition: conversions of integers take four times as long.
-__device__ __forceinline__ float from_i8(int x) {
-  return __int_as_float((x & 0xff) ^ 0x4b000080) - 8388736.0f;
-}
-// 8 bytes at once; zeros where not `valid`.
-__device__ __forceinline__ void load_codes_8(u32 (&x)[2], const void *from, bool valid) {
-  const uint2 codes = valid ? *(const uint2 *)from : make_uint2(0, 0);
-  x[0] = codes.x;
-  x[1] = codes.y;
 }
 __device__ __forceinline__ void store_shared_16(u32 to, u32 x, u32 y, u32 z, u32 w) {
   asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};"
@@ -234,13 +223,13 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
   __syncthreads();
   u32 q_fragments[8][2];
   #pragma unroll
-  for (int k = 0; k < 4; ++k) {
+  for (int k16 = 0; k16 < 4; ++k16) {
     u32 a[4];
-    load_matrix_x4(a, (q_lane ^ k * 32));
-    q_fragments[2 * k][0] = a[0];
-    q_fragments[2 * k][1] = a[1];
-    q_fragments[2 * k + 1][0] = a[2];
-    q_fragments[2 * k + 1][1] = a[3];
+    load_matrix_x4(a, (q_lane ^ k16 * 32));
+    q_fragments[2 * k16][0] = a[0];
+    q_fragments[2 * k16][1] = a[1];
+    q_fragments[2 * k16 + 1][0] = a[2];
+    q_fragments[2 * k16 + 1][1] = a[3];
   }
   const int at = Tk - 1;
   const int at2 = min(at, first_position) + 1;
@@ -276,13 +265,11 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     signed char k_part[4][4][2];
     #pragma unroll
     for (int r32 = 0; r32 < 4; ++r32) {
-      u32 codes[2];
-      load_codes_8(codes, &k[(i64)(j + row + 32 * r32) * k_stride1 + column], row + 32 * r32 < at6);
       #pragma unroll
       for (int e2 = 0; e2 < 4; ++e2) {
         #pragma unroll
         for (int c = 0; c < 2; ++c) {
-          k_part[r32][e2][c] = (signed char)(codes[(2 * e2 + c) / 4] >> ((2 * e2 + c) % 4 * 8));
+          k_part[r32][e2][c] = (row + 32 * r32 < at6 ? k[(i64)(j + row + 32 * r32) * k_stride1 + (column + 2 * e2 + c)] : (signed char)0);
         }
       }
     }
@@ -303,7 +290,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
         u16 pair[2];
         #pragma unroll
         for (int c = 0; c < 2; ++c) {
-          pair[c] = to_bf16(from_i8(((int)k_part[r32][e2][c])));
+          pair[c] = to_bf16((float)((int)k_part[r32][e2][c]));
         }
         t[r32][e2] = (u32)pair[0] | (u32)pair[1] << 16;
       }
@@ -317,13 +304,11 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     signed char v_part[4][4][2];
     #pragma unroll
     for (int r32 = 0; r32 < 4; ++r32) {
-      u32 codes2[2];
-      load_codes_8(codes2, &v[(i64)(j + row + 32 * r32) * v_stride1 + column], row + 32 * r32 < at6);
       #pragma unroll
       for (int e2 = 0; e2 < 4; ++e2) {
         #pragma unroll
         for (int c = 0; c < 2; ++c) {
-          v_part[r32][e2][c] = (signed char)(codes2[(2 * e2 + c) / 4] >> ((2 * e2 + c) % 4 * 8));
+          v_part[r32][e2][c] = (row + 32 * r32 < at6 ? v[(i64)(j + row + 32 * r32) * v_stride1 + (column + 2 * e2 + c)] : (signed char)0);
         }
       }
     }
@@ -344,10 +329,10 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
         r[n][c] = (j + column2 + 8 * n + c) < keys_end;
       }
     }
-    bool r2[4];
+    bool r_2[4];
     #pragma unroll
     for (int e32 = 0; e32 < 4; ++e32) {
-      r2[e32] = (j + row + 32 * e32) < keys_end;
+      r_2[e32] = (j + row + 32 * e32) < keys_end;
     }
     // Rounded, two in a register, as products take them.
     u32 rounded[4][4];
@@ -358,7 +343,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
         float pair2[2];
         #pragma unroll
         for (int c = 0; c < 2; ++c) {
-          pair2[c] = r2[r32] ? from_i8(((int)v_part[r32][e2][c])) : 0.0f;
+          pair2[c] = r_2[r32] ? ((float)((int)v_part[r32][e2][c])) : 0.0f;
         }
         rounded[r32][e2] = pack_bf16(pair2[0], pair2[1]);
       }
@@ -381,10 +366,10 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
       }
     }
     #pragma unroll
-    for (int k = 0; k < 4; ++k) {
+    for (int k16 = 0; k16 < 4; ++k16) {
       #pragma unroll
       for (int n = 0; n < 16; n += 2) {
-        mma_pair_bf16(acc[n], acc[n + 1], q_fragments[2 * k][0], q_fragments[2 * k][1], q_fragments[2 * k + 1][0], q_fragments[2 * k + 1][1], (k_rows_lane ^ k * 32) + n * 1024);
+        mma_pair_bf16(acc[n], acc[n + 1], q_fragments[2 * k16][0], q_fragments[2 * k16][1], q_fragments[2 * k16 + 1][0], q_fragments[2 * k16 + 1][1], (k_rows_lane ^ k16 * 32) + n * 1024);
       }
     }
     // Scores of pairs outside the support go.
@@ -481,10 +466,10 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     }
     // Add products with v_rows.
     #pragma unroll
-    for (int k = 0; k < 8; ++k) {
+    for (int k16 = 0; k16 < 8; ++k16) {
       #pragma unroll
       for (int n = 0; n < 8; n += 2) {
-        mma_pair_bf16_trans(running_out[n], running_out[n + 1], rounded2[2 * k][0], rounded2[2 * k][1], rounded2[2 * k + 1][0], rounded2[2 * k + 1][1], (v_rows_lane ^ n * 16) + k * 2048);
+        mma_pair_bf16_trans(running_out[n], running_out[n + 1], rounded2[2 * k16][0], rounded2[2 * k16][1], rounded2[2 * k16 + 1][0], rounded2[2 * k16 + 1][1], (v_rows_lane ^ n * 16) + k16 * 2048);
       }
     }
     #pragma unroll
@@ -493,19 +478,17 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     }
   }
   // Tiles wholly inside the support.
-  for (int j2 = 0; j2 < at5; j2 += 128) {
-    const int at7 = Tk - j2;
+  for (int j_2 = 0; j_2 < at5; j_2 += 128) {
+    const int at7 = Tk - j_2;
     auto *const k2 = p.k + (i64)b * k_stride0 + (i64)key_head * k_stride2;
     signed char k_part2[4][4][2];
     #pragma unroll
     for (int r32 = 0; r32 < 4; ++r32) {
-      u32 codes3[2];
-      load_codes_8(codes3, &k2[(i64)(j2 + row + 32 * r32) * k_stride1 + column], row + 32 * r32 < at7);
       #pragma unroll
       for (int e2 = 0; e2 < 4; ++e2) {
         #pragma unroll
         for (int c = 0; c < 2; ++c) {
-          k_part2[r32][e2][c] = (signed char)(codes3[(2 * e2 + c) / 4] >> ((2 * e2 + c) % 4 * 8));
+          k_part2[r32][e2][c] = (row + 32 * r32 < at7 ? k2[(i64)(j_2 + row + 32 * r32) * k_stride1 + (column + 2 * e2 + c)] : (signed char)0);
         }
       }
     }
@@ -515,7 +498,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     for (int n = 0; n < 16; ++n) {
       #pragma unroll
       for (int c = 0; c < 2; ++c) {
-        k_scale_part2[n][c] = (column2 + 8 * n + c < at7 ? k_scale2[(i64)(j2 + column2 + 8 * n + c) * k_scale_stride1] : (float)0.0f);
+        k_scale_part2[n][c] = (column2 + 8 * n + c < at7 ? k_scale2[(i64)(j_2 + column2 + 8 * n + c) * k_scale_stride1] : (float)0.0f);
       }
     }
     u32 t2[4][4];
@@ -526,7 +509,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
         u16 pair4[2];
         #pragma unroll
         for (int c = 0; c < 2; ++c) {
-          pair4[c] = to_bf16(from_i8(((int)k_part2[r32][e2][c])));
+          pair4[c] = to_bf16((float)((int)k_part2[r32][e2][c]));
         }
         t2[r32][e2] = (u32)pair4[0] | (u32)pair4[1] << 16;
       }
@@ -540,13 +523,11 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     signed char v_part2[4][4][2];
     #pragma unroll
     for (int r32 = 0; r32 < 4; ++r32) {
-      u32 codes4[2];
-      load_codes_8(codes4, &v2[(i64)(j2 + row + 32 * r32) * v_stride1 + column], row + 32 * r32 < at7);
       #pragma unroll
       for (int e2 = 0; e2 < 4; ++e2) {
         #pragma unroll
         for (int c = 0; c < 2; ++c) {
-          v_part2[r32][e2][c] = (signed char)(codes4[(2 * e2 + c) / 4] >> ((2 * e2 + c) % 4 * 8));
+          v_part2[r32][e2][c] = (row + 32 * r32 < at7 ? v2[(i64)(j_2 + row + 32 * r32) * v_stride1 + (column + 2 * e2 + c)] : (signed char)0);
         }
       }
     }
@@ -556,7 +537,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     for (int n = 0; n < 16; ++n) {
       #pragma unroll
       for (int c = 0; c < 2; ++c) {
-        v_scale_part2[n][c] = (column2 + 8 * n + c < at7 ? v_scale2[(i64)(j2 + column2 + 8 * n + c) * v_scale_stride1] : (float)0.0f);
+        v_scale_part2[n][c] = (column2 + 8 * n + c < at7 ? v_scale2[(i64)(j_2 + column2 + 8 * n + c) * v_scale_stride1] : (float)0.0f);
       }
     }
     u32 t3[4][4];
@@ -567,7 +548,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
         u16 pair5[2];
         #pragma unroll
         for (int c = 0; c < 2; ++c) {
-          pair5[c] = to_bf16(from_i8(((int)v_part2[r32][e2][c])));
+          pair5[c] = to_bf16((float)((int)v_part2[r32][e2][c]));
         }
         t3[r32][e2] = (u32)pair5[0] | (u32)pair5[1] << 16;
       }
@@ -590,10 +571,10 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
       }
     }
     #pragma unroll
-    for (int k = 0; k < 4; ++k) {
+    for (int k16 = 0; k16 < 4; ++k16) {
       #pragma unroll
       for (int n = 0; n < 16; n += 2) {
-        mma_pair_bf16(acc2[n], acc2[n + 1], q_fragments[2 * k][0], q_fragments[2 * k][1], q_fragments[2 * k + 1][0], q_fragments[2 * k + 1][1], (k_rows_lane ^ k * 32) + n * 1024);
+        mma_pair_bf16(acc2[n], acc2[n + 1], q_fragments[2 * k16][0], q_fragments[2 * k16][1], q_fragments[2 * k16 + 1][0], q_fragments[2 * k16 + 1][1], (k_rows_lane ^ k16 * 32) + n * 1024);
       }
     }
     #pragma unroll
@@ -689,10 +670,10 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     }
     // Add products with v_rows.
     #pragma unroll
-    for (int k = 0; k < 8; ++k) {
+    for (int k16 = 0; k16 < 8; ++k16) {
       #pragma unroll
       for (int n = 0; n < 8; n += 2) {
-        mma_pair_bf16_trans(running_out[n], running_out[n + 1], rounded3[2 * k][0], rounded3[2 * k][1], rounded3[2 * k + 1][0], rounded3[2 * k + 1][1], (v_rows_lane ^ n * 16) + k * 2048);
+        mma_pair_bf16_trans(running_out[n], running_out[n + 1], rounded3[2 * k16][0], rounded3[2 * k16][1], rounded3[2 * k16 + 1][0], rounded3[2 * k16 + 1][1], (v_rows_lane ^ n * 16) + k16 * 2048);
       }
     }
     #pragma unroll

@@ -286,13 +286,13 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
   __syncthreads();
   u32 q_fragments[12][2];
   #pragma unroll
-  for (int k = 0; k < 6; ++k) {
+  for (int k16 = 0; k16 < 6; ++k16) {
     u32 a[4];
-    load_matrix_x4(a, q_lane + k * 32);
-    q_fragments[2 * k][0] = a[0];
-    q_fragments[2 * k][1] = a[1];
-    q_fragments[2 * k + 1][0] = a[2];
-    q_fragments[2 * k + 1][1] = a[3];
+    load_matrix_x4(a, q_lane + k16 * 32);
+    q_fragments[2 * k16][0] = a[0];
+    q_fragments[2 * k16][1] = a[1];
+    q_fragments[2 * k16 + 1][0] = a[2];
+    q_fragments[2 * k16 + 1][1] = a[3];
   }
   float running_max[2];
   #pragma unroll
@@ -375,9 +375,9 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     }
     commit_copies();
     // The tile in parts.
-    for (int j2 = 0; j2 < min(end - j, 128); j2 += 32) {
-      const u32 k_part = k_slot + j2 * 208;
-      const u32 v_part = v_slot + j2 * 208;
+    for (int j_2 = 0; j_2 < min(end - j, 128); j_2 += 32) {
+      const u32 k_part = k_slot + j_2 * 208;
+      const u32 v_part = v_slot + j_2 * 208;
       // Products with k'.
       float acc[4][2][2];
       #pragma unroll
@@ -392,10 +392,10 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
       }
       const u32 k_at = k_lane + k_part;
       #pragma unroll
-      for (int k = 0; k < 6; ++k) {
+      for (int k16 = 0; k16 < 6; ++k16) {
         #pragma unroll
         for (int n = 0; n < 4; n += 2) {
-          mma_pair_bf16(acc[n], acc[n + 1], q_fragments[2 * k][0], q_fragments[2 * k][1], q_fragments[2 * k + 1][0], q_fragments[2 * k + 1][1], k_at + k * 32 + n * 1664);
+          mma_pair_bf16(acc[n], acc[n + 1], q_fragments[2 * k16][0], q_fragments[2 * k16][1], q_fragments[2 * k16 + 1][0], q_fragments[2 * k16 + 1][1], k_at + k16 * 32 + n * 1664);
         }
       }
       // Scores of pairs outside the support go.
@@ -405,7 +405,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
         for (int half = 0; half < 2; ++half) {
           #pragma unroll
           for (int c = 0; c < 2; ++c) {
-            acc[n][half][c] = (((((j + j2) + column + 8 * n + c) <= (first_position + row + 8 * half)) && (((first_position + row + 8 * half) - ((j + j2) + column + 8 * n + c)) < at)) && (((j + j2) + column + 8 * n + c) < end)) ? tanh_exp2(acc[n][half][c] * 0.00204124139f) : (-infinity());
+            acc[n][half][c] = (((((j + j_2) + column + 8 * n + c) <= (first_position + row + 8 * half)) && (((first_position + row + 8 * half) - ((j + j_2) + column + 8 * n + c)) < at)) && (((j + j_2) + column + 8 * n + c) < end)) ? tanh_exp2(acc[n][half][c] * 0.00204124139f) : (-infinity());
           }
         }
       }
@@ -488,10 +488,10 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
       // Add products with v.
       const u32 v_at = v_lane + v_part;
       #pragma unroll
-      for (int k = 0; k < 2; ++k) {
+      for (int k16 = 0; k16 < 2; ++k16) {
         #pragma unroll
         for (int n = 0; n < 12; n += 2) {
-          mma_pair_bf16_trans(running_out[n], running_out[n + 1], rounded[2 * k][0], rounded[2 * k][1], rounded[2 * k + 1][0], rounded[2 * k + 1][1], v_at + n * 16 + k * 3328);
+          mma_pair_bf16_trans(running_out[n], running_out[n + 1], rounded[2 * k16][0], rounded[2 * k16][1], rounded[2 * k16 + 1][0], rounded[2 * k16 + 1][1], v_at + n * 16 + k16 * 3328);
         }
       }
       #pragma unroll
@@ -502,7 +502,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     tile = next_tile;
   }
   // Tiles wholly inside the support.
-  for (int j3 = full_begin; j3 < full_end; j3 += 128) {
+  for (int j_3 = full_begin; j_3 < full_end; j_3 += 128) {
     const int next_tile2 = tile + 1;
     wait_copies<1>();
     __syncthreads();
@@ -539,10 +539,10 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     }
     const u32 k_at2 = k_lane + k_slot2;
     #pragma unroll
-    for (int k = 0; k < 6; ++k) {
+    for (int k16 = 0; k16 < 6; ++k16) {
       #pragma unroll
       for (int n = 0; n < 16; n += 2) {
-        mma_pair_bf16(acc2[n], acc2[n + 1], q_fragments[2 * k][0], q_fragments[2 * k][1], q_fragments[2 * k + 1][0], q_fragments[2 * k + 1][1], k_at2 + k * 32 + n * 1664);
+        mma_pair_bf16(acc2[n], acc2[n + 1], q_fragments[2 * k16][0], q_fragments[2 * k16][1], q_fragments[2 * k16 + 1][0], q_fragments[2 * k16 + 1][1], k_at2 + k16 * 32 + n * 1664);
       }
     }
     #pragma unroll
@@ -654,10 +654,10 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     // Add products with v.
     const u32 v_at2 = v_lane + v_slot2;
     #pragma unroll
-    for (int k = 0; k < 8; ++k) {
+    for (int k16 = 0; k16 < 8; ++k16) {
       #pragma unroll
       for (int n = 0; n < 12; n += 2) {
-        mma_pair_bf16_trans(running_out[n], running_out[n + 1], rounded2[2 * k][0], rounded2[2 * k][1], rounded2[2 * k + 1][0], rounded2[2 * k + 1][1], v_at2 + n * 16 + k * 3328);
+        mma_pair_bf16_trans(running_out[n], running_out[n + 1], rounded2[2 * k16][0], rounded2[2 * k16][1], rounded2[2 * k16 + 1][0], rounded2[2 * k16 + 1][1], v_at2 + n * 16 + k16 * 3328);
       }
     }
     #pragma unroll

@@ -260,13 +260,13 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
   __syncthreads();
   u32 q_fragments[12][2];
   #pragma unroll
-  for (int k = 0; k < 6; ++k) {
+  for (int k16 = 0; k16 < 6; ++k16) {
     u32 a[4];
-    load_matrix_x4(a, q_lane + k * 32);
-    q_fragments[2 * k][0] = a[0];
-    q_fragments[2 * k][1] = a[1];
-    q_fragments[2 * k + 1][0] = a[2];
-    q_fragments[2 * k + 1][1] = a[3];
+    load_matrix_x4(a, q_lane + k16 * 32);
+    q_fragments[2 * k16][0] = a[0];
+    q_fragments[2 * k16][1] = a[1];
+    q_fragments[2 * k16 + 1][0] = a[2];
+    q_fragments[2 * k16 + 1][1] = a[3];
   }
   float running_max[2];
   #pragma unroll
@@ -328,10 +328,10 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
       }
     }
     #pragma unroll
-    for (int k = 0; k < 6; ++k) {
+    for (int k16 = 0; k16 < 6; ++k16) {
       #pragma unroll
       for (int n = 0; n < 16; n += 2) {
-        mma_pair_bf16(acc[n], acc[n + 1], q_fragments[2 * k][0], q_fragments[2 * k][1], q_fragments[2 * k + 1][0], q_fragments[2 * k + 1][1], k_lane + k * 32 + n * 1664);
+        mma_pair_bf16(acc[n], acc[n + 1], q_fragments[2 * k16][0], q_fragments[2 * k16][1], q_fragments[2 * k16 + 1][0], q_fragments[2 * k16 + 1][1], k_lane + k16 * 32 + n * 1664);
       }
     }
     const int at14 = ((j < full_begin) ? full_begin : keys_end);
@@ -445,10 +445,10 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     commit_copies();
     // Add products with v.
     #pragma unroll
-    for (int k = 0; k < 8; ++k) {
+    for (int k16 = 0; k16 < 8; ++k16) {
       #pragma unroll
       for (int n = 0; n < 12; n += 2) {
-        mma_pair_bf16_trans(running_out[n], running_out[n + 1], rounded[2 * k][0], rounded[2 * k][1], rounded[2 * k + 1][0], rounded[2 * k + 1][1], v_lane + n * 16 + k * 3328);
+        mma_pair_bf16_trans(running_out[n], running_out[n + 1], rounded[2 * k16][0], rounded[2 * k16][1], rounded[2 * k16 + 1][0], rounded[2 * k16 + 1][1], v_lane + n * 16 + k16 * 3328);
       }
     }
     #pragma unroll
@@ -458,7 +458,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     tile = next_tile;
   }
   // Tiles wholly inside the support.
-  for (int j2 = full_begin; j2 < full_end; j2 += 128) {
+  for (int j_2 = full_begin; j_2 < full_end; j_2 += 128) {
     const int next_tile2 = tile + 1;
     wait_copies<0>();
     __syncthreads();
@@ -487,10 +487,10 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
       }
     }
     #pragma unroll
-    for (int k = 0; k < 6; ++k) {
+    for (int k16 = 0; k16 < 6; ++k16) {
       #pragma unroll
       for (int n = 0; n < 16; n += 2) {
-        mma_pair_bf16(acc2[n], acc2[n + 1], q_fragments[2 * k][0], q_fragments[2 * k][1], q_fragments[2 * k + 1][0], q_fragments[2 * k + 1][1], k_lane + k * 32 + n * 1664);
+        mma_pair_bf16(acc2[n], acc2[n + 1], q_fragments[2 * k16][0], q_fragments[2 * k16][1], q_fragments[2 * k16 + 1][0], q_fragments[2 * k16 + 1][1], k_lane + k16 * 32 + n * 1664);
       }
     }
     #pragma unroll
@@ -597,10 +597,10 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     commit_copies();
     // Add products with v.
     #pragma unroll
-    for (int k = 0; k < 8; ++k) {
+    for (int k16 = 0; k16 < 8; ++k16) {
       #pragma unroll
       for (int n = 0; n < 12; n += 2) {
-        mma_pair_bf16_trans(running_out[n], running_out[n + 1], rounded2[2 * k][0], rounded2[2 * k][1], rounded2[2 * k + 1][0], rounded2[2 * k + 1][1], v_lane + n * 16 + k * 3328);
+        mma_pair_bf16_trans(running_out[n], running_out[n + 1], rounded2[2 * k16][0], rounded2[2 * k16][1], rounded2[2 * k16 + 1][0], rounded2[2 * k16 + 1][1], v_lane + n * 16 + k16 * 3328);
       }
     }
     #pragma unroll
