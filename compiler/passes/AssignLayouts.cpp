@@ -724,28 +724,46 @@ void LayoutAssigner::chooseSpaces() {
 // Step 5: loop-carried tiles stay in one place
 //===------------------------------------------------------------------------------------------===//
 
+/// Whether an op that reads `read` needs one point of it for a point of what it makes.
+bool readsPoints(Operation *op, Value read) {
+  if (auto mma = dyn_cast<tile::MmaOp>(op))
+    return mma.getA() != read && mma.getB() != read;
+  auto map = dyn_cast<tile::MapOp>(op);
+  for (unsigned n = 0; map && n < map.getInputs().size(); ++n) {
+    SmallVector<int64_t> positions = map.getInputPositions(n);
+    if (map.getInputs()[n] == read &&
+        (positions.size() != map.getExtents().size() ||
+         !llvm::equal(positions, llvm::seq<int64_t>(0, positions.size()))))
+      return false;
+  }
+  return bool(map);
+}
+
+/// Whether `user` has read `read` before `op` writes over it, or point by point with it. What is
+/// made in registers is made where that is read.
+bool readsInTime(Operation *user, Value read, Operation *op, bool points = true) {
+  points = points && readsPoints(user, read);
+  if (user == op)
+    return points;
+  if (user->getBlock() != op->getBlock() || !user->isBeforeInBlock(op))
+    return false;
+  return llvm::all_of(user->getResults(), [&](Value result) {
+    TileType type = tileType(result);
+    bool streamed = type && type.getSpace() == Space::Reg && isa<tile::MapOp, tile::MmaOp>(user);
+    return !streamed || llvm::all_of(result.getUsers(), [&](Operation *next) {
+      return readsInTime(next, result, op, points);
+    });
+  });
+}
+
 /// Whether `value`, yielded for iter argument `carried`, may be written where `carried` lies: its
 /// op is the last reader of the old value and reads it point by point.
 bool madeInPlace(Value value, Value carried) {
   Operation *op = value.getDefiningOp();
-  if (!op || op->getBlock() != carried.getParentBlock() || tileType(value) != tileType(carried) ||
-      !value.hasOneUse() || !isa<tile::MmaOp, tile::MapOp>(op))
-    return false;
-  for (Operation *user : carried.getUsers()) {
-    if (user == op) {
-      auto mma = dyn_cast<tile::MmaOp>(op);
-      if (mma && (mma.getA() == carried || mma.getB() == carried))
-        return false;
-      continue;
-    }
-    bool feedsOnly = isa<tile::MapOp>(user) && llvm::all_of(user->getResults(), [&](Value result) {
-                       return tileType(result).getSpace() == Space::Reg && result.hasOneUse() &&
-                              *result.user_begin() == op;
-                     });
-    if (!feedsOnly && (user->getBlock() != op->getBlock() || !user->isBeforeInBlock(op)))
-      return false;
-  }
-  return true;
+  return op && op->getBlock() == carried.getParentBlock() && tileType(value) == tileType(carried) &&
+         value.hasOneUse() && isa<tile::MmaOp, tile::MapOp>(op) &&
+         llvm::all_of(carried.getUsers(),
+                      [&](Operation *user) { return readsInTime(user, carried, op); });
 }
 
 /// Products, running sums, sums and triangular systems have one type for what they start from and

@@ -4,6 +4,7 @@
 
 #include "compiler/passes/CpuPasses.h"
 #include "compiler/targets/cpu/TileToVector.h"
+#include "ir/pattern/PatternDialect.h"
 #include "runtime/DType.h"
 
 #include "mlir/Dialect/Math/IR/Math.h"
@@ -32,8 +33,9 @@ public:
   CpuKernel(const std::string &text, const Isa &isa, Blocking blocking = {}) {
     using namespace mlir;
     MLIRContext context(MLIRContext::Threading::DISABLED);
-    context.loadDialect<tile::TileDialect, arith::ArithDialect, math::MathDialect, scf::SCFDialect,
-                        func::FuncDialect, vector::VectorDialect, LLVM::LLVMDialect>();
+    context.loadDialect<tile::TileDialect, pattern::PatternDialect, arith::ArithDialect,
+                        math::MathDialect, scf::SCFDialect, func::FuncDialect,
+                        vector::VectorDialect, LLVM::LLVMDialect>();
     std::string message;
     ScopedDiagnosticHandler handler(&context, [&](Diagnostic &diagnostic) {
       message += diagnostic.str() + "\n";
@@ -114,6 +116,7 @@ public:
         points *= *extent.evaluate(values);
       std::unique_ptr<char, decltype(&free)> scratch(
           static_cast<char *>(aligned_alloc(64, (scratchBytes[n] + 4096) / 64 * 64)), &free);
+      std::memset(scratch.get(), 0x41, scratchBytes[n]); // what was not written is seen
       image->symbol<void (*)(const void *, int64_t, int64_t, void *)>(names[n].c_str())(
           block.data(), 0, points, scratch.get());
     }

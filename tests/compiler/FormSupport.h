@@ -38,7 +38,7 @@ struct FormCase {
 };
 
 /// How far the passes go.
-enum class Upto { Form, TileLoops, SplitEdges, SimplifyMaps };
+enum class Upto { Form, TileLoops, SplitEdges, SimplifyMaps, SimplifiedTwice };
 
 struct OwnedTensor {
   std::vector<unsigned char> bytes;
@@ -97,6 +97,8 @@ public:
     if (upto >= Upto::SplitEdges)
       passes.addPass(compiler::createSplitEdgesPass());
     if (upto >= Upto::SimplifyMaps)
+      passes.addPass(compiler::createSimplifyMapsPass());
+    if (upto >= Upto::SimplifiedTwice)
       passes.addPass(compiler::createSimplifyMapsPass());
     REQUIRE(mlir::succeeded(passes.run(*module)));
     return module;
@@ -158,6 +160,9 @@ public:
   }
 
   pattern::DefOp pattern() { return def; }
+  const std::map<std::string, int64_t> &sizes() const { return c.dims; }
+  /// What the last walk read and wrote, by name.
+  std::map<std::string, OwnedTensor> &bound() { return tensors; }
 
 private:
   static std::vector<double> read(const OwnedTensor &tensor) {

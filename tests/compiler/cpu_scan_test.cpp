@@ -93,3 +93,54 @@ TEST_CASE("the gated delta rule in chunks of 16 on the CPU") {
       CHECK(worstError("gated_delta.mlir", isa, T, true) < 1e-4);
     }
 }
+
+/// What is made of a state in registers and stored later is made of the state before the step.
+TEST_CASE("a carried tile is not written over before its last reader") {
+  const std::string text = R"(
+!S = !tile.tile<16x16xf32>
+tile.program @steps {
+  tile.extent "T"
+  tile.extent "H"
+  tile.tensor "a" : f32[T, H, 16, 16]
+  tile.tensor "o" result : f32[T, H, 16, 16]
+  tile.kernel @walk grid(%h = H) stage(abstract) {
+    %T = tile.scalar "T" : index
+    %c0 = arith.constant 0 : index
+    %two = arith.constant 2.0 : f32
+    %S0 = tile.fill 1.0 : !S
+    %last = tile.for %t = [%c0, %T) step 1 iter(%S = %S0) -> (!S) {
+      %a = tile.view "a" [%t, %h, :, :] : !tile.view<16x16xf32>
+      %o = tile.view "o" [%t, %h, :, :] : !tile.view<16x16xf32>
+      %A = tile.load %a[0, 0] : !tile.view<16x16xf32> -> !S
+      %twice = tile.map (%x = %S[r, c]) -> [r, c] : (!S) -> !S {
+        %y = arith.mulf %x, %two : f32
+        tile.yield %y : f32
+      }
+      %N = tile.mma %A[r, k], %A[k, c] init %S[r, c] contract(k) : !S, !S, !S
+      tile.store %twice, %o[0, 0] : !S -> !tile.view<16x16xf32>
+      tile.yield %N : !S
+    }
+  }
+}
+)";
+  constexpr int64_t T = 3, N = 16;
+  std::vector<float> a = normals(T * N * N, 7, [](float x) { return x / 4; }), o(T * N * N + 1);
+  const std::vector<int64_t> strides = {N * N, N * N, N, 1};
+  for (const Isa &isa : hostIsas()) {
+    CpuKernel(text, isa).run({{"T", double(T)}, {"H", 1}},
+                             {{"a", {a.data(), strides}}, {"o", {o.data(), strides}}});
+    double worst = 0;
+    std::vector<double> S(N * N, 1.0);
+    for (int64_t t = 0; t < T; ++t) {
+      const float *at = &a[t * N * N];
+      for (int64_t n = 0; n < N * N; ++n)
+        worst = std::max(worst, std::fabs(2 * S[n] - o[t * N * N + n]));
+      for (int64_t r = 0; r < N; ++r)
+        for (int64_t c = 0; c < N; ++c)
+          for (int64_t k = 0; k < N; ++k)
+            S[r * N + c] += double(at[r * N + k]) * at[k * N + c];
+    }
+    INFO(isa.name());
+    CHECK(worst < 1e-4);
+  }
+}

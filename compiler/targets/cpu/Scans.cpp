@@ -94,19 +94,27 @@ Value NestEmitter::sumAlongLanes(tile::ReduceOp reduce, Point point) {
   return total;
 }
 
-/// The same where another dimension has the lanes: one vector of results.
+/// The same where another dimension has the lanes: one vector of results. What a tile in scratch
+/// has beyond its clip or its ranges is left from others.
 Value NestEmitter::sumAcrossLanes(tile::ReduceOp reduce, Point point) {
-  int64_t dim = reduce.getDim(), extent = typeOf(reduce.getTile()).getDim(dim);
+  Value tile = reduce.getTile();
+  int64_t dim = reduce.getDim(), rank = typeOf(tile).getRank();
+  Value begin = e.integer(0), end = e.integer(typeOf(tile).getDim(dim));
+  if (Value clip = evaluator.clipOf(tile, dim))
+    end = e.maxIndex(e.minIndex(clip, end), begin);
+  if (LaneRanges ranges = rank == 2 ? evaluator.rangesOf(tile) : LaneRanges()) {
+    auto [lo, hi] = ranges.at(e, point[1 - dim].number, point[1 - dim].index);
+    begin = e.minIndex(lo, end), end = e.minIndex(hi, end);
+  }
   Value start = evaluator.at(reduce.getInit(), without(point, dim));
-  return e.loop(e.integer(0), e.integer(extent), 1, start,
-                [&](Value index, ValueRange carried) -> Values {
-                  evaluator.pushScope();
-                  point[dim] = evaluator.element(index);
-                  Value next = combined(evaluator, reduce, reduce.getKind(), carried[0],
-                                        evaluator.at(reduce.getTile(), point));
-                  evaluator.popScope();
-                  return {next};
-                })[0];
+  return e.loop(begin, end, 1, start, [&](Value index, ValueRange carried) -> Values {
+    evaluator.pushScope();
+    point[dim] = evaluator.element(index);
+    Value next = combined(evaluator, reduce, reduce.getKind(), carried[0],
+                          evaluator.at(reduce.getTile(), point));
+    evaluator.popScope();
+    return {next};
+  })[0];
 }
 
 void NestEmitter::emitSum(tile::ReduceOp reduce) {
