@@ -21,6 +21,12 @@ template <typename A> static void transfer(A &a, ScalarInfo &x) {
 template <typename A> static void transfer(A &a, TensorInfo &x) {
   a(x.name, x.dtype, x.isResult, x.shape);
 }
+template <typename A> static void transfer(A &a, TensorMapInfo::Dim &x) {
+  a(x.dim, x.extent, x.stride, x.box);
+}
+template <typename A> static void transfer(A &a, TensorMapInfo &x) {
+  a(x.tensor, x.dims, x.swizzleBytes);
+}
 template <typename A> static void transfer(A &a, Argument &x) {
   a(x.kind, x.index, x.dim, x.offset);
 }
@@ -40,14 +46,15 @@ template <typename A> static void transfer(A &a, ExtentClass &x) {
 template <typename A> static void transfer(A &a, ClassPredicate &x) { a(x.dim, x.extent); }
 template <typename A> static void transfer(A &a, Artifact &x) {
   a(x.name, x.target, x.form, x.schedule, x.staticDims, x.requiredFeatures, x.scalars, x.tensors);
-  a(x.arguments, x.blockBytes, x.workspaceBytes, x.launches, x.predicates, x.constraints);
+  a(x.tensorMaps, x.arguments, x.blockBytes, x.workspaceBytes, x.launches, x.predicates,
+    x.constraints);
   a(x.valueRules, x.image, x.resources, x.sources, x.provenance, x.notes);
 }
 
 namespace {
 
 constexpr std::string_view kMagic = "HDLA";
-constexpr uint32_t kVersion = 3;
+constexpr uint32_t kVersion = 4;
 constexpr size_t kHeaderBytes = 4 + 4 + 32;
 constexpr int64_t kMaxBlockBytes = 4096; ///< what CUDA takes as one kernel parameter
 constexpr size_t kMaxSteps = 1024;
@@ -120,8 +127,37 @@ Status checkTensors(const Artifact &artifact) {
   return {};
 }
 
+/// The limits of the driver's manual, "Tensor Map Object Management".
+Status checkTensorMap(const Artifact &artifact, const TensorMapInfo &map) {
+  const auto refuse = [](std::string_view what) {
+    return invalid(fmt::format("a tensor map whose {} out of range", what));
+  };
+  if (!within(map.tensor, artifact.tensors.size()))
+    return refuse("tensor is");
+  const TensorInfo &tensor = artifact.tensors[map.tensor];
+  const int64_t bytes = sizeOf(tensor.dtype);
+  if (map.dims.empty() || map.dims.size() > TensorMapInfo::kMaxDims)
+    return refuse("rank is");
+  const int64_t swizzle = map.swizzleBytes;
+  if (swizzle != 0 && swizzle != 32 && swizzle != 64 && swizzle != 128)
+    return refuse("swizzle is");
+  constexpr int64_t kMostExtent = int64_t(1) << 32, kMostStride = int64_t(1) << 40, kMostBox = 256;
+  for (const TensorMapInfo::Dim &dim : map.dims)
+    if (dim.box < 1 || dim.box > kMostBox || dim.extent < 1 || dim.extent > kMostExtent ||
+        dim.stride < 1 || dim.stride >= kMostStride / bytes || dim.dim < -1 ||
+        dim.dim >= static_cast<int64_t>(tensor.shape.size()))
+      return refuse("dimensions are");
+  const int64_t row = map.dims[0].box * bytes;
+  if (row % 16 != 0 || (swizzle != 0 && row > swizzle))
+    return refuse("rows are");
+  return {};
+}
+
 Status checkArgument(const Artifact &artifact, const Argument &argument) {
-  if (argument.offset < 0 || argument.offset % 8 != 0 || argument.offset > artifact.blockBytes - 8)
+  const bool map = argument.kind == Argument::TensorMap;
+  const int64_t bytes = map ? 128 : 8, alignment = map ? 64 : 8;
+  if (argument.offset < 0 || argument.offset % alignment != 0 ||
+      argument.offset > artifact.blockBytes - bytes)
     return invalid(fmt::format("an argument at byte {} of a block of {}", argument.offset,
                                artifact.blockBytes));
   const auto inside = [&](size_t size) { return within(argument.index, size); };
@@ -145,6 +181,10 @@ Status checkArgument(const Artifact &artifact, const Argument &argument) {
     break;
   case Argument::RepeatIndex:
     return {};
+  case Argument::TensorMap:
+    if (inside(artifact.tensorMaps.size()))
+      return {};
+    break;
   }
   return invalid(fmt::format("an argument of kind {} with index {} out of range",
                              static_cast<int>(argument.kind), argument.index));
@@ -186,6 +226,8 @@ Status Artifact::validate() const {
   for (const ValueRule &rule : valueRules)
     if (!isInside(rule, tensors))
       return invalid("a rule on values of a tensor that is not there");
+  for (const TensorMapInfo &map : tensorMaps)
+    HEDDLE_CHECK(checkTensorMap(*this, map));
   for (const Argument &argument : arguments)
     HEDDLE_CHECK(checkArgument(*this, argument));
   return checkFormulas(*this);

@@ -71,6 +71,25 @@ struct TensorInfo {
   bool operator==(const TensorInfo &) const = default;
 };
 
+/// A tensor map of TMA (cuTensorMapEncodeTiled), by which kernels copy tiles of tensors[tensor] to
+/// shared memory. It holds address and extents, so it is made anew for each call. What lies outside
+/// the tensor is copied as zeros.
+struct TensorMapInfo {
+  static constexpr size_t kMaxDims = 5;
+  /// A dimension of the tensor, or a step within its last one.
+  struct Dim {
+    int32_t dim = -1;   ///< of the tensor, which gives extent and stride; -1: those below
+    int64_t extent = 1; ///< elements
+    int64_t stride = 1; ///< elements
+    int64_t box = 1;    ///< elements that one copy takes
+    bool operator==(const Dim &) const = default;
+  };
+  int32_t tensor = 0;
+  std::vector<Dim> dims;    ///< the contiguous one first
+  int64_t swizzleBytes = 0; ///< 0 (none), 32, 64 or 128: how rows of the box lie in shared memory
+  bool operator==(const TensorMapInfo &) const = default;
+};
+
 /// What lies at `offset` of the parameter block every kernel gets.
 struct Argument {
   enum Kind : uint8_t {
@@ -78,7 +97,8 @@ struct Argument {
     TensorStride,     ///< 8 bytes: stride of dimension `dim` of tensors[index], in elements
     ScalarValue,      ///< 8 bytes: scalars[index] as int64, or as double for a float parameter
     WorkspacePointer, ///< 8 bytes: start of workspace buffer `index`
-    RepeatIndex       ///< 8 bytes: which repetition of the launch this is, from 0
+    RepeatIndex,      ///< 8 bytes: which repetition of the launch this is, from 0
+    TensorMap ///< 128 bytes at a multiple of 64: tensorMaps[index], as the driver encodes it
   };
   Kind kind = TensorPointer;
   int32_t index = 0;
@@ -149,6 +169,7 @@ struct Artifact {
       requiredFeatures; ///< cpu: names as in /proc/cpuinfo; cuda: sm and driver
   std::vector<ScalarInfo> scalars;
   std::vector<TensorInfo> tensors;
+  std::vector<TensorMapInfo> tensorMaps; ///< CUDA with TMA
   std::vector<Argument> arguments;
   int64_t blockBytes = 0;              ///< size of the parameter block
   std::vector<Formula> workspaceBytes; ///< one per workspace buffer; each 64-byte aligned

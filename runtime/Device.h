@@ -3,8 +3,10 @@
 #pragma once
 
 #include "runtime/Artifact.h"
+#include "runtime/DType.h"
 #include "runtime/Result.h"
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -17,6 +19,18 @@ namespace heddle {
 struct GridLaunch {
   int64_t grid[3];
   int64_t sharedBytes;
+};
+
+/// A tensor map with the numbers of a call; the contiguous dimension first.
+struct TensorMapValues {
+  static constexpr int kMaxRank = TensorMapInfo::kMaxDims;
+  void *data;
+  DType dtype;
+  int rank;
+  std::array<uint64_t, kMaxRank> extents; ///< elements, 1 or more
+  std::array<uint64_t, kMaxRank> strides; ///< bytes
+  std::array<uint32_t, kMaxRank> box;     ///< elements
+  int64_t swizzleBytes;
 };
 
 /// Work that a device does in order: a CUstream. Null: the device's default one.
@@ -34,6 +48,9 @@ public:
   /// streams (the CPU) has run it to its end on return.
   virtual Status run(int64_t index, const GridLaunch &launch, const void *block, void *scratch,
                      Stream stream) = 0;
+  /// Writes the 128 bytes of a tensor map, as kernels of this device take it. Fails where the
+  /// device's driver does not make it; Unsupported on devices without.
+  virtual Status encode(const TensorMapValues &map, void *to) const = 0;
 };
 
 class Device {

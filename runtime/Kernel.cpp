@@ -15,6 +15,7 @@ namespace {
 
 constexpr int64_t kAlignment = 64;
 constexpr int64_t kMaxWorkspace = int64_t(1) << 50;
+constexpr size_t kTensorMapBytes = 128;
 constexpr size_t kMaxBlockBytes = 4096; ///< Artifact::validate holds blockBytes to it
 
 Error tooLarge(std::string_view what, int64_t bytes) {
@@ -86,8 +87,9 @@ Result<std::shared_ptr<const Kernel>> Kernel::load(Artifact artifact, KernelOrig
 }
 
 void Kernel::readArguments() {
-  constexpr decltype(Field::kind) kKinds[] = {Field::Pointer, Field::Stride, Field::Integer,
-                                              Field::Buffer};
+  constexpr decltype(Field::kind) kKinds[] = {Field::Pointer, Field::Stride,
+                                              Field::Integer, Field::Buffer,
+                                              Field::Buffer,  Field::Map}; // by Argument::Kind
   for (const Argument &argument : code.arguments) {
     if (argument.kind == Argument::RepeatIndex) {
       repeatOffsets.push_back(argument.offset);
@@ -151,8 +153,37 @@ Result<int64_t> Kernel::workspaceBytes(const Extents &extents,
   return plan.bytes;
 }
 
-void Kernel::fillBlock(std::span<const TensorView> tensors, const ScalarValues &scalars,
-                       const Plan &plan, std::byte *workspace, std::byte *block) const {
+/// A tensor without elements has no map, and nothing is copied by it. Along a dimension of one
+/// element callers may give any stride; no copy steps along it.
+Status Kernel::placeMap(const TensorMapInfo &map, const TensorView &tensor, std::byte *to) const {
+  constexpr int64_t kAnyStride = 16, kMostStride = int64_t(1) << 40;
+  std::memset(to, 0, kTensorMapBytes);
+  if (tensor.elements() == 0)
+    return {};
+  const int64_t bytes = sizeOf(tensor.dtype);
+  TensorMapValues values{tensor.data, tensor.dtype,    static_cast<int>(map.dims.size()), {}, {},
+                         {},          map.swizzleBytes};
+  for (size_t d = 0; d < map.dims.size(); ++d) {
+    const TensorMapInfo::Dim &dim = map.dims[d];
+    const int64_t extent = dim.dim < 0 ? dim.extent : tensor.shape[dim.dim];
+    int64_t stride = (dim.dim < 0 ? dim.stride : tensor.strides[dim.dim]) * bytes;
+    if (d > 0 && extent == 1)
+      stride = kAnyStride;
+    if (d > 0 && (stride <= 0 || stride >= kMostStride || stride % 16 != 0))
+      return Error{ErrorCode::InvalidArgument,
+                   fmt::format("found a stride of {} bytes in dimension {} of {}, expected a "
+                               "multiple of 16 from 16 to 2^40 where tiles are copied by TMA; "
+                               "compile with TMA=0",
+                               stride, dim.dim, code.tensors[map.tensor].name)};
+    values.extents[d] = static_cast<uint64_t>(extent);
+    values.strides[d] = static_cast<uint64_t>(stride);
+    values.box[d] = static_cast<uint32_t>(dim.box);
+  }
+  return loaded->encode(values, to);
+}
+
+Status Kernel::fillBlock(std::span<const TensorView> tensors, const ScalarValues &scalars,
+                         const Plan &plan, std::byte *workspace, std::byte *block) const {
   for (const Field &field : fields)
     switch (field.kind) {
     case Field::Pointer:
@@ -170,7 +201,13 @@ void Kernel::fillBlock(std::span<const TensorView> tensors, const ScalarValues &
     case Field::Buffer:
       place(block, field.offset, workspace + plan.buffers[field.index]);
       break;
+    case Field::Map: {
+      const TensorMapInfo &map = code.tensorMaps[field.index];
+      HEDDLE_CHECK(placeMap(map, tensors[map.tensor], block + field.offset));
+      break;
     }
+    }
+  return {};
 }
 
 Status Kernel::runLaunches(const Plan &plan, std::byte *workspace, std::byte *block,
@@ -238,7 +275,7 @@ Status Kernel::enqueue(std::span<const TensorView> tensors,
                              [&](int32_t n) -> std::string_view { return code.tensors[n].name; }));
   alignas(kAlignment) std::array<std::byte, kMaxBlockBytes> block;
   std::byte *memory = static_cast<std::byte *>(workspace.data);
-  fillBlock(tensors, scalars, plan, memory, block.data());
+  HEDDLE_CHECK(fillBlock(tensors, scalars, plan, memory, block.data()));
   return runLaunches(plan, memory, block.data(), stream);
 }
 

@@ -103,15 +103,16 @@ private:
   void readArguments();
   Status makePlan(const ScalarValues &scalars, Plan &plan) const;
   Status checkMemory(std::span<const TensorView> tensors, Workspace workspace) const;
-  void fillBlock(std::span<const TensorView> tensors, const ScalarValues &scalars, const Plan &plan,
-                 std::byte *workspace, std::byte *block) const;
+  Status fillBlock(std::span<const TensorView> tensors, const ScalarValues &scalars,
+                   const Plan &plan, std::byte *workspace, std::byte *block) const;
+  Status placeMap(const TensorMapInfo &map, const TensorView &tensor, std::byte *to) const;
   Status runLaunches(const Plan &plan, std::byte *workspace, std::byte *block, Stream stream) const;
 
   Artifact code;
   std::string schedule, notes; ///< as texts
   /// Artifact::arguments, with what is asked of each looked up.
   struct Field {
-    enum : uint8_t { Pointer, Stride, Integer, Float, Buffer } kind;
+    enum : uint8_t { Pointer, Stride, Integer, Float, Buffer, Map } kind;
     uint8_t dim;
     uint16_t index, offset;
   };

@@ -61,6 +61,7 @@ inline Artifact sampleArtifact() {
   artifact.requiredFeatures = {"avx2"};
   artifact.scalars = {{"T", ScalarInfo::Extent, 0}, {"scale", ScalarInfo::FloatParameter, 0.5}};
   artifact.tensors = {{"x", DType::F32, false, {"T", "D"}}, {"y", DType::F32, true, {"T", "D"}}};
+  artifact.tensorMaps = {{0, {{-1, 16, 1, 8}, {0, 1, 1, 64}, {-1, 8, 16, 8}}, 32}};
   artifact.arguments = {{Argument::TensorPointer, 0, 0, 0},
                         {Argument::TensorPointer, 1, 0, 8},
                         {Argument::TensorStride, 0, 0, 16},

@@ -96,7 +96,7 @@ TEST_CASE("artifacts that are cut short, changed or of another version are refus
   }
   std::string newer = bytes;
   ++newer[4];
-  CHECK(Artifact::parse(newer).error().message.find("an artifact of version 4") == 6);
+  CHECK(Artifact::parse(newer).error().message.find("an artifact of version 5") == 6);
   CHECK(!Artifact::parse(bytes + "x").ok());
 }
 
@@ -139,6 +139,13 @@ TEST_CASE("an artifact whose parts do not fit is refused") {
       [](Artifact &a) { a.tensors[0].isResult = true, a.tensors[1].isResult = false; },
       [](Artifact &a) { a.tensors[0].dtype = static_cast<DType>(99); },
       [](Artifact &a) { a.scalars[0].kind = static_cast<ScalarInfo::Kind>(9); },
+      [](Artifact &a) { a.tensorMaps = {{.tensor = 2, .dims = {{.box = 8}}}}; },
+      [](Artifact &a) { a.tensorMaps = {{.tensor = 0, .dims = {}}}; },
+      [](Artifact &a) { a.tensorMaps = {{.tensor = 0, .dims = {{.box = 257}}}}; },
+      [](Artifact &a) { a.tensorMaps = {{.tensor = 0, .dims = {{.box = 1}}}}; },
+      [](Artifact &a) { a.tensorMaps = {{.tensor = 0, .dims = {{.dim = 7, .box = 8}}}}; },
+      [](Artifact &a) { a.tensorMaps = {{.tensor = 0, .dims = {{.box = 8}}, .swizzleBytes = 48}}; },
+      [](Artifact &a) { a.arguments[0] = {Argument::TensorMap, 0, 0, 0}; },
   };
   for (const auto &mistake : mistakes) {
     Artifact artifact = test::sampleArtifact();

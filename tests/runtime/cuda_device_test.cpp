@@ -150,6 +150,96 @@ TEST_CASE("tensors go in, the launches run, results come back; any length") {
   }
 }
 
+namespace {
+
+/// What the driver was told of the last tensor map.
+struct Encoded {
+  int type, swizzle;
+  void *address;
+  std::vector<uint64_t> extents, strides;
+  std::vector<uint32_t> box;
+};
+std::vector<Encoded> encoded;
+
+CUresult recordMap(CUtensorMap *map, CUtensorMapDataType type, unsigned rank, void *address,
+                   const uint64_t *extents, const uint64_t *strides, const uint32_t *box,
+                   const uint32_t *elementStrides, CUtensorMapInterleave,
+                   CUtensorMapSwizzle swizzle, CUtensorMapL2promotion, CUtensorMapFloatOOBfill) {
+  for (unsigned d = 0; d < rank; ++d)
+    REQUIRE(elementStrides[d] == 1);
+  encoded.push_back({type,
+                     swizzle,
+                     address,
+                     {extents, extents + rank},
+                     {strides, strides + rank - 1},
+                     {box, box + rank}});
+  map->opaque[0] = 0x1234;
+  return test::FakeDriver::current()->answer("cuTensorMapEncodeTiled");
+}
+
+/// y = f(x) for x[B, T, 80] in f16, read in panels of 16 columns.
+Artifact mappedArtifact() {
+  Artifact artifact = scaleArtifact();
+  artifact.scalars.insert(artifact.scalars.begin() + 1, {"B", ScalarInfo::Extent, 0});
+  artifact.scalars.pop_back();
+  artifact.tensors[0] = {"x", DType::F16, false, {"B", "T", "80"}};
+  artifact.tensorMaps = {{0, {{-1, 16, 1, 16}, {1, 1, 1, 64}, {-1, 5, 16, 5}, {0, 1, 1, 1}}, 32}};
+  artifact.arguments = {{Argument::TensorPointer, 1, 0, 0}, {Argument::TensorMap, 0, 0, 64}};
+  artifact.blockBytes = 192;
+  return artifact;
+}
+
+Status runMapped(test::FakeDriver &fake, int64_t B, int64_t T, int64_t batchStride) {
+  encoded.clear();
+  Driver table = fake.table();
+  table.cuTensorMapEncodeTiled = recordMap;
+  HEDDLE_TRY(opened, openCudaDevice(table, {}));
+  const std::shared_ptr<Device> device = std::move(opened);
+  HEDDLE_TRY(kernel, Kernel::load(mappedArtifact(), {}, device));
+  HEDDLE_TRY(memory, DeviceBuffer::allocate(device, 65536));
+  TensorView x{memory.data(), DType::F16, 3, {B, T, 80}, {batchStride, 88, 1}};
+  TensorView y{static_cast<char *>(memory.data()) + 60000, DType::F32, 1, {T}, {1}};
+  HEDDLE_TRY(workspace, DeviceBuffer::allocate(device, 64 + 4 * T));
+  const TensorView tensors[] = {x, y};
+  return kernel->launch(tensors, {}, {workspace.data(), 64 + 4 * T});
+}
+
+} // namespace
+
+TEST_CASE("tensor maps are made for each call from its address, extents and strides") {
+  test::FakeDriver fake;
+  REQUIRE(runMapped(fake, 2, 77, 88 * 77).ok());
+  REQUIRE(encoded.size() == 1);
+  CHECK(encoded[0].type == CU_TENSOR_MAP_DATA_TYPE_FLOAT16);
+  CHECK(encoded[0].swizzle == CU_TENSOR_MAP_SWIZZLE_32B);
+  CHECK(encoded[0].extents == std::vector<uint64_t>{16, 77, 5, 2});
+  CHECK(encoded[0].strides == std::vector<uint64_t>{176, 32, 176 * 77});
+  CHECK(encoded[0].box == std::vector<uint32_t>{16, 64, 5, 1});
+  REQUIRE(fake.launches.front().parameters.size() == 192);
+  CHECK(fake.launches.front().parameters.substr(64, 2) == "\x34\x12");
+}
+
+TEST_CASE("one sequence may have any stride, several may not lie on one another") {
+  test::FakeDriver fake;
+  REQUIRE(runMapped(fake, 1, 77, 0).ok());
+  CHECK(encoded[0].strides[2] == 16);
+  const Status shared = runMapped(fake, 2, 77, 0);
+  REQUIRE(!shared.ok());
+  CHECK_THAT(shared.error().message,
+             Contains("a stride of 0 bytes in dimension 0 of x") && Contains("TMA=0"));
+  CHECK(encoded.empty());
+}
+
+TEST_CASE("a tensor without elements needs no map; what the driver refuses is an error") {
+  test::FakeDriver fake;
+  REQUIRE(runMapped(fake, 1, 0, 0).ok());
+  CHECK(encoded.empty());
+  fake.failures["cuTensorMapEncodeTiled"] = CUDA_ERROR_INVALID_VALUE;
+  const Status refused = runMapped(fake, 1, 7, 0);
+  REQUIRE(!refused.ok());
+  CHECK_THAT(refused.error().message, Contains("cannot make a tensor map"));
+}
+
 TEST_CASE("a launch can be put into the caller's stream without waiting") {
   test::FakeDriver fake;
   const std::shared_ptr<Device> device = open(fake);

@@ -59,16 +59,7 @@ bool compiles(const std::string &source, const std::string &flags) {
                  .c_str()) == 0;
 }
 
-} // namespace
-
-TEST_CASE("the host program of a kernel compiles and has its launches and formulas") {
-  const std::string text = tool::launcherText(attentionArtifact(), "causal_softmax.cubin");
-  CHECK_THAT(text, Contains("ceildiv(p.T, 64)") &&
-                       Contains("cuModuleGetFunction(&function, module, \"merge\")"));
-  CHECK_THAT(text, Contains("static_assert(sizeof(Parameters) == 72)"));
-  CHECK_THAT(text, Contains("parameters.q_stride1 = 4 * 72") ||
-                       Contains("parameters.q_stride1 = 4 * p.D"));
-  CHECK_THAT(text, Contains("for (int64_t n = 0; n < floordiv(p.T, 2); ++n)"));
+void checkCompiles(const std::string &text) {
   if (std::system("clang++-22 --version > /dev/null 2>&1") != 0)
     HEDDLE_SKIP("no clang++-22 on the PATH");
   test::ScratchFolder scratch;
@@ -81,4 +72,31 @@ TEST_CASE("the host program of a kernel compiles and has its launches and formul
       CHECK(compiles(source, std::string("-isystem ") + folder));
       break;
     }
+}
+
+} // namespace
+
+TEST_CASE("the host program makes the tensor maps that a kernel takes") {
+  Artifact artifact = attentionArtifact();
+  artifact.tensorMaps = {
+      {0, {{-1, 8, 1, 8}, {1, 1, 1, 64}, {-1, 9, 8, 10}, {2, 1, 1, 1}, {0, 1, 1, 1}}, 0}};
+  artifact.arguments.push_back({Argument::TensorMap, 0, 0, 128});
+  artifact.blockBytes = 256;
+  const std::string text = tool::launcherText(artifact, "causal_softmax.cubin");
+  CHECK_THAT(text, Contains("CUtensorMap map0;") &&
+                       Contains("mapOf(p.q, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, "
+                                "CU_TENSOR_MAP_SWIZZLE_NONE") &&
+                       Contains("{p.T, 4 * p.D * 2, 64}, {9, 16, 10}"));
+  checkCompiles(text);
+}
+
+TEST_CASE("the host program of a kernel compiles and has its launches and formulas") {
+  const std::string text = tool::launcherText(attentionArtifact(), "causal_softmax.cubin");
+  CHECK_THAT(text, Contains("ceildiv(p.T, 64)") &&
+                       Contains("cuModuleGetFunction(&function, module, \"merge\")"));
+  CHECK_THAT(text, Contains("static_assert(sizeof(Parameters) == 72)"));
+  CHECK_THAT(text, Contains("parameters.q_stride1 = 4 * 72") ||
+                       Contains("parameters.q_stride1 = 4 * p.D"));
+  CHECK_THAT(text, Contains("for (int64_t n = 0; n < floordiv(p.T, 2); ++n)"));
+  checkCompiles(text);
 }

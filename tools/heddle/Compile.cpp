@@ -50,8 +50,26 @@ const char *kindName(Argument::Kind kind) {
     return "workspace pointer";
   case Argument::RepeatIndex:
     return "repeat index";
+  case Argument::TensorMap:
+    return "tensor map";
   }
   return "unknown";
+}
+
+/// What cuTensorMapEncodeTiled is told, without the address: a dimension of the tensor, or extent
+/// and stride in elements.
+nlohmann::json tensorMapJson(const Artifact &artifact, const TensorMapInfo &map) {
+  const TensorInfo &tensor = artifact.tensors[map.tensor];
+  nlohmann::json dims = nlohmann::json::array();
+  for (const TensorMapInfo::Dim &dim : map.dims) {
+    nlohmann::json json = {{"box", dim.box}};
+    if (dim.dim >= 0)
+      json.update({{"dimension", dim.dim}, {"extent", tensor.shape[dim.dim]}});
+    else
+      json.update({{"extent", dim.extent}, {"stride", dim.stride}});
+    dims.push_back(std::move(json));
+  }
+  return {{"tensor", tensor.name}, {"dims", dims}, {"swizzle_bytes", map.swizzleBytes}};
 }
 
 nlohmann::json argumentJson(const Artifact &artifact, const Argument &argument) {
@@ -64,6 +82,8 @@ nlohmann::json argumentJson(const Artifact &artifact, const Argument &argument) 
     json["scalar"] = artifact.scalars[argument.index].name;
   if (argument.kind == Argument::WorkspacePointer)
     json["buffer"] = argument.index;
+  if (argument.kind == Argument::TensorMap)
+    json["map"] = argument.index;
   return json;
 }
 
@@ -71,7 +91,7 @@ nlohmann::json argumentJson(const Artifact &artifact, const Argument &argument) 
 nlohmann::json kernelJson(const Artifact &artifact, const std::string &image) {
   std::vector<std::string> names = scalarNames(artifact);
   nlohmann::json tensors = nlohmann::json::array(), arguments = tensors, launches = tensors,
-                 workspace = tensors, scalars = tensors;
+                 workspace = tensors, scalars = tensors, maps = tensors;
   for (const TensorInfo &tensor : artifact.tensors)
     tensors.push_back({{"name", tensor.name},
                        {"dtype", toString(tensor.dtype)},
@@ -83,6 +103,8 @@ nlohmann::json kernelJson(const Artifact &artifact, const std::string &image) {
                                 : scalar.kind == ScalarInfo::IntParameter ? "int parameter"
                                                                           : "float parameter"},
                        {"default", scalar.defaultValue}});
+  for (const TensorMapInfo &map : artifact.tensorMaps)
+    maps.push_back(tensorMapJson(artifact, map));
   for (const Argument &argument : artifact.arguments)
     arguments.push_back(argumentJson(artifact, argument));
   for (const Launch &launch : artifact.launches)
@@ -104,6 +126,7 @@ nlohmann::json kernelJson(const Artifact &artifact, const std::string &image) {
           {"image", image},
           {"scalars", scalars},
           {"tensors", tensors},
+          {"tensor_maps", maps},
           {"arguments", arguments},
           {"block_bytes", artifact.blockBytes},
           {"launches", launches},

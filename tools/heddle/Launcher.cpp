@@ -73,6 +73,61 @@ static void check(CUresult result, const char *what) {
 [[maybe_unused]] static int64_t max(int64_t a, int64_t b) { return a > b ? a : b; }
 )";
 
+/// For kernels that load by TMA.
+constexpr const char *kMapHead = R"(
+#if !__has_include(<cuda.h>)
+struct alignas(64) CUtensorMap {
+  uint64_t opaque[16];
+};
+enum CUtensorMapDataType {
+  CU_TENSOR_MAP_DATA_TYPE_FLOAT16 = 6,
+  CU_TENSOR_MAP_DATA_TYPE_FLOAT32 = 7,
+  CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 = 9
+};
+enum CUtensorMapInterleave { CU_TENSOR_MAP_INTERLEAVE_NONE = 0 };
+enum CUtensorMapSwizzle {
+  CU_TENSOR_MAP_SWIZZLE_NONE = 0,
+  CU_TENSOR_MAP_SWIZZLE_32B = 1,
+  CU_TENSOR_MAP_SWIZZLE_64B = 2,
+  CU_TENSOR_MAP_SWIZZLE_128B = 3
+};
+enum CUtensorMapL2promotion { CU_TENSOR_MAP_L2_PROMOTION_L2_128B = 2 };
+enum CUtensorMapFloatOOBfill { CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE = 0 };
+extern "C" CUresult cuTensorMapEncodeTiled(CUtensorMap *map, CUtensorMapDataType type,
+                                           unsigned rank, void *address, const uint64_t *extents,
+                                           const uint64_t *strides, const uint32_t *box,
+                                           const uint32_t *elementStrides,
+                                           CUtensorMapInterleave interleave,
+                                           CUtensorMapSwizzle swizzle,
+                                           CUtensorMapL2promotion promotion,
+                                           CUtensorMapFloatOOBfill fill);
+#endif
+
+struct MapDim {
+  int64_t extent, strideBytes, box; // the contiguous dimension first
+};
+
+static CUtensorMap mapOf(CUdeviceptr tensor, CUtensorMapDataType type, CUtensorMapSwizzle swizzle,
+                         const std::vector<MapDim> &dims) {
+  CUtensorMap map = {};
+  uint64_t extents[5], strides[5];
+  uint32_t box[5], every[5] = {1, 1, 1, 1, 1};
+  for (size_t d = 0; d < dims.size(); ++d) {
+    if (dims[d].extent == 0)
+      return map; // nothing is copied of a tensor without elements
+    extents[d] = dims[d].extent;
+    strides[d] = dims[d].extent == 1 ? 16 : dims[d].strideBytes;
+    box[d] = dims[d].box;
+  }
+  check(cuTensorMapEncodeTiled(&map, type, dims.size(), (void *)tensor, extents, strides + 1, box,
+                               every, CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle,
+                               CU_TENSOR_MAP_L2_PROMOTION_L2_128B,
+                               CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
+        "cuTensorMapEncodeTiled");
+  return map;
+}
+)";
+
 constexpr const char *kMain = R"(
 int main(int count, char **arguments) {
   std::map<std::string, double> given;
@@ -118,6 +173,8 @@ public:
     add("// Launches {}: form {}, {}.", artifact.name, artifact.form, artifact.target);
     add("//   c++ -std=c++17 launch.cpp -lcuda -o launch && ./launch {}", exampleArguments());
     body += kHead;
+    if (!artifact.tensorMaps.empty())
+      body += kMapHead;
     writeParameters();
     writeProblem();
     writeWorkspace();
@@ -156,6 +213,8 @@ private:
       return fmt::format("workspace{}", argument.index);
     case Argument::RepeatIndex:
       return "repetition";
+    case Argument::TensorMap:
+      return fmt::format("map{}", argument.index);
     }
     return "";
   }
@@ -163,6 +222,8 @@ private:
   std::string typeOf(const Argument &argument) const {
     if (argument.kind == Argument::TensorPointer || argument.kind == Argument::WorkspacePointer)
       return "CUdeviceptr";
+    if (argument.kind == Argument::TensorMap)
+      return "CUtensorMap";
     return argument.kind == Argument::ScalarValue && isFloat(artifact.scalars[argument.index])
                ? "double"
                : "int64_t";
@@ -221,7 +282,29 @@ private:
         sums.empty() ? "0" : fmt::format("{}", fmt::join(sums, " + ")));
   }
 
+  std::string mapText(const TensorMapInfo &map) const {
+    const TensorInfo &tensor = artifact.tensors[map.tensor];
+    const int64_t bytes = sizeOf(tensor.dtype);
+    std::vector<std::string> dims;
+    for (const TensorMapInfo::Dim &dim : map.dims)
+      dims.push_back(dim.dim < 0
+                         ? fmt::format("{{{}, {}, {}}}", dim.extent, dim.stride * bytes, dim.box)
+                         : fmt::format("{{{}, {} * {}, {}}}", extentText(tensor.shape[dim.dim]),
+                                       productText(tensor, static_cast<size_t>(dim.dim) + 1), bytes,
+                                       dim.box));
+    return fmt::format("mapOf(p.{}, CU_TENSOR_MAP_DATA_TYPE_{}, CU_TENSOR_MAP_SWIZZLE_{},\n"
+                       "                          {{{}}})",
+                       tensor.name,
+                       tensor.dtype == DType::F32   ? "FLOAT32"
+                       : tensor.dtype == DType::F16 ? "FLOAT16"
+                                                    : "BFLOAT16",
+                       map.swizzleBytes == 0 ? "NONE" : fmt::format("{}B", map.swizzleBytes),
+                       fmt::join(dims, ", "));
+  }
+
   std::string valueOf(const Argument &argument) const {
+    if (argument.kind == Argument::TensorMap)
+      return mapText(artifact.tensorMaps[argument.index]);
     const bool tensor = argument.kind == Argument::TensorStride;
     if (tensor)
       return productText(artifact.tensors[argument.index], static_cast<size_t>(argument.dim) + 1);

@@ -55,6 +55,11 @@ public:
     return fits ? all : INT64_MAX;
   }
 
+  Status encode(const TensorMapValues &, void *) const override {
+    return Error{ErrorCode::Unsupported,
+                 "found a tensor map among a kernel's arguments, expected none on the CPU"};
+  }
+
   Status run(int64_t index, const GridLaunch &launch, const void *block, void *scratch,
              Stream stream) override {
     if (stream)

@@ -134,6 +134,34 @@ public:
     return {};
   }
 
+  Status encode(const TensorMapValues &map, void *to) const override {
+    CUtensorMapDataType type = CU_TENSOR_MAP_DATA_TYPE_UINT8;
+    if (map.dtype == DType::F32)
+      type = CU_TENSOR_MAP_DATA_TYPE_FLOAT32;
+    else if (map.dtype == DType::F16)
+      type = CU_TENSOR_MAP_DATA_TYPE_FLOAT16;
+    else if (map.dtype == DType::BF16)
+      type = CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;
+    else if (sizeOf(map.dtype) != 1)
+      return Error{ErrorCode::Unsupported,
+                   fmt::format("found a tensor map of {}, expected f32, f16, bf16 or bytes",
+                               toString(map.dtype))};
+    const CUtensorMapSwizzle swizzle = map.swizzleBytes == 128  ? CU_TENSOR_MAP_SWIZZLE_128B
+                                       : map.swizzleBytes == 64 ? CU_TENSOR_MAP_SWIZZLE_64B
+                                       : map.swizzleBytes == 32 ? CU_TENSOR_MAP_SWIZZLE_32B
+                                                                : CU_TENSOR_MAP_SWIZZLE_NONE;
+    const uint32_t everyElement[TensorMapValues::kMaxRank] = {1, 1, 1, 1, 1};
+    const Driver &driver = module->primary->driver;
+    const Current current(*module->primary);
+    HEDDLE_DRIVER(driver, "cannot make a tensor map",
+                  driver.cuTensorMapEncodeTiled(
+                      static_cast<CUtensorMap *>(to), type, static_cast<unsigned>(map.rank),
+                      map.data, map.extents.data(), map.strides.data() + 1, map.box.data(),
+                      everyElement, CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle,
+                      CU_TENSOR_MAP_L2_PROMOTION_L2_128B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE));
+    return {};
+  }
+
 private:
   static Status checkGrid(const Entry &entry, const GridLaunch &launch) {
     if (launch.grid[0] <= kMostGridX && launch.grid[1] <= kMostGridYZ &&

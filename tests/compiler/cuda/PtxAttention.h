@@ -11,6 +11,7 @@
 #include "runtime/Artifact.h"
 #include "runtime/CudaFiles.h"
 #include "runtime/devices/ptx/Machine.h"
+#include "runtime/devices/ptx/TensorMap.h"
 #include "tests/support/Files.h"
 #include "tests/support/Test.h"
 
@@ -152,7 +153,10 @@ public:
     return tensors.front();
   }
   std::vector<CudaTensor> tensors;
-  uint64_t instructions = 0; ///< that the warps of all launches executed
+  uint64_t instructions = 0;                  ///< that the warps of all launches executed
+  ptx::CopyTime copies = ptx::CopyTime::Late; ///< when asynchronous copies take effect
+  uint64_t seed = 1;                          ///< of CopyTime::Random
+  Artifact artifact;
 
 private:
   double scalarValue(const ScalarInfo &info) {
@@ -180,6 +184,27 @@ private:
     }
   }
 
+  Result<ptx::TensorMapImage> imageOf(const TensorMapInfo &info) {
+    const CudaTensor &tensor = tensors[info.tensor];
+    if (tensor.elements() == 0)
+      return ptx::TensorMapImage{};
+    ptx::TensorMap map;
+    map.type = tensor.info.dtype == DType::F16 ? 6 : 9;
+    map.rank = info.dims.size();
+    map.address = tensor.address;
+    while (int64_t(16) << int(map.swizzle) < info.swizzleBytes)
+      map.swizzle = ptx::Swizzle(int(map.swizzle) + 1);
+    for (size_t d = 0; d < info.dims.size(); ++d) {
+      const TensorMapInfo::Dim &dim = info.dims[d];
+      map.dims[d] = dim.dim < 0 ? dim.extent : tensor.shape[dim.dim];
+      map.strides[d] = 2 * (dim.dim < 0 ? dim.stride : tensor.stride(dim.dim));
+      map.box[d] = dim.box;
+    }
+    return ptx::encodeTensorMap(map);
+  }
+
+public:
+  /// As launch, but hands on what went wrong.
   Status run() {
     ptx::Machine machine;
     HEDDLE_TRY(module, machine.load(artifact.sources.at("ptx"), "kernel.ptx"));
@@ -210,6 +235,9 @@ private:
         put(tensors[argument.index].address);
       } else if (argument.kind == Argument::TensorStride) {
         put(tensors[argument.index].stride(argument.dim));
+      } else if (argument.kind == Argument::TensorMap) {
+        HEDDLE_TRY(image, imageOf(artifact.tensorMaps[argument.index]));
+        std::memcpy(block.data() + argument.offset, image.data(), image.size());
       } else {
         put(workspace[argument.index]);
       }
@@ -228,7 +256,8 @@ private:
       if (config.grid[0] == 0)
         continue;
       ptx::LaunchOptions options;
-      options.copies = ptx::CopyTime::Late;
+      options.copies = copies;
+      options.seed = seed;
       options.check = true;
       HEDDLE_TRY(report, machine.launch(*program, config, options));
       instructions += report.warpInstructions;
@@ -266,8 +295,8 @@ private:
     }
   }
 
+private:
   const CudaProblem &problem;
-  Artifact artifact;
 };
 
 inline void checkOnPtxMachine(const CudaProblem &problem) { PtxRun(problem).check(); }

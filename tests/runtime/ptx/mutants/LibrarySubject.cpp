@@ -139,6 +139,9 @@ Status addSteps(Subject &subject, const tool::Problem &problem, const Artifact &
           break;
         case Argument::RepeatIndex:
           put(turn);
+          break;
+        case Argument::TensorMap: // holds addresses, which are known when a mutant runs
+          return Error{ErrorCode::Unsupported, "tensor maps are not made for mutants"};
         }
       }
       subject.steps.push_back(step);
