@@ -397,7 +397,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
         for (int half = 0; half < 2; ++half) {
           #pragma unroll
           for (int c = 0; c < 2; ++c) {
-            acc[n][half][c] = ((((j + j_2) + column + 8 * n + c) <= (first_position + row + 8 * half)) && (((j + j_2) + column + 8 * n + c) < keys_end)) ? ((acc[n][half][c] * 0.117851131f) - (x4 * ((float)((long long)((first_position + row + 8 * half) - ((j + j_2) + column + 8 * n + c)))))) : (-infinity());
+            acc[n][half][c] = ((((j + j_2) + column + 8 * n + c) <= (first_position + row + 8 * half)) && (((j + j_2) + column + 8 * n + c) < keys_end)) ? ((acc[n][half][c] * 0.117851131f) - (x4 * ((float)(first_position + row - ((j + j_2) + column)) + (float)(8 * half - (8 * n + c))))) : (-infinity());
           }
         }
       }
@@ -548,7 +548,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
       for (int half = 0; half < 2; ++half) {
         #pragma unroll
         for (int c = 0; c < 2; ++c) {
-          acc2[n][half][c] = (acc2[n][half][c] * 0.117851131f) - (x4 * ((float)((long long)((first_position + row + 8 * half) - (j_3 + column + 8 * n + c)))));
+          acc2[n][half][c] = (acc2[n][half][c] * 0.117851131f) - (x4 * ((float)(first_position + row - (j_3 + column)) + (float)(8 * half - (8 * n + c))));
         }
       }
     }

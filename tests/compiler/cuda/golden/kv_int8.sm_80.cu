@@ -11,6 +11,7 @@
 // launch    attn: grid (ceildiv(Tq, 128), Hq, B), block 256, dynamic shared memory 32768 bytes
 // argument  one struct of 240 bytes by value, see Parameters; strides count elements, the last dimension is contiguous
 // assumes   pointers and strides of 16-bit tensors are multiples of 16 bytes
+//           and those of 8-bit tensors of 8
 
 typedef unsigned short u16;
 typedef unsigned int u32;
@@ -83,6 +84,16 @@ __device__ __forceinline__ uint4 load_shared_16(u32 from) {
   asm volatile("ld.shared.v4.b32 {%0, %1, %2, %3}, [%4];"
                : "=r"(x.x), "=r"(x.y), "=r"(x.z), "=r"(x.w) : "r"(from) : "memory");
   return x;
+}
+// By an addition: conversions of integers take four times as long.
+__device__ __forceinline__ float from_i8(int x) {
+  return __int_as_float((x & 0xff) ^ 0x4b000080) - 8388736.0f;
+}
+// 8 bytes at once; zeros where not `valid`.
+__device__ __forceinline__ void load_codes_8(u32 (&x)[2], const void *from, bool valid) {
+  const uint2 codes = valid ? *(const uint2 *)from : make_uint2(0, 0);
+  x[0] = codes.x;
+  x[1] = codes.y;
 }
 __device__ __forceinline__ void store_shared_16(u32 to, u32 x, u32 y, u32 z, u32 w) {
   asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};"
@@ -265,11 +276,13 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     signed char k_part[4][4][2];
     #pragma unroll
     for (int r32 = 0; r32 < 4; ++r32) {
+      u32 codes[2];
+      load_codes_8(codes, &k[(i64)(j + row + 32 * r32) * k_stride1 + column], row + 32 * r32 < at6);
       #pragma unroll
       for (int e2 = 0; e2 < 4; ++e2) {
         #pragma unroll
         for (int c = 0; c < 2; ++c) {
-          k_part[r32][e2][c] = (row + 32 * r32 < at6 ? k[(i64)(j + row + 32 * r32) * k_stride1 + (column + 2 * e2 + c)] : (signed char)0);
+          k_part[r32][e2][c] = (signed char)(codes[(2 * e2 + c) / 4] >> ((2 * e2 + c) % 4 * 8));
         }
       }
     }
@@ -290,7 +303,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
         u16 pair[2];
         #pragma unroll
         for (int c = 0; c < 2; ++c) {
-          pair[c] = to_bf16((float)((int)k_part[r32][e2][c]));
+          pair[c] = to_bf16(from_i8(((int)k_part[r32][e2][c])));
         }
         t[r32][e2] = (u32)pair[0] | (u32)pair[1] << 16;
       }
@@ -304,11 +317,13 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     signed char v_part[4][4][2];
     #pragma unroll
     for (int r32 = 0; r32 < 4; ++r32) {
+      u32 codes2[2];
+      load_codes_8(codes2, &v[(i64)(j + row + 32 * r32) * v_stride1 + column], row + 32 * r32 < at6);
       #pragma unroll
       for (int e2 = 0; e2 < 4; ++e2) {
         #pragma unroll
         for (int c = 0; c < 2; ++c) {
-          v_part[r32][e2][c] = (row + 32 * r32 < at6 ? v[(i64)(j + row + 32 * r32) * v_stride1 + (column + 2 * e2 + c)] : (signed char)0);
+          v_part[r32][e2][c] = (signed char)(codes2[(2 * e2 + c) / 4] >> ((2 * e2 + c) % 4 * 8));
         }
       }
     }
@@ -343,7 +358,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
         float pair2[2];
         #pragma unroll
         for (int c = 0; c < 2; ++c) {
-          pair2[c] = r_2[r32] ? ((float)((int)v_part[r32][e2][c])) : 0.0f;
+          pair2[c] = r_2[r32] ? from_i8(((int)v_part[r32][e2][c])) : 0.0f;
         }
         rounded[r32][e2] = pack_bf16(pair2[0], pair2[1]);
       }
@@ -484,11 +499,13 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     signed char k_part2[4][4][2];
     #pragma unroll
     for (int r32 = 0; r32 < 4; ++r32) {
+      u32 codes3[2];
+      load_codes_8(codes3, &k2[(i64)(j_2 + row + 32 * r32) * k_stride1 + column], row + 32 * r32 < at7);
       #pragma unroll
       for (int e2 = 0; e2 < 4; ++e2) {
         #pragma unroll
         for (int c = 0; c < 2; ++c) {
-          k_part2[r32][e2][c] = (row + 32 * r32 < at7 ? k2[(i64)(j_2 + row + 32 * r32) * k_stride1 + (column + 2 * e2 + c)] : (signed char)0);
+          k_part2[r32][e2][c] = (signed char)(codes3[(2 * e2 + c) / 4] >> ((2 * e2 + c) % 4 * 8));
         }
       }
     }
@@ -509,7 +526,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
         u16 pair4[2];
         #pragma unroll
         for (int c = 0; c < 2; ++c) {
-          pair4[c] = to_bf16((float)((int)k_part2[r32][e2][c]));
+          pair4[c] = to_bf16(from_i8(((int)k_part2[r32][e2][c])));
         }
         t2[r32][e2] = (u32)pair4[0] | (u32)pair4[1] << 16;
       }
@@ -523,11 +540,13 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     signed char v_part2[4][4][2];
     #pragma unroll
     for (int r32 = 0; r32 < 4; ++r32) {
+      u32 codes4[2];
+      load_codes_8(codes4, &v2[(i64)(j_2 + row + 32 * r32) * v_stride1 + column], row + 32 * r32 < at7);
       #pragma unroll
       for (int e2 = 0; e2 < 4; ++e2) {
         #pragma unroll
         for (int c = 0; c < 2; ++c) {
-          v_part2[r32][e2][c] = (row + 32 * r32 < at7 ? v2[(i64)(j_2 + row + 32 * r32) * v_stride1 + (column + 2 * e2 + c)] : (signed char)0);
+          v_part2[r32][e2][c] = (signed char)(codes4[(2 * e2 + c) / 4] >> ((2 * e2 + c) % 4 * 8));
         }
       }
     }
@@ -548,7 +567,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
         u16 pair5[2];
         #pragma unroll
         for (int c = 0; c < 2; ++c) {
-          pair5[c] = to_bf16((float)((int)v_part2[r32][e2][c]));
+          pair5[c] = to_bf16(from_i8(((int)v_part2[r32][e2][c])));
         }
         t3[r32][e2] = (u32)pair5[0] | (u32)pair5[1] << 16;
       }
