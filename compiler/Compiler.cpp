@@ -119,6 +119,8 @@ public:
     while (!placed && placed.error().code == ErrorCode::Unsupported &&
            (halveChunk() || (isOverBudget() && halveTiles())))
       placed = lowerProgram();
+    while (placed && hasManyCodes() && halveTiles())
+      placed = lowerProgram();
     return placed;
   }
 
@@ -151,6 +153,30 @@ public:
         ->walk([](tile::KernelOp kernel) {
           return kernel->hasAttr("tile.over_budget") ? mlir::WalkResult::interrupt()
                                                      : mlir::WalkResult::advance();
+        })
+        .wasInterrupted();
+  }
+
+  /// Whether a thread of a GPU reads more codes of 8 bits of a tile of keys than it can take apart
+  /// in its registers, by loads of 8 or, which takes more, one by one. Such kernels spill.
+  bool hasManyCodes() {
+    constexpr int64_t kLoaded = 128, kGathered = 64;
+    if (request.schedule.contains("BN") || !schedule.contains("BN") || schedule.at("BN") <= 16)
+      return false;
+    const auto perThread = [](mlir::Value tile) -> int64_t {
+      auto layout = mlir::dyn_cast_or_null<tile::DistAttr>(tile::typeOf(tile).getLayout());
+      return layout ? layout.getLayout().mode(1).size() : 0;
+    };
+    const auto isCode = [](mlir::Type type) { return type.getIntOrFloatBitWidth() == 8; };
+    return program
+        ->walk([&](mlir::Operation *op) {
+          bool many = false;
+          if (auto load = mlir::dyn_cast<tile::LoadOp>(op))
+            many = isCode(load.getType().getElementType()) && perThread(load) > kLoaded;
+          if (auto gather = mlir::dyn_cast<tile::GatherOp>(op))
+            many = isCode(gather.getType()) &&
+                   perThread(gather->getParentOfType<tile::MapOp>().getResult(0)) > kGathered;
+          return many ? mlir::WalkResult::interrupt() : mlir::WalkResult::advance();
         })
         .wasInterrupted();
   }
