@@ -63,7 +63,8 @@ Status addCudaLayoutPasses(mlir::OpPassManager &passes, const TargetJob &job) {
                               schedule.at("QREG") == 1,
                               job.machine.gpu.sharedBytesPerBlock,
                               255,
-                              job.machine.name.c_str()};
+                              job.machine.name.c_str(),
+                              schedule.at("TMA") == 1};
   mlir::OpPassManager &kernels = passes.nest<tile::ProgramOp>().nest<tile::KernelOp>();
   kernels.addPass(cuda::createOrientProductsPass());  // warps share the state's columns
   kernels.addPass(cuda::createMultiplySumsPass());    // normalisers by products

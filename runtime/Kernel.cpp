@@ -273,7 +273,7 @@ Status Kernel::enqueue(std::span<const TensorView> tensors,
   else if (!code.valueRules.empty())
     HEDDLE_CHECK(checkValues(code.valueRules, tensors,
                              [&](int32_t n) -> std::string_view { return code.tensors[n].name; }));
-  alignas(kAlignment) std::array<std::byte, kMaxBlockBytes> block;
+  alignas(kTensorMapBytes) std::array<std::byte, kMaxBlockBytes> block;
   std::byte *memory = static_cast<std::byte *>(workspace.data);
   HEDDLE_CHECK(fillBlock(tensors, scalars, plan, memory, block.data()));
   return runLaunches(plan, memory, block.data(), stream);

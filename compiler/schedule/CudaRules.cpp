@@ -26,6 +26,13 @@ int64_t pitchOf(int64_t columns) {
   return swizzled || chunks % 2 == 1 ? bytes : bytes + 16;
 }
 
+/// Bytes of a row in shared memory: padded, or in the panels of TMA.
+int64_t rowBytes(int64_t columns, const Schedule &schedule) {
+  const auto tma = schedule.find("TMA");
+  const bool panels = tma != schedule.end() && tma->second == 1;
+  return panels ? 2 * roundUp(columns, 16) : pitchOf(columns);
+}
+
 /// A scan: the rows are those of the state, and rings and exchanged tiles are placed before it is
 /// known whether they fit.
 Schedule scanDefaults() {
@@ -103,9 +110,10 @@ std::string chunkDoesNotFit(const Schedule &schedule) {
 
 int64_t sharedBytes(const Schedule &schedule, const Problem &problem) {
   const int64_t features = roundUp(problem.d, 16);
-  return schedule.at("BM") * pitchOf(features) +
+  const int64_t values = std::min(problem.dv, schedule.at("VCOLS"));
+  return schedule.at("BM") * rowBytes(features, schedule) +
          schedule.at("STAGES") * schedule.at("BN") *
-             (pitchOf(features) + pitchOf(std::min(problem.dv, schedule.at("VCOLS"))));
+             (rowBytes(features, schedule) + rowBytes(values, schedule));
 }
 
 int64_t registersOf(const Schedule &schedule, const Problem &problem) {
@@ -180,6 +188,25 @@ std::string columnsDoNotFit(const Schedule &schedule, const Problem &problem) {
   if (columns >= 16 && columns <= 1024 && columns % 16 == 0)
     return "";
   return fmt::format("VCOLS={} is no multiple of 16, or not in 16 to 1024", columns);
+}
+
+std::string tensorTilesDoNotFit(const Schedule &schedule, const Machine &machine,
+                                const Problem &problem) {
+  if (std::string reason = isFlag(schedule, "TMA"); !reason.empty() || schedule.at("TMA") == 0)
+    return reason;
+  constexpr int64_t kMostRows = 256; // of a box
+  if (!machine.has("tma"))
+    return fmt::format("TMA=1 but {} has no TMA, which comes with sm_90; take TMA=0", machine.name);
+  if (problem.scan)
+    return "TMA=1 but chunked and recurrent forms copy by cp.async; take TMA=0";
+  if (problem.d % 8 != 0 || problem.dv % 8 != 0)
+    return fmt::format("TMA=1 but D={}, Dv={}: rows are no multiples of 16 bytes; take TMA=0",
+                       problem.d, problem.dv);
+  for (const char *rows : {"BM", "BN"})
+    if (schedule.at(rows) > kMostRows)
+      return fmt::format("TMA=1 but {}={} is more than the {} rows of a copy", rows,
+                         schedule.at(rows), kMostRows);
+  return "";
 }
 
 std::string isFlag(const Schedule &schedule, const char *name) {

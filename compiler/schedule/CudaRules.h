@@ -22,6 +22,8 @@ std::string registersExceeded(const Schedule &schedule, const Machine &machine,
                               const Problem &problem);
 std::string chunkDoesNotFit(const Schedule &schedule);
 std::string columnsDoNotFit(const Schedule &schedule, const Problem &problem);
+std::string tensorTilesDoNotFit(const Schedule &schedule, const Machine &machine,
+                                const Problem &problem);
 std::string isFlag(const Schedule &schedule, const char *name);
 
 /// Bytes of shared memory: queries, and STAGES tiles of keys and values, rows padded where a row is

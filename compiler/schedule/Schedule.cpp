@@ -87,8 +87,8 @@ std::vector<std::string> refusals(const std::vector<Knob> &table, const Schedule
 /// Whether a sweep tries the knob's candidates: those that the form reads. The widest instruction
 /// set is best but for rare machines: the other is tried when named.
 bool isSwept(std::string_view knob, const Problem &problem) {
-  const bool ofAttention =
-      knob == "BM" || knob == "BN" || knob == "SPLIT" || knob == "QREG" || knob == "RESCALE";
+  const bool ofAttention = knob == "BM" || knob == "BN" || knob == "SPLIT" || knob == "QREG" ||
+                           knob == "RESCALE" || knob == "TMA";
   const bool scan = problem.form == "chunked" || problem.form == "recurrent";
   if (knob == "ISA" || (ofAttention && scan))
     return false;

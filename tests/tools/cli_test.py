@@ -126,6 +126,33 @@ def compile_for_a_gpu_writes_code_text_resources_and_a_launcher():
 
 
 @case
+def tiles_by_tma_are_compiled_shown_and_verified():
+    gpu_facts()
+    words = [*GPU, "--schedule", "TMA=1,BN=64"]
+    folder = SCRATCH / "tma"
+    heddle("compile", *words, "--emit-launcher", "-o", str(folder))
+    kernel = json.loads((folder / "kernel.json").read_text())
+    k = next(m for m in kernel["tensor_maps"] if m["tensor"] == "k")
+    assert [d["extent"] for d in k["dims"]] == [8, "Tk", 9, "Hk", "B"] and k["swizzle_bytes"] == 0, k
+    assert [d["box"] for d in k["dims"]] == [8, 64, 10, 1, 1], k
+    maps = [a for a in kernel["arguments"] if a["kind"] == "tensor map"]
+    assert len(maps) == 3 and all(a["offset"] % 64 == 0 for a in maps), maps
+    assert kernel["block_bytes"] == maps[-1]["offset"] + 128, kernel["block_bytes"]
+    if shutil.which("clang++-22"):
+        subprocess.run(["clang++-22", "-std=c++17", "-Wall", "-Werror", "-fsyntax-only", str(folder / "launch.cpp")],
+                       check=True)
+    layouts, _ = heddle("show", *words, "--after", "layouts")
+    assert "(64,(8,10)):(8,(1,512))" in layouts, layouts[:2000]
+    # Through the driver's own functions: maps are made for the call.
+    small = ["causal_softmax", "--shape", "B=2,Hq=4,Hk=2,T=77,D=80", "--dtype", "f16", "--target", "sm_120", "--quiet"]
+    out, _ = heddle("verify", *small, "--schedule", "TMA=1", "--copies", "random")
+    assert "verdict: clean, numbers right" in out, out
+    refused("show", *[w.replace("sm_90", "sm_80") for w in words], "--after", "cuda", says=["TMA=1", "TMA=0"])
+    refused("show", "paged_kv", "--shape", "B=1,Hq=2,Hk=2,Tq=7,NP=8,page=16,M=4,D=64", "--dtype", "bf16", "--target",
+            "sm_90", "--schedule", "TMA=1", "--after", "cuda", says=["TMA cannot copy", "pages", "TMA=0"])
+
+
+@case
 def build_for_a_gpu_makes_a_bundle_of_cubins():
     gpu_facts()
     shapes = SCRATCH / "shapes.txt"

@@ -83,7 +83,7 @@ TEST_CASE("the host program makes the tensor maps that a kernel takes") {
   artifact.arguments.push_back({Argument::TensorMap, 0, 0, 128});
   artifact.blockBytes = 256;
   const std::string text = tool::launcherText(artifact, "causal_softmax.cubin");
-  CHECK_THAT(text, Contains("CUtensorMap map0;") &&
+  CHECK_THAT(text, Contains("alignas(128) CUtensorMap map0;") &&
                        Contains("mapOf(p.q, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, "
                                 "CU_TENSOR_MAP_SWIZZLE_NONE") &&
                        Contains("{p.T, 4 * p.D * 2, 64}, {9, 16, 10}"));

@@ -76,7 +76,7 @@ static void check(CUresult result, const char *what) {
 /// For kernels that load by TMA.
 constexpr const char *kMapHead = R"(
 #if !__has_include(<cuda.h>)
-struct alignas(64) CUtensorMap {
+struct CUtensorMap {
   uint64_t opaque[16];
 };
 enum CUtensorMapDataType {
@@ -109,7 +109,7 @@ struct MapDim {
 
 static CUtensorMap mapOf(CUdeviceptr tensor, CUtensorMapDataType type, CUtensorMapSwizzle swizzle,
                          const std::vector<MapDim> &dims) {
-  CUtensorMap map = {};
+  alignas(128) CUtensorMap map = {};
   uint64_t extents[5], strides[5];
   uint32_t box[5], every[5] = {1, 1, 1, 1, 1};
   for (size_t d = 0; d < dims.size(); ++d) {
@@ -223,7 +223,7 @@ private:
     if (argument.kind == Argument::TensorPointer || argument.kind == Argument::WorkspacePointer)
       return "CUdeviceptr";
     if (argument.kind == Argument::TensorMap)
-      return "CUtensorMap";
+      return "alignas(128) CUtensorMap";
     return argument.kind == Argument::ScalarValue && isFloat(artifact.scalars[argument.index])
                ? "double"
                : "int64_t";

@@ -68,6 +68,8 @@ public:
       return failure();
     spread();
     placeRest();
+    if (options.tensorTiles && failed(markTensorTiles()))
+      return failure();
     writeTypes();
     turnResults();
     kernel.setStage(tile::Stage::Concrete);
@@ -398,12 +400,50 @@ private:
     }
   }
 
+  /// Tiles that TMA copies. Those of loops have to be: what else there is would be copied by
+  /// another way than the schedule says.
+  LogicalResult markTensorTiles() {
+    const auto refuse = [](Operation *op, const std::string &why) {
+      return op->emitError("TMA cannot copy this tile: ") << why << "; compile with TMA=0";
+    };
+    for (Value tile : toShared)
+      if (tile.getDefiningOp() && tile.getDefiningOp()->getParentOp() != kernel)
+        return refuse(tile.getDefiningOp(), "it is computed, or its rows are no whole chunks of 16 "
+                                            "bytes, expected a tensor's own 16-bit elements");
+    for (Value value : shared) {
+      auto load = value.getDefiningOp<tile::LoadOp>();
+      if (!load)
+        continue;
+      const std::string why = whyNoTensorTile(load);
+      if (why.empty())
+        load->setAttr(kTensorTile, builder.getUnitAttr());
+      else if (load->getParentOp() != kernel)
+        return refuse(load, why);
+    }
+    return success();
+  }
+
   void writeTypes() {
     for (auto &[value, layout] : layouts)
       Value(value).setType(
           tileType(value).withPlace(tile::DistAttr::get(kernel.getContext(), layout), Space::Reg));
-    for (Value value : shared)
-      value.setType(sharedType(tileType(value)));
+    for (Value value : shared) // slices after what they are of
+      value.setType(sharedType(value));
+  }
+
+  TileType sharedType(Value value) {
+    const TileType type = tileType(value);
+    const auto in = [&](const layout::SwizzledLayout &layout) {
+      return type.withPlace(tile::MemAttr::get(kernel.getContext(), layout), Space::Smem);
+    };
+    const auto ofTensor = [](tile::LoadOp load) { return load && load->hasAttr(kTensorTile); };
+    if (auto load = value.getDefiningOp<tile::LoadOp>(); ofTensor(load))
+      return in(tensorTileLayout(load));
+    if (auto slice = value.getDefiningOp<tile::SliceOp>();
+        slice && ofTensor(slice.getTile().getDefiningOp<tile::LoadOp>()))
+      return in(rowsOf(cast<tile::MemAttr>(tileType(slice.getTile()).getLayout()).getLayout(),
+                       type.getDim(0)));
+    return sharedType(type);
   }
 
   /// Rows of chunks as ldmatrix wants them, or simply row after row.

@@ -9,7 +9,8 @@
 //   DeferSums       row sums stay in shares, one a thread, until after the loops
 //   HoistReciprocals  (passes/) a row is divided once, not once an element
 //   CutEdges        tiles at the support's edge in parts
-//   AssignLayouts   layout and space of every tile; AssignStateLayouts where a state is carried
+//   AssignLayouts   layout and space of every tile; AssignStateLayouts where a state is carried;
+//                   (knob TMA) tiles in the panels of TensorTiles.cpp
 //   LazyRescale     (knob RESCALE) the running base moves only when the maximum grew by much
 //   StageLoads      tiles read from shared memory come through rings of the schedule's depth
 //   PlaceMemory     offsets in shared memory
@@ -17,10 +18,13 @@
 //   VerifyBudget    refuses what does not fit the machine, naming the tile and the excess
 #pragma once
 
+#include "ir/layout/Swizzle.h"
+
 #include "mlir/Pass/Pass.h"
 
 #include <cstdint>
 #include <memory>
+#include <string>
 
 namespace mlir {
 class Operation;
@@ -51,6 +55,18 @@ bool hasWholeChunks(mlir::Value view, mlir::OperandRange valid);
 /// Whether cp.async can bring the tile to shared memory: rows of such chunks.
 bool isCopied(tile::LoadOp load);
 
+/// Why TMA cannot copy the tile as a box of its tensor (what was found, what is expected); empty if
+/// it can.
+std::string whyNoTensorTile(tile::LoadOp load);
+/// Columns of the panels that such a tile's rows are cut into: 8, 16, 32 or 64.
+int64_t panelColumns(tile::LoadOp load);
+/// How TMA lays such a tile out in shared memory.
+layout::SwizzledLayout tensorTileLayout(tile::LoadOp load);
+/// The same for some rows of it.
+layout::SwizzledLayout rowsOf(const layout::SwizzledLayout &whole, int64_t rows);
+/// Of loads and rings: TMA copies their tiles.
+inline constexpr const char *kTensorTile = "tile.tma";
+
 struct LayoutOptions {
   int64_t warps = 4;              ///< of a block; they share the rows of a tile
   int64_t stages = 2;             ///< slots of the rings that loops read
@@ -58,6 +74,7 @@ struct LayoutOptions {
   int64_t sharedBytes = 49152;    ///< a block may take no more
   int64_t registers = 255;        ///< a thread may take no more
   const char *machine = "the machine";
+  bool tensorTiles = false; ///< TMA copies tiles of tensors; what it cannot copy is refused
 };
 
 /// Warps of a kernel that carries a state: `options.warps`, but no more than have rows of it.

@@ -1,9 +1,11 @@
-// InsertBarriers: what hand-over through shared memory needs on sm_80 to sm_89 and sm_120.
+// InsertBarriers: what hand-over through shared memory needs with mma.sync.
 //
 //   put                        ->  put ; commit                         one group a put, also where
 //                                                                       a branch skips it
 //   put into a slot of its own ->  barrier ; put ; commit               what lay there is read
 //   take                       ->  wait_copies pending ; barrier ; take
+//   put by TMA                 ->  barrier ; put                        where what lay there was
+//                                                                       read; takes wait alone
 //   convert, read              ->  barrier ; convert ; barrier ; read   where one is needed
 //
 // Tiles that are exchanged: a barrier stands before a read of what other threads wrote since the
@@ -30,7 +32,20 @@ Operation *ownerOf(Value tile) {
   Operation *op = tile.getDefiningOp();
   if (auto take = dyn_cast<tile::TakeOp>(op))
     return take.getRing().getDefiningOp();
+  if (auto slice = dyn_cast<tile::SliceOp>(op))
+    return ownerOf(slice.getTile());
   return op;
+}
+
+/// A put or take of a ring that TMA fills: a barrier in shared memory a slot counts the bytes, and
+/// each take waits for it.
+bool isByTensor(Operation *op) {
+  Operation *ring = nullptr;
+  if (auto put = dyn_cast<tile::PutOp>(op))
+    ring = put.getRing().getDefiningOp();
+  else if (auto take = dyn_cast<tile::TakeOp>(op))
+    ring = take.getRing().getDefiningOp();
+  return ring && ring->hasAttr(kTensorTile);
 }
 
 /// Barriers by hazards. Loop bodies are visited twice, so that what the end of a step leaves is
@@ -164,7 +179,9 @@ private:
 
   static bool meets(ArrayRef<Place> places, const Place &place) {
     return llvm::any_of(places, [&](const Place &other) {
-      const bool sameRing = other.owner == place.owner && isa<tile::RingOp>(place.owner);
+      // cp.async: the barrier of the take before the put has freed the slot.
+      const bool sameRing = other.owner == place.owner && isa<tile::RingOp>(place.owner) &&
+                            !place.owner->hasAttr(kTensorTile);
       return !sameRing && other.overlaps(place);
     });
   }
@@ -199,11 +216,13 @@ public:
     for (Operation *op : ops) {
       Location at = op->getLoc();
       const auto barrier = [&] { tile::BarrierOp::create(builder, at, 0, warps); };
-      if (isa<tile::PutOp>(op)) {
-        if (op->removeAttr("tile.reused")) { // the slot was read on the trip before
-          builder.setInsertionPoint(op);
-          barrier();
-        }
+      if (isa<tile::PutOp>(op) && op->removeAttr("tile.reused")) {
+        builder.setInsertionPoint(op); // the slot was read on the trip before
+        barrier();
+      }
+      if (isByTensor(op)) {
+        op->removeAttr("tile.pending"); // its take waits for the slot alone
+      } else if (isa<tile::PutOp>(op)) {
         Operation *whole = isa<scf::IfOp>(op->getParentOp()) ? op->getParentOp() : op;
         builder.setInsertionPointAfter(whole);
         tile::CommitOp::create(builder, at);

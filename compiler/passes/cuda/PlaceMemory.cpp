@@ -91,6 +91,10 @@ void fit(Place &place, llvm::ArrayRef<Place> placed) {
   }
 }
 
+/// Barriers of rings that TMA fills, 8 bytes a slot, behind all else: they live as long as the
+/// kernel.
+constexpr int64_t kBarrierBytes = 8;
+
 class PlaceMemoryPass : public PassWrapper<PlaceMemoryPass, OperationPass<tile::KernelOp>> {
 public:
   MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(PlaceMemoryPass)
@@ -106,7 +110,21 @@ public:
       total = std::max(total, places[n].offset + places[n].bytes);
       places[n].op->setAttr("tile.offset", builder.getI64IntegerAttr(places[n].offset));
     }
+    total = placeBarriers(total);
     getOperation()->setAttr("tile.shared", builder.getI64IntegerAttr(total));
+  }
+
+private:
+  int64_t placeBarriers(int64_t total) {
+    Builder builder(&getContext());
+    getOperation().walk([&](tile::RingOp ring) {
+      if (!ring->hasAttr(kTensorTile))
+        return;
+      total = llvm::alignTo(total, kBarrierBytes);
+      ring->setAttr("tile.barriers", builder.getI64IntegerAttr(total));
+      total += kBarrierBytes * ring.getType().getSlots();
+    });
+    return total;
   }
 };
 

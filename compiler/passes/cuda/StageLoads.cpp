@@ -12,6 +12,8 @@
 // the next use. Each take carries `tile.pending`: the groups of copies that may still be in flight
 // then.
 //
+// Tiles that TMA copies are put before the take, those of all rings at the first take of a step.
+//
 // What does not fit the picture (loads in nested loops or branches, loops that read other tiles
 // than the first one does) is put where it is read and waited for at once.
 #include "compiler/passes/cuda/CudaPasses.h"
@@ -45,6 +47,7 @@ struct Stream {
         base = sum.getLhs() == index   ? sum.getRhs()
                : sum.getRhs() == index ? sum.getLhs()
                                        : Value();
+    byTensor = load->hasAttr(kTensorTile);
     for (Value count : llvm::drop_begin(load.getValid(), load.getValid().empty() ? 0 : 1)) {
       APInt value;
       constantCounts &= matchPattern(count, m_ConstantInt(&value));
@@ -61,7 +64,8 @@ struct Stream {
   DenseI64ArrayAttr offsets;
   SmallVector<int64_t> counts; ///< valid along the dimensions after the first
   bool constantCounts = true;
-  Value base; ///< added to the loop's index; null: nothing
+  Value base;            ///< added to the loop's index; null: nothing
+  bool byTensor = false; ///< TMA copies the tiles
   Location location;
   Value ring;
 };
@@ -92,9 +96,14 @@ public:
       if (start->isBeforeInBlock(take) || isReadBefore(start, take))
         continue; // loaded after the loops, or wanted by others before
       // Copies of before the loops may stay in flight, and those of what is loaded once besides.
-      int64_t later = stages == 1 ? 1 : (stages - 1) * int64_t(streams.size());
+      int64_t later = streams[0].byTensor ? 0
+                      : stages == 1       ? 1
+                                          : (stages - 1) * int64_t(streams.size());
+      later += llvm::count_if(llvm::drop_begin(takes, n + 1), [](tile::TakeOp other) {
+        return !other.getRing().getDefiningOp()->hasAttr(kTensorTile);
+      });
       moveBefore(take, start);
-      setPending(take, later + int64_t(takes.size() - 1 - n));
+      setPending(take, later);
     }
     for (size_t n = 0; n < loops.size(); ++n)
       rebuild(n);
@@ -280,7 +289,9 @@ private:
       end = choose(here, interval.end, end);
     }
     Value j = named(make<arith::AddIOp>(make<arith::MulIOp>(n, constant(step)), base), "next_key");
-    const bool whole = llvm::all_of(coming, [](const Interval &interval) { return interval.full; });
+    // TMA copies whole tiles: what lies beyond the tensor comes as zeros.
+    const bool whole = stream.byTensor ||
+                       llvm::all_of(coming, [](const Interval &interval) { return interval.full; });
     SmallVector<Value> valid{whole ? constant(step) : make<arith::SubIOp>(end, j)};
     if (stream.base)
       j = make<arith::AddIOp>(j, stream.base);
@@ -290,11 +301,12 @@ private:
                         builder.getF64FloatAttr(0.0), stream.ring);
   }
 
-  void putIfThere(const Stream &stream, Value n, size_t from) {
+  void putIfThere(llvm::ArrayRef<Stream> these, Value n, size_t from) {
     auto branch = scf::IfOp::create(builder, kernel.getLoc(), named(less(n, total), "more"), false);
     OpBuilder::InsertionGuard guard(builder);
     builder.setInsertionPointToStart(&branch.getThenRegion().front());
-    put(stream, n, from);
+    for (const Stream &stream : these)
+      put(stream, n, from);
   }
 
   // ---- writing ----
@@ -302,7 +314,10 @@ private:
   Value ringFor(const Stream &stream, int64_t slots) {
     StringRef name = stream.view.getDefiningOp<tile::ViewOp>().getName();
     auto type = tile::RingType::get(kernel.getContext(), slots, stream.type);
-    return tile::RingOp::create(builder, stream.location, type, name);
+    auto ring = tile::RingOp::create(builder, stream.location, type, name);
+    if (stream.byTensor)
+      ring->setAttr(kTensorTile, builder.getUnitAttr());
+    return ring;
   }
 
   tile::TakeOp take(tile::LoadOp load, Value ring) {
@@ -370,9 +385,13 @@ private:
       stream.ring = ringFor(stream, stages);
     if (stages == 1)
       putIfThere(streams[0], constant(0), 0);
-    for (int64_t n = 0; n + 1 < stages; ++n)
-      for (Stream &stream : streams)
-        putIfThere(stream, constant(n), 0);
+    for (int64_t n = 0; n + 1 < stages; ++n) {
+      if (streams[0].byTensor)
+        putIfThere(streams, constant(n), 0);
+      else
+        for (const Stream &stream : streams)
+          putIfThere(stream, constant(n), 0);
+    }
   }
 
   /// The loop with the tile's number carried besides, takes in place of loads, and puts.
@@ -406,6 +425,20 @@ private:
     loop.erase();
   }
 
+  /// What is put where tile `at` of a step is taken. cp.async: after the take's barrier, which
+  /// frees the slot of the step before. TMA: all rings at once, so that one barrier a step frees
+  /// all their slots, and before the take, whose wait needs no barrier.
+  void putNext(size_t at, Value n, Value ahead, size_t loop) {
+    if (stages == 1 && at + 1 < streams.size())
+      put(streams[at + 1], n, loop);
+    else if (stages == 1)
+      putIfThere(streams[0], ahead, loop);
+    else if (!streams[at].byTensor)
+      putIfThere(streams[at], ahead, loop);
+    else if (at == 0)
+      putIfThere(streams, ahead, loop);
+  }
+
   void stage(tile::LoadOp load, size_t at, Value n, Value ahead, size_t loop) {
     Operation *reader = nullptr;
     for (Operation *user : load->getUsers()) {
@@ -415,14 +448,12 @@ private:
     }
     builder.setInsertionPoint(reader);
     Stream &stream = streams[at];
+    if (stream.byTensor)
+      putNext(at, n, ahead, loop);
     tile::TakeOp taken = take(load, stream.ring);
     setPending(taken, stages == 1 ? 0 : (stages - 1) * int64_t(streams.size()) - 1);
-    if (stages > 1)
-      putIfThere(stream, ahead, loop);
-    else if (at + 1 < streams.size())
-      put(streams[at + 1], n, loop);
-    else
-      putIfThere(streams[0], ahead, loop);
+    if (!stream.byTensor)
+      putNext(at, n, ahead, loop);
     load.replaceAllUsesWith(taken.getResult());
     releaseAtEnd(taken, stream.ring);
     load.erase();

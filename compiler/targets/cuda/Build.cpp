@@ -16,11 +16,13 @@ namespace {
 
 /// Attention's products and softmax are unrolled and straight: on sm_80 to sm_90 the quick
 /// optimiser makes the same loops of them. Scans, whose index arithmetic it leaves in place, spill;
-/// on sm_100 and newer loops grow by up to a tenth. PTX alone is for the PTX machine, which
+/// on sm_100 and newer loops grow by up to a tenth, and with TMA by that much more (the waits cut
+/// them into blocks, between which it moves accumulators). PTX alone is for the PTX machine, which
 /// executes the moves that ptxas would drop.
 Nvrtc::Effort effortFor(const Artifact &artifact, const TargetJob &job, Nvrtc::Output output) {
   constexpr int64_t kNewestQuick = 90;
   const bool quick = output == Nvrtc::PtxAndCubin && artifact.form == "attention" &&
+                     artifact.tensorMaps.empty() &&
                      architectureNumber(job.request.target) <= kNewestQuick;
   return quick ? Nvrtc::Quick : Nvrtc::Full;
 }

@@ -15,15 +15,11 @@ using namespace mlir;
 using tile::TileType;
 using tile::typeOf;
 
-namespace {
-
 int64_t slotBytes(TileType type) {
   layout::SwizzledLayout layout = cast<tile::MemAttr>(type.getLayout()).getLayout();
   int64_t elements = std::max(*layout.span(), layout.layout.cosize());
   return llvm::alignTo(elements * type.getElementType().getIntOrFloatBitWidth() / 8, 128);
 }
-
-} // namespace
 
 /// How the threads share a tile's chunks.
 struct KernelEmitter::Walk {
@@ -52,6 +48,8 @@ KernelEmitter::Walk KernelEmitter::walkOver(TileType type) {
 }
 
 Status KernelEmitter::ring(tile::RingOp op) {
+  if (isFilledByTma(op.getResult()))
+    return tensorRing(op), Status();
   TileType type = op.getType().getSlot();
   RingText &text = rings[op.getResult()];
   text.name = op.getName().str();
@@ -95,6 +93,8 @@ std::string KernelEmitter::advance(const std::string &counter, tile::RingType ty
 }
 
 Status KernelEmitter::put(tile::PutOp op) {
+  if (isFilledByTma(op.getRing()))
+    return tensorPut(op), Status();
   const RingText &text = rings[op.getRing()];
   tile::RingType ringType = op.getRing().getType();
   TileType type = ringType.getSlot();
@@ -243,6 +243,8 @@ void KernelEmitter::walkRows(
 }
 
 void KernelEmitter::take(tile::TakeOp op) {
+  if (isFilledByTma(op.getRing()))
+    return tensorTake(op);
   const RingText &text = rings[op.getRing()];
   if (text.taken.empty())
     return;

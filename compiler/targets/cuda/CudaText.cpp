@@ -44,7 +44,8 @@ std::string elementText(DType type, bool result) {
 
 /// Field and its type for one argument of the block.
 std::pair<std::string, std::string> fieldOf(const Artifact &artifact, const Argument &argument,
-                                            llvm::ArrayRef<tile::BufferOp> buffers) {
+                                            llvm::ArrayRef<tile::BufferOp> buffers,
+                                            const TensorMaps &maps) {
   switch (argument.kind) {
   case Argument::ScalarValue: {
     const ScalarInfo &scalar = artifact.scalars[argument.index];
@@ -60,14 +61,31 @@ std::pair<std::string, std::string> fieldOf(const Artifact &artifact, const Argu
   case Argument::WorkspacePointer:
     return {typeText(tile::BufferOp(buffers[argument.index]).getElementType()) + " *",
             tile::BufferOp(buffers[argument.index]).getName().str()};
+  case Argument::TensorMap:
+    return {"TensorMap", maps.name(argument.index)};
   default:
     return {"long long", "repetition"};
   }
 }
 
+/// "k in boxes of 16 x 64 x 5 x 1 x 1 of 16 x Tk x 5 x Hk x B, swizzle of 32 bytes".
+std::string describe(const TensorMapInfo &map, const Artifact &artifact) {
+  const TensorInfo &tensor = artifact.tensors[map.tensor];
+  std::vector<std::string> box, extents;
+  for (const TensorMapInfo::Dim &dim : map.dims) {
+    box.push_back(std::to_string(dim.box));
+    extents.push_back(dim.dim < 0 ? std::to_string(dim.extent) : tensor.shape[dim.dim]);
+  }
+  return fmt::format("{} in boxes of {} out of {}, {}", tensor.name, fmt::join(box, " x "),
+                     fmt::join(extents, " x "),
+                     map.swizzleBytes == 0 ? "no swizzle"
+                                           : fmt::format("swizzle of {} bytes", map.swizzleBytes));
+}
+
 class TextWriter {
 public:
-  TextWriter(tile::ProgramOp program, Artifact &artifact) : program(program), artifact(artifact) {
+  TextWriter(tile::ProgramOp program, Artifact &artifact)
+      : program(program), artifact(artifact), maps(artifact) {
     for (auto buffer : program.getBody().getOps<tile::BufferOp>())
       buffers.push_back(buffer);
     for (const ScalarInfo &scalar : artifact.scalars)
@@ -78,7 +96,7 @@ public:
     std::string kernels;
     size_t n = 0;
     for (auto kernel : program.getBody().getOps<tile::KernelOp>()) {
-      KernelEmitter emitter(program, kernel);
+      KernelEmitter emitter(program, kernel, maps);
       HEDDLE_TRY(body, emitter.run());
       Launch &launch = artifact.launches[n++];
       launch.block[0] = 32 * emitter.warps();
@@ -87,6 +105,7 @@ public:
                              "const __grid_constant__ Parameters p) {{\n{}}}\n",
                              launch.block[0], launch.entry, body);
     }
+    maps.addTo(artifact);
     std::string block = parameterBlock();
     std::string prelude = preludeFor(block + kernels);
     return header() + "\n" + prelude + "\n" + block + kernels;
@@ -118,6 +137,9 @@ private:
     line(fmt::format("argument  one struct of {} bytes by value, see Parameters; strides count "
                      "elements, the last dimension is contiguous",
                      artifact.blockBytes));
+    for (size_t n = 0; n < artifact.tensorMaps.size(); ++n)
+      line(fmt::format("          {}: tensor map (cuTensorMapEncodeTiled) of {}", maps.name(n),
+                       describe(artifact.tensorMaps[n], artifact)));
     line("assumes   pointers and strides of 16-bit tensors are multiples of 16 bytes");
     if (llvm::any_of(artifact.tensors, [](const TensorInfo &t) { return sizeOf(t.dtype) == 1; }))
       line("          and those of 8-bit tensors of 8");
@@ -127,7 +149,7 @@ private:
   std::string parameterBlock() {
     std::string text = "struct Parameters {\n";
     for (const Argument &argument : artifact.arguments) {
-      auto [type, name] = fieldOf(artifact, argument, buffers);
+      auto [type, name] = fieldOf(artifact, argument, buffers, maps);
       std::string field = fmt::format("  {}{}{};", type, type.ends_with('*') ? "" : " ", name);
       text += fmt::format("{:<32} // {}\n", field, argument.offset);
     }
@@ -138,6 +160,7 @@ private:
   Artifact &artifact;
   std::vector<tile::BufferOp> buffers;
   std::vector<std::string> scalarNames;
+  TensorMaps maps;
 };
 
 } // namespace

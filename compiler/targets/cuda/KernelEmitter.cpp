@@ -16,8 +16,8 @@ namespace heddle::compiler::cuda {
 
 using namespace mlir;
 
-KernelEmitter::KernelEmitter(tile::ProgramOp program, tile::KernelOp kernel)
-    : program(program), kernel(kernel) {
+KernelEmitter::KernelEmitter(tile::ProgramOp program, tile::KernelOp kernel, TensorMaps &maps)
+    : program(program), kernel(kernel), maps(maps) {
   if (auto warps = kernel->getAttrOfType<IntegerAttr>("tile.warps"))
     warpCount = warps.getInt();
   if (auto bytes = kernel->getAttrOfType<IntegerAttr>("tile.shared"))
@@ -198,6 +198,11 @@ std::string KernelEmitter::formula(tile::FormulaAttr formula) {
 
 /// Pointer to the first kept element, and the stride of each kept dimension.
 void KernelEmitter::view(tile::ViewOp op) {
+  if (!op->use_empty() && llvm::all_of(op->getUsers(), [](Operation *user) {
+        auto put = dyn_cast<tile::PutOp>(user);
+        return put && isFilledByTma(put.getRing());
+      }))
+    return; // TMA knows where the tensor lies
   std::string tensor = op.getName().str();
   Operation *declaration = program.findTensor(op.getName());
   bool isTensor = isa<tile::TensorOp>(declaration);
@@ -554,6 +559,7 @@ Result<std::string> KernelEmitter::run() {
   if (shared > 0) {
     first.line("extern __shared__ __align__(1024) unsigned char shared_memory[];");
     first.line("const u32 smem = (u32)__cvta_generic_to_shared(shared_memory);");
+    initialiseBarriers(first);
   }
   const auto mentions = [&](std::string_view word) {
     return text.find(word) != text.npos || before.find(word) != before.npos;

@@ -5,6 +5,7 @@
 //   Tiles.cpp           maps, reductions, loads to and stores from registers
 //   Products.cpp        mma, ldmatrix, results turned in shared memory
 //   Copies.cpp          rings: cp.async, takes; stores of rows from shared memory
+//   TensorCopies.cpp    rings that TMA fills
 //   Exchange.cpp        tiles that go from thread to thread through shared memory
 //   Scans.cpp           prefix sums, triangular systems
 //   Topk.cpp            running lists of the best
@@ -34,9 +35,28 @@ struct Parameters {
   }
 };
 
+/// Whether TMA copies what a ring holds.
+bool isFilledByTma(mlir::Value ring);
+
+/// Tensor maps that the kernels of a file take, and their fields in the parameter block.
+class TensorMaps {
+public:
+  explicit TensorMaps(const Artifact &artifact) : artifact(artifact) {}
+  /// The field of a map; kernels that read a tensor by the same tiles share one.
+  std::string fieldOf(const TensorMapInfo &map);
+  /// Adds them to the artifact's arguments, at the end of the block.
+  void addTo(Artifact &artifact) const;
+  const std::string &name(size_t index) const { return names[index]; }
+
+private:
+  const Artifact &artifact;
+  std::vector<TensorMapInfo> infos;
+  std::vector<std::string> names;
+};
+
 class KernelEmitter {
 public:
-  KernelEmitter(tile::ProgramOp program, tile::KernelOp kernel);
+  KernelEmitter(tile::ProgramOp program, tile::KernelOp kernel, TensorMaps &maps);
 
   /// The body, indented by one level. Unsupported with the op that has no CUDA spelling.
   Result<std::string> run();
@@ -59,6 +79,7 @@ private:
   struct RingText {
     std::string name, filled, taken; ///< variables with the next slot to fill and to take
     std::string source, target, row; ///< where this thread copies from and to, and its row
+    std::string barriers;            ///< of slots that TMA fills: their address
   };
 
   // ---- names and scalars ----
@@ -178,6 +199,10 @@ private:
   Status put(tile::PutOp op);
   void take(tile::TakeOp op);
   Status ring(tile::RingOp op);
+  void tensorRing(tile::RingOp op);
+  void tensorPut(tile::PutOp op);
+  void tensorTake(tile::TakeOp op);
+  void initialiseBarriers(Source &text);
   std::string advance(const std::string &counter, tile::RingType type);
   Status storeRows(tile::StoreOp op);
 
@@ -186,6 +211,7 @@ private:
 
   tile::ProgramOp program;
   tile::KernelOp kernel;
+  TensorMaps &maps;
   Parameters parameters;
   int64_t warpCount = 1, shared = 0, unnamed = 0;
   Source top{1}, out{1};

@@ -37,6 +37,9 @@ constexpr Definition kDefinitions[] = {
     {"i64", "typedef long long i64;\n"},
     {"infinity", HEDDLE_INLINE "float infinity() { return __int_as_float(0x7f800000); }\n"},
 
+    {"TensorMap", "// What cuTensorMapEncodeTiled makes.\n"
+                  "struct __align__(128) TensorMap { unsigned char opaque[128]; };\n"},
+
     // Numbers.
     {"exp2_approx", HEDDLE_INLINE R"(float exp2_approx(float x) {
   float y;
@@ -214,6 +217,38 @@ constexpr Definition kDefinitions[] = {
     {"wait_copies", "// Until all groups of copies but the newest N have landed.\n"
                     "template <int N> " HEDDLE_INLINE R"(void wait_copies() {
   asm volatile("cp.async.wait_group %0;" : : "n"(N) : "memory");
+}
+)"},
+    // Tiles by TMA.
+    {"init_barrier",
+     "// A barrier in shared memory whose phase ends with one arrival and the bytes\n"
+     "// that it announces.\n" HEDDLE_INLINE R"(void init_barrier(u32 barrier) {
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" : : "r"(barrier) : "memory");
+}
+)"},
+    {"show_barriers",
+     "// To TMA, which completes their phases.\n" HEDDLE_INLINE
+     R"(void show_barriers() { asm volatile("fence.mbarrier_init.release.cluster;" : : : "memory"); }
+)"},
+    {"wait_tile", "// Until the phase of this parity is over: the tile has landed.\n" HEDDLE_INLINE
+                  R"(void wait_tile(u32 barrier, u32 parity) {
+  asm volatile("{ .reg .pred landed;\n"
+               "again: mbarrier.try_wait.parity.shared::cta.b64 landed, [%0], %1;\n"
+               "@!landed bra again; }"
+               : : "r"(barrier), "r"(parity) : "memory");
+}
+)"},
+    {"copy_tile",
+     "// Starts the copy of a tile, of which the barrier hears: its first row and panel, and\n"
+     "// where it lies along the other dimensions.\n" HEDDLE_INLINE
+     R"(void copy_tile(u32 to, const TensorMap &map, u32 barrier, int bytes, int row, int panel, int x,
+                          int y) {
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;"
+               : : "r"(barrier), "r"(bytes) : "memory");
+  asm volatile("cp.async.bulk.tensor.5d.shared::cluster.global.tile.mbarrier::complete_tx::bytes "
+               "[%0], [%1, {%2, %3, %4, %5, %6}], [%7];"
+               : : "r"(to), "l"(&map), "r"(0), "r"(row), "r"(panel), "r"(x), "r"(y), "r"(barrier)
+               : "memory");
 }
 )"},
     {"store_shared", HEDDLE_INLINE R"(void store_shared(u32 to, u32 x) {

@@ -20,6 +20,11 @@ SharedRows::SharedRows(tile::TileType type) : rows(type.getRank() < 2 ? 1 : type
     elements = type.getDim(1);
   pitch = elements * bytes;
   chunks = type.getDim(1) * bytes / 16;
+  const auto columns = layout.layout.mode(1).leaves();
+  if (columns.size() > 1) {
+    panel = columns[0].extent * bytes / 16;
+    panelBytes = columns[1].stride * bytes;
+  }
   if (layout.swizzle.bits() == 0)
     return;
   mask = (int64_t(1) << layout.swizzle.bits()) - 1;
@@ -34,6 +39,11 @@ std::string SharedRows::address(const std::string &rowText, const std::string &c
   const bool isName = rowText.find_first_of(" *+%/^()") == std::string::npos;
   const std::string row = isName ? rowText : fmt::format("({})", rowText);
   std::string at = fmt::format("{} * {}", row, pitch);
+  if (panel == 1)
+    return chunk == "0" ? at : fmt::format("{} + ({}) * {}", at, chunk, panelBytes);
+  if (panel > 1 && chunk != "0")
+    return fmt::format("{0} + ({1}) / {2} * {3} + (({1}) % {2} ^ {4} / {5} % {2}) * 16", at, chunk,
+                       panel, panelBytes, row, 1 << shift);
   if (mask == 0)
     return chunk == "0" ? at : fmt::format("{} + ({}) * 16", at, chunk);
   std::string bits = shift == 0 ? fmt::format("{} % {}", row, mask + 1)
@@ -47,6 +57,12 @@ std::string SharedRows::step(const std::string &at, const std::string &row, int6
   std::string text = at;
   int64_t bytes = 16 * chunkFactor;
   if (chunk == "0") {
+  } else if (panel > 0 && panel <= chunkFactor) {
+    text += fmt::format(" + {} * {}", chunk, chunkFactor / panel * panelBytes);
+  } else if (panel > 0) {
+    int64_t period = panel / chunkFactor;
+    text = fmt::format("({} ^ {} % {} * {}) + {} / {} * {}", at, chunk, period, bytes, chunk,
+                       period, panelBytes);
   } else if (mask == 0) {
     text += fmt::format(" + {} * {}", chunk, bytes);
   } else if (mask < chunkFactor) {

@@ -7,7 +7,7 @@
 //           in  v_scale: f32[B, Tk, Hk]
 //           out o: bf16[B, Tq, Hq, 64]
 //           out lse: f32[B, Tq, Hq]
-// schedule  BM=128 BN=128 CHUNK=0 QREG=1 RESCALE=0 SPLIT=0 STAGES=2 VCOLS=256 WARPS=8
+// schedule  BM=128 BN=128 CHUNK=0 QREG=1 RESCALE=0 SPLIT=0 STAGES=2 TMA=0 VCOLS=256 WARPS=8
 // launch    attn: grid (ceildiv(Tq, 128), Hq, B), block 256, dynamic shared memory 32768 bytes
 // argument  one struct of 240 bytes by value, see Parameters; strides count elements, the last dimension is contiguous
 // assumes   pointers and strides of 16-bit tensors are multiples of 16 bytes
