@@ -174,7 +174,7 @@ def absorbed_mla_of_deepseek_runs_as_cuda():
     assert "split_from256" in out and "verdict: clean, numbers right" in out, out
     decode = ["mla", "--shape", shape.replace("Hq=2", "Hq=32"), "--dtype", "bf16", "--target", "sm_80", "--quiet"]
     text, _ = heddle("show", *decode, "--after", "cuda")
-    assert "split: grid (ceildiv(Tk, 512), 2, B)" in text, text[:2000]  # 16 of the 32 heads a tile
+    assert "split: grid (2, ceildiv(Tk, 512), B)" in text, text[:2000]  # 16 of the 32 heads a tile
 
 
 @case

@@ -84,6 +84,19 @@ TEST_CASE("default schedules neither spill nor use local memory") {
     }
 }
 
+TEST_CASE("steps that read codes of 8 bits do not spill") {
+  if (!findNvrtc())
+    HEDDLE_SKIP("NVRTC is not installed");
+  for (const char *pattern : {"kv_int8", "kv_fp8"}) {
+    CudaProblem problem{pattern, sizes(1, 32, 8, 1, 1537, 128, 128)};
+    INFO(problem.toString());
+    const Result<Artifact> artifact = compiler::compile(requestOf(problem));
+    REQUIRE(artifact.ok());
+    for (const auto &[entry, taken] : artifact->resources)
+      CHECK(taken.spillStoreBytes + taken.spillLoadBytes == 0);
+  }
+}
+
 TEST_CASE("the main loop holds few issue slots beside the tensor core's") {
   if (!findNvrtc() || !findNvdisasm())
     HEDDLE_SKIP("NVRTC or nvdisasm is not installed");

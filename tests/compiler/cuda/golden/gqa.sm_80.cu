@@ -6,7 +6,7 @@
 //           out o: bf16[B, Tq, Hq, 128]
 //           out lse: f32[B, Tq, Hq]
 // schedule  BM=16 BN=64 CHUNK=0 QREG=1 RESCALE=0 SPLIT=512 STAGES=2 TMA=0 VCOLS=256 WARPS=1
-// launch    split: grid (ceildiv(Tk, 512), Hk, B), block 32, dynamic shared memory 69632 bytes
+// launch    split: grid (Hk, ceildiv(Tk, 512), B), block 32, dynamic shared memory 69632 bytes
 // launch    merge: grid (Hk, B, 1), block 32, dynamic shared memory 0 bytes
 // workspace part_m: 4 * B * ceildiv(Tk, 512) * Hq bytes
 // workspace part_l: 4 * B * ceildiv(Tk, 512) * Hq bytes
@@ -145,8 +145,8 @@ extern "C" __global__ void __launch_bounds__(32) split(const __grid_constant__ P
   const int lane = threadIdx.x % 32;
   const int group = lane / 4; // of four threads that share rows of fragments
   const int quad = lane % 4;
-  const int block = blockIdx.x;
-  const int hk = blockIdx.y;
+  const int hk = blockIdx.x;
+  const int part = blockIdx.y;
   const int b = blockIdx.z;
   const int Tq = (int)p.Tq;
   const int Tk = (int)p.Tk;
@@ -195,7 +195,7 @@ extern "C" __global__ void __launch_bounds__(32) split(const __grid_constant__ P
   commit_copies();
   auto *const k = p.k + (i64)b * k_stride0 + (i64)hk * k_stride2;
   auto *const v = p.v + (i64)b * v_stride0 + (i64)hk * v_stride2;
-  const int first_key = block * 512;
+  const int first_key = part * 512;
   const int at = max(min(offset, 536870911), -536870911);
   const int at2 = min(first_key + 512, Tk) - 1;
   const int at3 = min(at2, offset) + 1;
@@ -269,13 +269,13 @@ extern "C" __global__ void __launch_bounds__(32) split(const __grid_constant__ P
   __syncthreads();
   u32 q_fragments[16][2];
   #pragma unroll
-  for (int k = 0; k < 8; ++k) {
+  for (int k16 = 0; k16 < 8; ++k16) {
     u32 a[4];
-    load_matrix_x4(a, (q_lane ^ k % 4 * 32) + k / 4 * 128);
-    q_fragments[2 * k][0] = a[0];
-    q_fragments[2 * k][1] = a[1];
-    q_fragments[2 * k + 1][0] = a[2];
-    q_fragments[2 * k + 1][1] = a[3];
+    load_matrix_x4(a, (q_lane ^ k16 % 4 * 32) + k16 / 4 * 128);
+    q_fragments[2 * k16][0] = a[0];
+    q_fragments[2 * k16][1] = a[1];
+    q_fragments[2 * k16 + 1][0] = a[2];
+    q_fragments[2 * k16 + 1][1] = a[3];
   }
   float running_max[2];
   #pragma unroll
@@ -358,9 +358,9 @@ extern "C" __global__ void __launch_bounds__(32) split(const __grid_constant__ P
     }
     commit_copies();
     // The tile in parts.
-    for (int j2 = 0; j2 < min(end - j, 64); j2 += 32) {
-      const u32 k_part = k_slot + j2 * 256;
-      const u32 v_part = v_slot + j2 * 256;
+    for (int j_2 = 0; j_2 < min(end - j, 64); j_2 += 32) {
+      const u32 k_part = k_slot + j_2 * 256;
+      const u32 v_part = v_slot + j_2 * 256;
       // Products with k'.
       float acc[4][2][2];
       #pragma unroll
@@ -375,10 +375,10 @@ extern "C" __global__ void __launch_bounds__(32) split(const __grid_constant__ P
       }
       const u32 k_at = k_lane + k_part;
       #pragma unroll
-      for (int k = 0; k < 8; ++k) {
+      for (int k16 = 0; k16 < 8; ++k16) {
         #pragma unroll
         for (int n = 0; n < 4; n += 2) {
-          mma_pair_bf16(acc[n], acc[n + 1], q_fragments[2 * k][0], q_fragments[2 * k][1], q_fragments[2 * k + 1][0], q_fragments[2 * k + 1][1], (k_at ^ k % 4 * 32) + k / 4 * 128 + n * 2048);
+          mma_pair_bf16(acc[n], acc[n + 1], q_fragments[2 * k16][0], q_fragments[2 * k16][1], q_fragments[2 * k16 + 1][0], q_fragments[2 * k16 + 1][1], (k_at ^ k16 % 4 * 32) + k16 / 4 * 128 + n * 2048);
         }
       }
       // Scores of pairs outside the support go.
@@ -388,7 +388,7 @@ extern "C" __global__ void __launch_bounds__(32) split(const __grid_constant__ P
         for (int half = 0; half < 2; ++half) {
           #pragma unroll
           for (int c = 0; c < 2; ++c) {
-            acc[n][half][c] = ((((j + j2) + column + 8 * n + c) <= at) && (((j + j2) + column + 8 * n + c) < end)) ? acc[n][half][c] : (-infinity());
+            acc[n][half][c] = ((((j + j_2) + column + 8 * n + c) <= at) && (((j + j_2) + column + 8 * n + c) < end)) ? acc[n][half][c] : (-infinity());
           }
         }
       }
@@ -471,10 +471,10 @@ extern "C" __global__ void __launch_bounds__(32) split(const __grid_constant__ P
       // Add products with v.
       const u32 v_at = v_lane + v_part;
       #pragma unroll
-      for (int k = 0; k < 2; ++k) {
+      for (int k16 = 0; k16 < 2; ++k16) {
         #pragma unroll
         for (int n = 0; n < 16; n += 2) {
-          mma_pair_bf16_trans(running_out[n], running_out[n + 1], rounded[2 * k][0], rounded[2 * k][1], rounded[2 * k + 1][0], rounded[2 * k + 1][1], (v_at ^ n % 8 * 16) + n / 8 * 128 + k * 4096);
+          mma_pair_bf16_trans(running_out[n], running_out[n + 1], rounded[2 * k16][0], rounded[2 * k16][1], rounded[2 * k16 + 1][0], rounded[2 * k16 + 1][1], (v_at ^ n % 8 * 16) + n / 8 * 128 + k16 * 4096);
         }
       }
       #pragma unroll
@@ -485,7 +485,7 @@ extern "C" __global__ void __launch_bounds__(32) split(const __grid_constant__ P
     tile = next_tile;
   }
   // Tiles wholly inside the support.
-  for (int j3 = full_begin; j3 < full_end; j3 += 64) {
+  for (int j_3 = full_begin; j_3 < full_end; j_3 += 64) {
     const int next_tile2 = tile + 1;
     wait_copies<1>();
     __syncthreads();
@@ -522,10 +522,10 @@ extern "C" __global__ void __launch_bounds__(32) split(const __grid_constant__ P
     }
     const u32 k_at2 = k_lane + k_slot2;
     #pragma unroll
-    for (int k = 0; k < 8; ++k) {
+    for (int k16 = 0; k16 < 8; ++k16) {
       #pragma unroll
       for (int n = 0; n < 8; n += 2) {
-        mma_pair_bf16(acc2[n], acc2[n + 1], q_fragments[2 * k][0], q_fragments[2 * k][1], q_fragments[2 * k + 1][0], q_fragments[2 * k + 1][1], (k_at2 ^ k % 4 * 32) + k / 4 * 128 + n * 2048);
+        mma_pair_bf16(acc2[n], acc2[n + 1], q_fragments[2 * k16][0], q_fragments[2 * k16][1], q_fragments[2 * k16 + 1][0], q_fragments[2 * k16 + 1][1], (k_at2 ^ k16 % 4 * 32) + k16 / 4 * 128 + n * 2048);
       }
     }
     // Maxima of rows, in each of their threads.
@@ -627,10 +627,10 @@ extern "C" __global__ void __launch_bounds__(32) split(const __grid_constant__ P
     // Add products with v.
     const u32 v_at2 = v_lane + v_slot2;
     #pragma unroll
-    for (int k = 0; k < 4; ++k) {
+    for (int k16 = 0; k16 < 4; ++k16) {
       #pragma unroll
       for (int n = 0; n < 16; n += 2) {
-        mma_pair_bf16_trans(running_out[n], running_out[n + 1], rounded2[2 * k][0], rounded2[2 * k][1], rounded2[2 * k + 1][0], rounded2[2 * k + 1][1], (v_at2 ^ n % 8 * 16) + n / 8 * 128 + k * 4096);
+        mma_pair_bf16_trans(running_out[n], running_out[n + 1], rounded2[2 * k16][0], rounded2[2 * k16][1], rounded2[2 * k16 + 1][0], rounded2[2 * k16 + 1][1], (v_at2 ^ n % 8 * 16) + n / 8 * 128 + k16 * 4096);
       }
     }
     #pragma unroll
@@ -648,21 +648,21 @@ extern "C" __global__ void __launch_bounds__(32) split(const __grid_constant__ P
     sum3 = sum3 + __shfl_xor_sync(0xffffffffu, sum3, 2);
     row_sum[half] = sum3;
   }
-  auto *const part_m = p.part_m + (i64)b * part_m_stride0 + (i64)block * part_m_stride1;
+  auto *const part_m = p.part_m + (i64)b * part_m_stride0 + (i64)part * part_m_stride1;
   // Store part_m.
   #pragma unroll
   for (int half = 0; half < 2; ++half) {
     if (quad == 0 && row + 8 * half < 4)
       part_m[(head0 + row + 8 * half)] = running_max[half];
   }
-  auto *const part_l = p.part_l + (i64)b * part_m_stride0 + (i64)block * part_m_stride1;
+  auto *const part_l = p.part_l + (i64)b * part_m_stride0 + (i64)part * part_m_stride1;
   // Store part_l.
   #pragma unroll
   for (int half = 0; half < 2; ++half) {
     if (quad == 0 && row + 8 * half < 4)
       part_l[(head0 + row + 8 * half)] = row_sum[half];
   }
-  auto *const part_o = p.part_o + (i64)b * part_o_stride0 + (i64)block * part_o_stride1;
+  auto *const part_o = p.part_o + (i64)b * part_o_stride0 + (i64)part * part_o_stride1;
   // Store part_o.
   auto *const to7 = &part_o[(i64)(head0 + row) * part_o_stride2 + column];
   const int rows_left6 = 4 - (row);
@@ -714,6 +714,7 @@ extern "C" __global__ void __launch_bounds__(32) merge(const __grid_constant__ P
     }
   }
   // All tiles.
+  #pragma unroll 4
   for (int j = 0; j < ((Tk + 511) / 512); j += 1) {
     auto *const part_m = p.part_m + (i64)b * part_m_stride0 + (i64)j * part_m_stride1;
     float part_m_part[4];
