@@ -69,6 +69,12 @@ bool isPairs(Value tile) {
   return isa<tile::PairsAttr>(cast<TileType>(tile.getType()).getLayout());
 }
 
+/// The same address, related to no other: LLVM would keep few of a block's rows in registers and
+/// add up the others' distances in each step.
+Value onItsOwn(VectorBuilder &e, Value address) {
+  return LLVM::LaunderInvariantGroupOp::create(e.builder, e.loc, address);
+}
+
 } // namespace
 
 bool isDotProduct(tile::MmaOp op) {
@@ -138,6 +144,12 @@ void Evaluator::outerProduct(tile::MmaOp op) {
       walksRows && comesInTwos(block.lanes) ? wordRows(roles.lanes) : nullptr;
   for (size_t n = 0; words && n < start.size(); n += 2)
     std::tie(start[n], start[n + 1]) = byParity(start[n], start[n + 1]);
+  Values lines; // of the other operand, where they lie in memory with the sum contiguous
+  if (const GlobalPlace *place = pairs || roles.othersSum == 0 ? nullptr : denseRows(roles.others);
+      place && place->view.element.isF32() && (place->valid.empty() || place->clipped) &&
+      VectorBuilder::constantOf(place->view.strides[1]) == 1)
+    for (const Coord &other : block.others)
+      lines.push_back(onItsOwn(e, globalAddress(e, *place, {other, element(e.integer(0))})));
   Later later;
   if (walksRows && block.lanes[0].number >= 0 && block.others[0].number <= 0)
     later = readAfter(roles.lanes);
@@ -166,9 +178,14 @@ void Evaluator::outerProduct(tile::MmaOp op) {
         e.prefetch(globalAddress(e, *walkedRows, {element(e.plus(c, kRowsAhead)), lane}));
     Values vectors = lanesAt(sum);
     int64_t n = 0;
-    for (const Coord &other : block.others) {
-      Value factor =
-          pairs ? pairWord(other, sum) : at(roles.others, pointOf(roles.othersFree, other, sum));
+    for (auto [k, other] : llvm::enumerate(block.others)) {
+      Value factor;
+      if (!lines.empty())
+        factor = e.broadcast(e.load(e.builder.getF32Type(),
+                                    e.address(lines[k], e.builder.getF32Type(), sum.index)));
+      else
+        factor =
+            pairs ? pairWord(other, sum) : at(roles.others, pointOf(roles.othersFree, other, sum));
       for (Value vector : vectors) {
         next[n] = pairs ? dotOfPairs(e, next[n], factor, vector) : e.fma(factor, vector, next[n]);
         ++n;
