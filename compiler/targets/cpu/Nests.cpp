@@ -299,6 +299,7 @@ NestEmitter::Nest::Nest(NestEmitter &emitter, const NestGroup &group)
   others = type.getDim(1 - lanes);
   bool pairs = false;
   SmallVector<tile::MmaOp> products;
+  SmallVector<Value> ofSplats;
   for (Operation *sink : group.sinks) {
     Value tile = visited(sink);
     Value smaller = isa<tile::ReduceOp, tile::StoreOp>(sink)
@@ -307,7 +308,8 @@ NestEmitter::Nest::Nest(NestEmitter &emitter, const NestGroup &group)
     if (smaller && smaller != clip)
       clip = clip ? e.minIndex(clip, smaller) : smaller;
     for (Value operand : tileOperands(sink)) {
-      unrolled |= readsReplicated(evaluator, operand);
+      if (readsReplicated(evaluator, operand))
+        ofSplats.push_back(operand);
       if (isStreamed(operand) && !isa<tile::ReduceOp>(sink))
         findProducts(operand, products);
     }
@@ -323,7 +325,12 @@ NestEmitter::Nest::Nest(NestEmitter &emitter, const NestGroup &group)
       if (auto layout = dyn_cast<tile::PairsAttr>(typeOf(result).getLayout()))
         pairs |= layout.getPacked() == 1 - lanes;
   }
-  unrolled |= !across.empty();
+  constexpr int64_t kMany = 64; // vectors side by side: too much code, so a loop has one body
+  bool loopsSplats = products.empty() && across.empty() && others * vectors > kMany &&
+                     llvm::all_of(ofSplats, [&](Value operand) {
+                       return evaluator.keepInMemory(operand, /*splatsToo=*/true);
+                     });
+  unrolled = !across.empty() || (!ofSplats.empty() && !loopsSplats);
   for (Operation *sink : group.sinks) {
     Value tile = visited(sink);
     bool made = !isa<tile::ReduceOp, tile::StoreOp>(sink) ||
@@ -334,7 +341,8 @@ NestEmitter::Nest::Nest(NestEmitter &emitter, const NestGroup &group)
       break;
   }
   bool dot = llvm::any_of(products, isDotProduct);
-  blockVectors = products.empty() ? std::min<int64_t>(vectors, 4)
+  bool loopsAcross = !across.empty() && others * vectors > kMany;
+  blockVectors = products.empty() ? std::min<int64_t>(vectors, loopsAcross ? 1 : 4)
                  : dot            ? 1
                                   : emitter.blocking.vectors;
   blockOthers = products.empty() ? 1 : dot ? std::min<int64_t>(others, 4) : emitter.blocking.others;

@@ -181,8 +181,8 @@ void Evaluator::outerProduct(tile::MmaOp op) {
     for (auto [k, other] : llvm::enumerate(block.others)) {
       Value factor;
       if (!lines.empty())
-        factor = e.broadcast(e.load(e.builder.getF32Type(),
-                                    e.address(lines[k], e.builder.getF32Type(), sum.index)));
+        factor = e.broadcast(
+            e.load(e.builder.getF32Type(), e.address(lines[k], e.builder.getF32Type(), sum.index)));
       else
         factor =
             pairs ? pairWord(other, sum) : at(roles.others, pointOf(roles.othersFree, other, sum));

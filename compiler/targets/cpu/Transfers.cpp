@@ -7,6 +7,7 @@
 // it.
 #include "compiler/targets/cpu/Nests.h"
 
+#include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 
 using namespace mlir;
@@ -262,12 +263,39 @@ void NestEmitter::storeTransposed(tile::StoreOp store, const GlobalPlace &target
     strip(e.integer(first), std::min(width, rows - first), first / width);
 }
 
+/// Operations that make a vector of the tile where it is read; a function counts as many.
+static int64_t workOf(Evaluator &evaluator, Value tile) {
+  auto map = tile.getDefiningOp<tile::MapOp>();
+  if (!map || evaluator.locals.count(tile) || evaluator.globals.count(tile) ||
+      evaluator.rows.count(tile))
+    return 0;
+  constexpr int64_t kFunction = 12;
+  int64_t work = 0;
+  for (Operation &op : map.getBody().front())
+    work += isa<math::MathDialect>(op.getDialect()) ? kFunction : 1;
+  for (Value input : map.getInputs())
+    work += workOf(evaluator, input);
+  return work;
+}
+
 void NestEmitter::storeStraight(tile::StoreOp store, const GlobalPlace &target) {
   Value tile = store.getTile();
   ArrayRef<int64_t> shape = typeOf(tile).getShape();
   int64_t width = e.lanes(), rank = shape.size(), columns = shape[rank - 1];
+  // What takes much code is there once, in a loop over a row's vectors.
+  constexpr int64_t kMuch = 64;
+  bool loops = rank == 2 && workOf(evaluator, tile) * (columns / width) > kMuch &&
+               evaluator.keepInMemory(tile, /*splatsToo=*/true);
   auto line = [&](Value row, int64_t number) {
     evaluator.pushScope();
+    if (loops) {
+      Coord there = evaluator.element(row);
+      forPieces(columns, width, [&](Value first, int64_t count) {
+        Point point = {there, evaluator.lanesFrom(first, -1, count == width)};
+        storeGlobal(e, target, point, shape, evaluator.at(tile, point));
+      });
+      return evaluator.popScope();
+    }
     for (int64_t first = 0; first < columns; first += width) {
       Point point;
       if (rank == 2)
@@ -285,7 +313,7 @@ void NestEmitter::storeStraight(tile::StoreOp store, const GlobalPlace &target) 
     });
   } else if (rank == 1) {
     line(Value(), -1);
-  } else if (readsReplicated(evaluator, tile)) {
+  } else if (!loops && readsReplicated(evaluator, tile)) {
     for (int64_t row = 0; row < shape[0]; ++row)
       line(e.integer(row), row);
   } else {
