@@ -41,7 +41,7 @@ public:
     HEDDLE_CHECK(mapRows("q", scan.featuresQ, mix.getCodecQAttr(), false));
     HEDDLE_CHECK(mapRows("k", scan.featuresK, mix.getCodecKAttr(), taps));
     HEDDLE_CHECK(mapRows("v", none, mix.getCodecVAttr(), false));
-    readExpressions();
+    HEDDLE_CHECK(readExpressions());
     static_cast<PatternProblem &>(scan) = graph;
     HEDDLE_CHECK(compiler::readScan(scan));
     if (taps)
@@ -60,7 +60,8 @@ private:
   void readPolynomial();
   bool paysBeforeWalk(ArrayAttr features);
   Status mapRows(const char *role, ArrayAttr &features, Expr codec, bool always);
-  void readExpressions();
+  Expr positionOf(Expr row);
+  Status readExpressions();
   Status mapTaps();
   Status mapSubtokens();
   Status addWorkspace();
@@ -208,7 +209,7 @@ Status ScanReader::mapRows(const char *role, ArrayAttr &features, Expr codec, bo
     return codec ? rename(codec, {{"x", x}, {"d", feature}, {"hk", h}, {"h", h}}) : x;
   };
   std::string refused;
-  row = applyFeatures(graph, features, std::move(row), t, refused);
+  row = applyFeatures(graph, features, std::move(row), var(query ? "i" : "j"), refused);
   if (!refused.empty())
     return unsupported("feature map {} of {} is not lowered yet for scans", refused, role);
   if (mix.getLayout() == pattern::LayoutKind::varlen)
@@ -216,8 +217,11 @@ Status ScanReader::mapRows(const char *role, ArrayAttr &features, Expr codec, bo
                        role);
   Expr expr = reader.readExpr(row.at(d), mix.getReads(), mix.getReadNames());
   Expr lengthQ = graph.lengthExpr(scan.Tq), lengthK = graph.lengthExpr(scan.T);
-  Expr position = query && scan.Tq != scan.T ? sumOf(t, minus(lengthK, lengthQ)) : t;
-  expr = rename(expr, {{query ? "i" : "j", position},
+  if (query && mix.input("parent") && mentions(expr, "i"))
+    return unsupported("features of queries on a tree that ask for their position: it is a depth, "
+                       "which nodes with a state do not have; give them pos = row, or use the "
+                       "attention form");
+  expr = rename(expr, {{query ? "i" : "j", query ? positionOf(t) : t},
                        {"row", t},
                        {"hk", h},
                        {"len_q", lengthQ},
@@ -245,7 +249,14 @@ Status ScanReader::mapRows(const char *role, ArrayAttr &features, Expr codec, bo
   return {};
 }
 
-void ScanReader::readExpressions() {
+/// Where the query of a row stands.
+Expr ScanReader::positionOf(Expr row) {
+  if (scan.Tq == scan.T || mix.getAlign() == pattern::Align::top_left)
+    return row;
+  return sumOf(row, minus(graph.lengthExpr(scan.T), graph.lengthExpr(scan.Tq)));
+}
+
+Status ScanReader::readExpressions() {
   Expr lengthQ = graph.lengthExpr(scan.Tq), lengthK = graph.lengthExpr(scan.T), h = var("h");
   if (scan.tokens)
     lengthQ = lengthK = scan.tokens;
@@ -266,6 +277,14 @@ void ScanReader::readExpressions() {
   if (!mix.input("parent"))
     scan.support = rename(scan.support, {{"row", var("i")}});
   scan.support = pattern::simplify(scan.support);
+  for (Expr *expr : {&scan.score, &scan.normArg}) {
+    if (mix.input("parent") && *expr && mentions(*expr, "i"))
+      return unsupported("{} on a tree beside a state: the position of a node is its depth, which "
+                         "it does not have here; use the attention form",
+                         expr == &scan.score ? "score" : "norm");
+    *expr = rename(*expr, {{"i", positionOf(var("row"))}});
+  }
+  return {};
 }
 
 /// S += prev_t k_{t-1} v_{t-1}' + here_t k_t v_t' as two pairs of keys and values. The token before

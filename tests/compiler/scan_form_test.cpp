@@ -95,6 +95,12 @@ TEST_CASE("what a scan refuses names the clause") {
                Contains("support { j <= i and i - j < 3 }"));
     CHECK_THAT(refused(form, "score { s * s } weight id norm none gives o"), Contains("score"));
   }
+  for (const char *position : {"features q [rope]", "score { s / float(i + 1) }"})
+    CHECK_THAT(refused("recurrent",
+                       std::string("tree %parent support (row, j) { ancestor(row, j) } ") +
+                           position + " weight id norm none gives o",
+                       ", %parent: seq<i32, T>"),
+               Contains("depth"));
   CHECK_THAT(refused("chunked", "decay channel %g weight id norm none gives o",
                      ", %g: seq<f32, T x H x K x V>"),
              Contains("decay channel"));

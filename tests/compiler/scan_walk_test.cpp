@@ -210,6 +210,18 @@ TEST_CASE("a static state: all keys, then all queries of another number") {
                      {{"B", 2}, {"Tq", Tq}, {"Tk", Tk}, {"Hq", 4}, {"Hk", 2}, {"K", 5}, {"V", 3}},
                      "recurrent", 8))
         .check(Upto::Form);
+  // The last query stands at the last key, or the first at the first.
+  for (const char *align : {"bottom_right", "top_left"}) {
+    FormCase c =
+        scanCase("pattern.def @p(%q: seq<Tq x H x K>, %k: seq<Tk x H x K>, "
+                 "%v: seq<Tk x H x V>) {\n  %o = mix %q, %k, %v align " +
+                     std::string(align) +
+                     " support { true } features q [rope] features k [rope] "
+                     "score { s / sqrt(float(i + 1)) } weight id norm none gives o\n"
+                     "  return %o\n}\n",
+                 {{"B", 2}, {"Tq", 5}, {"Tk", 13}, {"H", 2}, {"K", 6}, {"V", 3}}, "recurrent", 8);
+    FormRun(c).check(Upto::Form);
+  }
 }
 
 TEST_CASE("a tree: each node goes on from its parent's state") {
