@@ -567,8 +567,9 @@ void LayoutAssigner::placeLoad(tile::LoadOp load) {
   if (type.getRank() == 0)
     return placeLanes(value, -1, Space::Reg);
   if (type.getRank() == 1) {
-    if (lanesOf(value) == 0 && !inMemory(value))
-      return placeLanes(value, 0, Space::Reg);
+    bool carried = llvm::any_of(value.getUsers(), llvm::IsaPred<tile::ForOp>);
+    if (!inMemory(value) && (lanesOf(value) == 0 || carried)) // as the loop has it
+      return placeLanes(value, lanesOf(value), Space::Reg);
     return load.getValid().empty() || clippedByLoop(load) ? placeGlobal(value)
                                                           : placeLanes(value, 0, Space::Local);
   }

@@ -187,6 +187,17 @@ TEST_CASE("compiled scans: every class in chunks") {
   }
 }
 
+/// Its few sums of keys meet no lanes: the loop carries them as one vector a number.
+TEST_CASE("a norm that goes on beside a bonus") {
+  const ScanClass kind{"bonus and norm",
+                       ", %u: tensor<H x K>, %s0: seq<f32, H x K x V>, %z0: seq<f32, H x K>",
+                       "features q [elu1] features k [elu1] weight id norm sum read bonus %u "
+                       "initial state %s0, z %z0 gives o, state, z",
+                       "%o, %s, %z"};
+  for (const char *form : {"chunked", "recurrent"})
+    runCompiled(scanCase(textOf(kind), sizes(37, 8, 8), form, 16));
+}
+
 TEST_CASE("compiled scans: every class token by token") {
   for (const ScanClass &kind : kScanClasses) {
     INFO(kind.what);
