@@ -74,7 +74,7 @@ std::string score(Draw &draw) {
 }
 
 /// Where keys lie.
-enum class Keys { Dense, Packed, Paged };
+enum class Keys { Dense, Packed, Paged, Ring };
 
 /// The clauses of an attention. Only dense keys have tensors of their own beside them.
 class AttentionDraw {
@@ -150,6 +150,10 @@ private:
   }
 
   void drawCodecs() {
+    if (draw.also(0.1)) {
+      draw.argument("qscale", "seq<Tq x Hq>", 0.5, 1.5);
+      draw.clause("codec q { x * qscale[row, h] }");
+    }
     if (draw.chance(0.1)) {
       draw.argument("kscale", "seq<Tk x Hk>", 0.5, 1.5);
       draw.clause("codec k { x * kscale[j, hk] }");
@@ -167,10 +171,18 @@ private:
       return "%q: tensor<Nq x Hq x D>, %k: tensor<Nk x Hk x D>, %v: tensor<Nk x Hk x Dv>,"
              "\n    %cu_q: tensor<i32, N1>, %cu_k: tensor<i32, N1>";
     }
+    if (keys == Keys::Paged && draw.also(0.4)) {
+      keys = Keys::Ring;
+      draw.clause("layout ring len %length keep { 3 }");
+      return "%q: seq<Tq x Hq x D>, %k: seq<R x Hk x D>, %v: seq<R x Hk x Dv>, %length: seq<i32>";
+    }
     if (keys == Keys::Paged) {
-      draw.clause("layout paged %table len %length");
-      return "%q: seq<Tq x Hq x D>, %k: tensor<P x page x Hk x D>, %v: tensor<P x page x Hk x Dv>,"
-             "\n    %table: seq<i32, M>, %length: seq<i32>";
+      const bool headsFirst = draw.also(0.4);
+      draw.clause(headsFirst ? "layout paged %table len %length order hnd"
+                             : "layout paged %table len %length");
+      return fmt::format("%q: seq<Tq x Hq x D>, %k: tensor<P x {0} x D>, %v: tensor<P x {0} x Dv>,"
+                         "\n    %table: seq<i32, M>, %length: seq<i32>",
+                         headsFirst ? "Hk x page" : "page x Hk");
     }
     if (alias) {
       draw.clause("alias v { 0, D }");
@@ -191,8 +203,12 @@ private:
       after = "\n  %y = map (t, h, e) in (Tq, Hq, " + width +
               ") { o[t, h, e] * sigmoid(z[t, h, e]) }\n  return %y";
     }
-    const std::string mix =
-        fmt::format("{} = mix {}, %k{}", lse ? "%o, %lse" : "%o", query, alias ? "" : ", %v");
+    std::string results = lse ? "%o, %lse" : "%o";
+    if (dense && !alias && lse && draw.also(0.25)) {
+      results = "%oa, %la";
+      after = drawOther() + after;
+    }
+    const std::string mix = fmt::format("{} = mix {}, %k{}", results, query, alias ? "" : ", %v");
     return draw.finish(operands, before, mix, after,
                        [keys = keys, same = sameLengths, fewer = fewer,
                         more = more](Problem &problem, int64_t length) {
@@ -200,6 +216,17 @@ private:
                              same ? length : std::max<int64_t>(length - fewer + more, 1);
                          setLengths(problem, keys, queries, length);
                        });
+  }
+
+  /// Other keys of their own, merged with the first.
+  std::string drawOther() {
+    draw.argument("k2", "seq<Tm x Hk x D>");
+    draw.argument("v2", "seq<Tm x Hk x Dv>");
+    draw.dims["Tm"] = 21;
+    return fmt::format("\n  %ob, %lb = mix %q, %k2, %v2\n    support {{ {} }}\n    score {{ s * "
+                       "rsqrt(D) }}\n    weight exp  norm sum\n    gives o, lse"
+                       "\n  %o, %lse = merge lse (%oa, %la), (%ob, %lb)",
+                       draw.alsoOf({"true", "j <= i", "j < 9", "(i + j) mod 3 <> 0"}));
   }
 
   static void setLengths(Problem &problem, Keys keys, int64_t queries, int64_t length) {
@@ -215,6 +242,11 @@ private:
       };
       problem.fillers["length"] = [length](const std::vector<int64_t> &at) {
         return double(at[0] ? std::max<int64_t>(length - 5, 1) : length);
+      };
+    } else if (keys == Keys::Ring) { // one sequence has not filled it, the other is round it
+      problem.dims["R"] = length + 3;
+      problem.fillers["length"] = [length](const std::vector<int64_t> &at) {
+        return double(at[0] ? 2 * length + 5 : length);
       };
     } else {
       problem.dims["Tk"] = length;

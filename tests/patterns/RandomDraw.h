@@ -12,10 +12,15 @@ namespace heddle::test {
 
 class Draw {
 public:
-  explicit Draw(uint64_t seed) : random(seed) {}
+  explicit Draw(uint64_t seed) : random(seed), more(seed + 12345) {}
 
   double uniform() { return random.uniform(0, 1); }
   bool chance(double share) { return uniform() < share; }
+  /// What came to be drawn later, from numbers of its own: the patterns without it are as before.
+  bool also(double share) { return more.uniform(0, 1) < share; }
+  std::string alsoOf(const std::vector<std::string> &texts) {
+    return texts[size_t(more.below(int64_t(texts.size())))];
+  }
   int64_t of(std::initializer_list<int64_t> values) {
     return values.begin()[random.below(int64_t(values.size()))];
   }
@@ -75,7 +80,7 @@ private:
     };
   }
 
-  Random random;
+  Random random, more;
   std::string arguments, clauses;
   std::map<std::string, Range> ranges;
   std::set<std::string> whole;

@@ -123,6 +123,8 @@ private:
     if (update == "delta") {
       draw.argument("beta", token((writes ? "2 x " : "") + heads()), 0, 1);
       draw.clause("update delta %beta");
+      if (walk == Walk::Causal && !writes && draw.also(0.2))
+        drawLevels();
     } else if (update == "dplr") {
       for (const char *name : {"a", "y"})
         draw.argument(name, token(heads() + " x K"), -0.3, 0.3);
@@ -143,19 +145,61 @@ private:
     } else if (widen.empty() && draw.chance(0.2)) {
       draw.argument("r", token(H + " x K"));
       draw.clause(draw.of({"segments constant { 5 }", "segments constant { 16 }"}));
-      draw.clause("gate softmax %r pool mean_k");
+      drawGate();
       if (draw.chance(0.3))
         draw.clause("reset no");
     } else if (norm == "none" && widen.empty() && draw.chance(0.1)) {
-      draw.dims["L"] = 9;
-      draw.argument("lambda", token(H + " x L"), 0, 1);
-      draw.clause("segments fenwick");
-      draw.clause("gate given %lambda");
+      drawLevels();
     }
+  }
+
+  void drawLevels() {
+    draw.dims["L"] = 9;
+    draw.argument("lambda", token(H + " x L"), 0, 1);
+    draw.clause("segments fenwick");
+    draw.clause("gate given %lambda");
+  }
+
+  /// How the segments before weigh, and whether they decay on; a bank that goes on.
+  void drawGate() {
+    const std::string gate =
+        draw.also(0.5)
+            ? draw.alsoOf({"gate softmax %r pool sum_k", "gate top(2) %r pool mean_k",
+                           "gate top(1) %r pool mean_k renorm all", "gate given %lambda", ""})
+            : "gate softmax %r pool mean_k";
+    if (gate.starts_with("gate given")) {
+      draw.dims["L"] = 27; // of 130 tokens
+      draw.argument("lambda", token(H + " x L"), 0, 1);
+    }
+    if (!gate.empty())
+      draw.clause(gate);
+    if (draw.also(0.2))
+      draw.clause("bank running");
+    bank = gate.empty() && norm == "none" && draw.also(0.6);
   }
 
   void drawStart() {
     const bool keeps = walk == Walk::Causal || walk == Walk::Packed;
+    if (bank) {
+      const std::string heads = ownStates ? H : "Hk";
+      draw.dims["N"] = 40;
+      draw.argument("s0", fmt::format("seq<f32, {} x K x V>", heads));
+      draw.argument("bank0", fmt::format("seq<f32, N x {} x K x V>", heads));
+      draw.integers("at0", "seq<i32>", 30);
+      draw.clause("initial state %s0, bank %bank0, position %at0");
+      draw.clause("gives o, state, bank, position");
+      results = "%s, %bank1, %at1";
+      return;
+    }
+    if (walk == Walk::Causal && norm != "none" && widen.empty() && draw.also(0.3)) {
+      const std::string heads = ownStates ? H : "Hk";
+      draw.argument("s0", fmt::format("seq<f32, {} x K x V>", heads));
+      draw.argument("z0", fmt::format("seq<f32, {} x K>", heads), 0, 1);
+      draw.clause("initial state %s0, z %z0");
+      draw.clause("gives o, state, z");
+      results = "%s, %z1";
+      return;
+    }
     if ((keeps || walk == Walk::Tree) && norm == "none" && widen.empty() && draw.chance(0.5)) {
       const std::string heads = ownStates ? H : "Hk";
       draw.argument("s0", walk == Walk::Packed
@@ -163,25 +207,26 @@ private:
                               : fmt::format("seq<f32, {} x K x V>", heads));
       draw.clause("initial state %s0");
     }
-    state = keeps && draw.chance(0.5);
-    draw.clause(state ? "gives o, state" : "gives o");
+    results = keeps && draw.chance(0.5) ? "%s" : "";
+    draw.clause(results.empty() ? "gives o" : "gives o, state");
   }
 
   RandomPattern finish() {
-    std::string after = state ? "\n  return %o, %s" : "\n  return %o";
+    const std::string others = results.empty() ? "" : ", " + results;
+    std::string after = "\n  return %o" + others;
     if (walk == Walk::Causal && draw.chance(0.2)) {
       draw.argument("z", token(H + " x V"));
       after =
           fmt::format("\n  %gated = map (t, h, e) in (T, {}, V) {{ o[t, h, e] * silu(z[t, h, e]) }}"
                       "\n  return %gated{}",
-                      H, state ? ", %s" : "");
+                      H, others);
     }
     const char *queries = walk == Walk::Cross ? "Tq" : "T";
     const std::string n = writes ? "2 x " : "";
     const std::string operands = fmt::format("%q: {}, %k: {}, %v: {}", token(Hq + " x K", queries),
                                              token(n + "Hk x K"), token(n + Hv + " x V"));
-    return draw.finish(operands, "", fmt::format("{} = mix %q, %k, %v", state ? "%o, %s" : "%o"),
-                       after, [walk = walk](Problem &problem, int64_t length) {
+    return draw.finish(operands, "", fmt::format("%o{} = mix %q, %k, %v", others), after,
+                       [walk = walk](Problem &problem, int64_t length) {
                          problem.dims["T"] = length;
                          if (walk == Walk::Cross)
                            problem.dims["Tq"] = length / 2 + 3;
@@ -206,7 +251,9 @@ private:
   std::string Hq, Hv, H; ///< heads of q, of v, of the output
   std::string update, decay, norm = "none", widen;
   bool ownStates = false; ///< an output head has a state of its own
-  bool writes = false, state = false;
+  std::string results;    ///< besides o
+  bool writes = false;    ///< two sub-tokens
+  bool bank = false;      ///< one that goes on
 };
 
 } // namespace

@@ -69,6 +69,9 @@ void runForms(const RandomPattern &random, uint64_t seed, const std::shared_ptr<
   const bool steady = length > 1 && random.text.find("max_abs") == std::string::npos;
   const DType dtype = seed % 4 == 3 && steady ? DType::BF16 : DType::F32;
   Variant variant{"random", length, dtype};
+  // Scores about zero are small differences too, of which relu leaves some.
+  if (dtype == DType::BF16 && random.text.find("weight relu") != std::string::npos)
+    variant.slack = 2;
   variant.schedule = drawSchedule(seed, false);
   for (const char *form : kForms) {
     variant.form = form;
