@@ -98,9 +98,11 @@ public:
     for (const char *operand : {"q", "k"})
       if (draw.chance(0.3))
         draw.clause(fmt::format("features {} [{}]", operand, widthKept(draw, "D")));
-    draw.clause(fmt::format("score {{ {} }}", dense ? score(draw) : "s * rsqrt(D)"));
+    chain = dense ? score(draw) : "s * rsqrt(D)";
+    draw.clause(fmt::format("score {{ {} }}", chain));
     drawWeight();
     drawDecay();
+    draw.clause(fmt::format("support {{ {} }}", support));
     if (dense)
       drawCodecs();
     const std::string operands = drawLayout();
@@ -113,7 +115,7 @@ private:
   void drawSupport() {
     if (draw.chance(0.3))
       draw.clause("align top_left");
-    std::string support = condition(draw, lists ? 1 : 2, !dense);
+    support = condition(draw, lists ? 1 : 2, !dense);
     if (lists) {
       before = "\n  %blocks = select top(2) (row, hk, n) in (Tq, Hk, cdiv(Tk, 8))"
                "\n    score { sum[x < D] { q[row, hk * G, x] * k[n * 8, hk, x] } }";
@@ -121,7 +123,6 @@ private:
         before += "\n    visible { n * 8 <= row + Tk - Tq }";
       support = fmt::format("({}) and j div 8 in blocks[row, hk]", support);
     }
-    draw.clause(fmt::format("support {{ {} }}", support));
   }
 
   void drawWeight() {
@@ -129,8 +130,8 @@ private:
         draw.of({"exp", "exp", "exp", "exp", "sigmoid", "relu", "relu(2)", "id"});
     exponential = weight == "exp";
     std::string norm = draw.of({"none", "max_abs { 8.0 }"});
-    if (exponential)
-      norm = draw.chance(0.85) ? "sum" : "none";
+    if (exponential) // a distance may be far: its exponential is no number without a norm
+      norm = draw.chance(0.85) || chain.find("(j - i)") != std::string::npos ? "sum" : "none";
     else if (weight != "id" && draw.chance(0.4))
       norm = "sum { 0.1 }";
     draw.clause(fmt::format("weight {}  norm {}", weight, norm));
@@ -140,13 +141,22 @@ private:
     }
   }
 
+  /// Weights of later keys would grow.
   void drawDecay() {
+    if (drawDecays())
+      support = fmt::format("({}) and j <= i", support);
+  }
+
+  bool drawDecays() {
     if (draw.chance(0.15)) {
       draw.clause("decay constant { -0.02 * (h + 1) }");
-    } else if (dense && draw.chance(0.1)) {
-      draw.argument("g", draw.of({"seq<Tk x Hq>", "seq<Tk x Hk>"}), -0.1, 0);
-      draw.clause("decay scalar %g");
+      return true;
     }
+    if (!dense || !draw.chance(0.1))
+      return false;
+    draw.argument("g", draw.of({"seq<Tk x Hq>", "seq<Tk x Hk>"}), -0.1, 0);
+    draw.clause("decay scalar %g");
+    return true;
   }
 
   void drawCodecs() {
@@ -259,6 +269,7 @@ private:
   bool exponential = false, lse = false;
   int64_t fewer, more; ///< queries than keys
   std::string before;  ///< stages before the mix
+  std::string support, chain;
 };
 
 } // namespace
