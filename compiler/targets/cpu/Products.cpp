@@ -256,20 +256,21 @@ void Evaluator::dotProduct(tile::MmaOp op) {
   const GlobalPlace *queryWords = keyWords ? wordRows(roles.others) : nullptr;
   bool words = queryWords && roles.lanesFree == 0 && roles.othersFree == 0;
   // Sums of some queries with a few keys: what is read of a key serves all of those queries.
-  auto sumsOf = [&](ArrayRef<Coord> queries, const Coord &lane, int64_t firstKey) {
+  auto sumsOf = [&](ArrayRef<Coord> queries, const Coord &lane, Value firstKey) {
     SmallVector<Coord> keys;
+    Value firstRow = e.plus(lane.index, firstKey);
     bool first = queries.data() == block.others.data() && block.others[0].number <= 0;
     Later later = first && roles.lanesFree == 0 ? readAfter(roles.lanes) : Later();
     bool byLines = later.columns == extent; // each column of a row asks for its own
     for (int64_t t = 0; t < width / static_cast<int64_t>(queries.size()); ++t) {
-      Value row = e.plus(lane.index, firstKey + t);
+      Value row = e.plus(firstRow, t);
       if (later.columns && !byLines)
         askForPart(later, row, 0, 1);
       keys.push_back(element(e.minIndex(row, lastRow)));
     }
     auto askForLines = [&](Value c) {
       for (int64_t t = 0; byLines && t < static_cast<int64_t>(keys.size()); ++t)
-        askFor(later, e.plus(lane.index, firstKey + t), c);
+        askFor(later, e.plus(firstRow, t), c);
     };
     auto byWords = [&](Value c, ValueRange carried) {
       askForLines(c);
@@ -319,15 +320,34 @@ void Evaluator::dotProduct(tile::MmaOp op) {
       sums = accumulate(e.integer(full), sums, false);
     return sumsOfVectors(e, sums); // lane q n + t: query q, key t of n
   };
+  // A vector's keys in turn, `count` at a time, by a loop: the code of one turn takes long to
+  // compile.
+  auto partsOf = [&](ArrayRef<Coord> queries, const Coord &lane, int64_t count) -> Values {
+    const int64_t turns = width / count;
+    if (turns == 1)
+      return {sumsOf(queries, lane, e.integer(0))};
+    Value memory = e.stackArray(e.floats, turns);
+    auto place = [&](Value key) {
+      return e.address(memory, e.builder.getF32Type(), e.times(key, turns));
+    };
+    e.loop(e.integer(0), e.integer(width), count, {}, [&](Value first, ValueRange) -> Values {
+      pushScope();
+      e.store(sumsOf(queries, lane, first), place(first));
+      popScope();
+      return {};
+    });
+    Values parts;
+    for (int64_t first = 0; first < width; first += count)
+      parts.push_back(e.load(e.floats, place(e.integer(first))));
+    return parts;
+  };
   for (const Coord &lane : block.lanes) {
     ArrayRef<Coord> left = block.others;
     while (!left.empty()) {
       ArrayRef<Coord> queries = left.take_front(llvm::bit_floor(std::min<size_t>(left.size(), 4)));
       left = left.drop_front(queries.size());
       int64_t count = width / queries.size();
-      Values parts;
-      for (int64_t first = 0; first < width; first += count)
-        parts.push_back(sumsOf(queries, lane, first));
+      Values parts = partsOf(queries, lane, count);
       for (auto [n, query] : llvm::enumerate(queries)) {
         Point point = pointOf(block.lanesDim, lane, query);
         Value own = lanesOfParts(e, parts, n * count, count);
