@@ -103,4 +103,32 @@ std::string extents(const Fragment &fragment, int inner) {
   return text;
 }
 
+llvm::SmallVector<int64_t> identityOf(int64_t rank) {
+  return llvm::to_vector(llvm::seq<int64_t>(0, rank));
+}
+
+std::string threadCoordinate(const Step &step) {
+  if (step.lane == 1 && step.extent == 4)
+    return "quad";
+  if (step.lane == 4 && step.extent == 8)
+    return "group";
+  if (step.lane >= 32) {
+    std::string warp = step.lane == 32 ? "warp" : fmt::format("warp / {}", step.lane / 32);
+    return step.outermost ? warp : fmt::format("{} % {}", warp, step.extent);
+  }
+  if (step.lane == 1 && step.extent == 32)
+    return "lane";
+  if (step.outermost)
+    return fmt::format("(int)(threadIdx.x / {})", step.lane);
+  return step.lane == 1 ? fmt::format("(int)(threadIdx.x % {})", step.extent)
+                        : fmt::format("(int)(threadIdx.x / {} % {})", step.lane, step.extent);
+}
+
+std::string times(const std::string &x, int64_t factor) {
+  const bool simple = x.find(' ') == x.npos || x.starts_with("(int)");
+  if (factor == 1)
+    return x;
+  return simple ? fmt::format("{} * {}", factor, x) : fmt::format("{} * ({})", factor, x);
+}
+
 } // namespace heddle::compiler::cuda

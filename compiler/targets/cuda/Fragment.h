@@ -49,4 +49,11 @@ std::string subscript(const Fragment &fragment, const Indices &indices, int inne
 /// "[16][2][2]", the fastest `inner` left out.
 std::string extents(const Fragment &fragment, int inner = 0);
 
+/// 0, 1, .. rank - 1.
+llvm::SmallVector<int64_t> identityOf(int64_t rank);
+/// A thread's coordinate of one of `threads`: "quad", "warp % 2", ...
+std::string threadCoordinate(const Step &step);
+/// "8 * x", "x" for a factor of 1.
+std::string times(const std::string &x, int64_t factor);
+
 } // namespace heddle::compiler::cuda
