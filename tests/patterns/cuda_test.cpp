@@ -33,6 +33,20 @@ std::string bodyOf(const std::string &ptx) {
   return body;
 }
 
+/// The case with rows of whole chunks, of two panels or more, which TMA can copy.
+Case withWholeChunks(Case check) {
+  check.set = [set = check.set](Problem &problem, int64_t length) {
+    set(problem, length);
+    if (problem.dims.contains("Dr") || problem.dims.contains("PK"))
+      return; // D is made of other dims
+    for (const auto &[name, extent] :
+         std::map<std::string, int64_t>{{"D", 24}, {"K", 24}, {"Dv", 48}, {"V", 48}})
+      if (problem.dims.contains(name))
+        problem.dims[name] = extent;
+  };
+  return check;
+}
+
 /// One form of one file on sm_80, and on others.
 class FormOnCuda {
 public:
@@ -118,6 +132,24 @@ public:
     }
   }
 
+  /// Tiles by TMA, on `target`. False, with the reason, where a tile is none that TMA copies.
+  bool runByTma(const std::string &target, int64_t length) {
+    Bound bound;
+    Request request = requestFor(bound, target);
+    request.schedule = {{"TMA", 1}};
+    Result<std::string> text = compiler::show(request, "cuda");
+    if (!text.ok()) {
+      INFO(check.pattern << ": " << text.error().toString());
+      CHECK(text.error().message.find("TMA=0") != std::string::npos);
+      return false;
+    }
+    Variant variant{"by TMA", length, DType::BF16, false, form};
+    variant.schedule = request.schedule;
+    runVariant(file, check, variant, device, target);
+    checkVerdict();
+    return text->find("copy_tile(") != std::string::npos;
+  }
+
 private:
   Request requestFor(Bound &bound, const std::string &target) {
     bound = {};
@@ -181,4 +213,22 @@ TEST_CASE("forms of the library as CUDA equal the interpreter on the PTX machine
     }
   if (!only)
     errors.write(std::string(kBinaryDir) + "/pattern_forms_cuda.json");
+}
+
+TEST_CASE("attention of the library by TMA equals the interpreter, or is refused by name") {
+  if (!findNvrtc())
+    HEDDLE_SKIP("no NVRTC on this computer");
+  const char *only = std::getenv("HEDDLE_TEST_PATTERN");
+  std::shared_ptr<Device> device = ptxMachine("sm_90");
+  checkLaunches();
+  size_t turn = 0, copied = 0;
+  for (const Case &original : allCases()) {
+    const Case check = withWholeChunks(original);
+    File file(check.pattern);
+    if ((only && check.pattern != only) || !promisedForms(file.text).contains("attention"))
+      continue;
+    if (++turn % 4 == 1 || wholeTier() || only)
+      copied += FormOnCuda(file, check, "attention", device).runByTma("sm_90", 77);
+  }
+  CHECK((only || copied >= (wholeTier() ? 30 : 6)));
 }
