@@ -96,6 +96,7 @@ Status addGpuFacts(nlohmann::json &json, const ProblemOptions &options, const Pr
     json["notes"].push_back("not compiled: " + artifact.error().message);
     return {};
   }
+  json["schedule"] = artifact->schedule; // tiles that did not fit were halved
   HEDDLE_TRY(facts, problem.context->compiler().inspect(problem.request, *artifact, sass));
   json["kernels"] = nlohmann::json::parse(facts);
   json["nvrtc"] = artifact->provenance["nvrtc"];
