@@ -39,6 +39,29 @@ tile::ForOp cloneOver(OpBuilder &builder, tile::ForOp loop, llvm::ArrayRef<Value
   return clone;
 }
 
+/// Whether a loop to `end` stays below `extent`.
+bool staysBelow(Value end, Value extent) {
+  if (end == extent)
+    return true;
+  if (auto least = end.getDefiningOp<arith::MinSIOp>())
+    return staysBelow(least.getLhs(), extent) || staysBelow(least.getRhs(), extent);
+  auto a = end.getDefiningOp<tile::ScalarOp>(), b = extent.getDefiningOp<tile::ScalarOp>();
+  return a && b && a.getName() == b.getName();
+}
+
+/// Loads that count rows to the end of their tensor (what maps decode is loaded so) count to the
+/// full loop's own end, so that SplitEdges sees that all are there.
+void countToLoopEnd(tile::ForOp full, Value wholeEnd) {
+  for (auto load : full.getBody().getOps<tile::LoadOp>())
+    for (OpOperand &valid : load.getValidMutable())
+      if (auto left = valid.get().getDefiningOp<arith::SubIOp>();
+          left && left.getRhs() == full.getIndex() && staysBelow(wholeEnd, left.getLhs())) {
+        OpBuilder builder(load);
+        valid.set(arith::SubIOp::create(builder, load.getLoc(), full.getBounds().back(),
+                                        full.getIndex()));
+      }
+}
+
 void restrict(tile::ForOp loop) {
   OpBuilder builder(loop);
   Support support = supportOf(loop);
@@ -63,6 +86,7 @@ void restrict(tile::ForOp loop) {
       continue;
     tile::ForOp full =
         cloneOver(builder, loop, {part.fullBegin, part.fullEnd}, carried, tile::LoopKind::Full);
+    countToLoopEnd(full, loop.getBounds().back());
     carried.assign(full.getResults().begin(), full.getResults().end());
   }
   loop.replaceAllUsesWith(carried);

@@ -494,13 +494,12 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
   }
   // Tiles wholly inside the support.
   for (int j_2 = 0; j_2 < at5; j_2 += 128) {
-    const int at7 = Tk - j_2;
     auto *const k2 = p.k + (i64)b * k_stride0 + (i64)key_head * k_stride2;
     signed char k_part2[4][4][2];
     #pragma unroll
     for (int r32 = 0; r32 < 4; ++r32) {
       u32 codes3[2];
-      load_codes_8(codes3, &k2[(i64)(j_2 + row + 32 * r32) * k_stride1 + column], row + 32 * r32 < at7);
+      load_codes_8(codes3, &k2[(i64)(j_2 + row + 32 * r32) * k_stride1 + column], true);
       #pragma unroll
       for (int e2 = 0; e2 < 4; ++e2) {
         #pragma unroll
@@ -515,7 +514,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     for (int n = 0; n < 16; ++n) {
       #pragma unroll
       for (int c = 0; c < 2; ++c) {
-        k_scale_part2[n][c] = (column2 + 8 * n + c < at7 ? k_scale2[(i64)(j_2 + column2 + 8 * n + c) * k_scale_stride1] : (float)0.0f);
+        k_scale_part2[n][c] = k_scale2[(i64)(j_2 + column2 + 8 * n + c) * k_scale_stride1];
       }
     }
     u32 t2[4][4];
@@ -541,7 +540,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     #pragma unroll
     for (int r32 = 0; r32 < 4; ++r32) {
       u32 codes4[2];
-      load_codes_8(codes4, &v2[(i64)(j_2 + row + 32 * r32) * v_stride1 + column], row + 32 * r32 < at7);
+      load_codes_8(codes4, &v2[(i64)(j_2 + row + 32 * r32) * v_stride1 + column], true);
       #pragma unroll
       for (int e2 = 0; e2 < 4; ++e2) {
         #pragma unroll
@@ -556,7 +555,7 @@ extern "C" __global__ void __launch_bounds__(256) attn(const __grid_constant__ P
     for (int n = 0; n < 16; ++n) {
       #pragma unroll
       for (int c = 0; c < 2; ++c) {
-        v_scale_part2[n][c] = (column2 + 8 * n + c < at7 ? v_scale2[(i64)(j_2 + column2 + 8 * n + c) * v_scale_stride1] : (float)0.0f);
+        v_scale_part2[n][c] = v_scale2[(i64)(j_2 + column2 + 8 * n + c) * v_scale_stride1];
       }
     }
     u32 t3[4][4];
