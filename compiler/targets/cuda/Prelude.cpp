@@ -245,7 +245,7 @@ constexpr Definition kDefinitions[] = {
                           int y) {
   asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;"
                : : "r"(barrier), "r"(bytes) : "memory");
-  asm volatile("cp.async.bulk.tensor.5d.shared::cluster.global.tile.mbarrier::complete_tx::bytes "
+  asm volatile("cp.async.bulk.tensor.5d.shared::cta.global.tile.mbarrier::complete_tx::bytes "
                "[%0], [%1, {%2, %3, %4, %5, %6}], [%7];"
                : : "r"(to), "l"(&map), "r"(0), "r"(row), "r"(panel), "r"(x), "r"(y), "r"(barrier)
                : "memory");
