@@ -148,6 +148,10 @@ TEST_CASE("f32 attention of irregular shapes", "[cpu]") {
       // Eight vectors of rows: values are copied, and groups of rows that are not there skipped.
       {{.bm = 128, .bn = 32, .d = 64, .dv = 128, .group = 1, .causal = true}, {1, 50, 90, 2, 2}},
       {{.bm = 128, .bn = 48, .d = 40, .dv = 72, .group = 2, .causal = true}, {1, 130, 131, 2, 1}},
+      // More than eight: full tiles are done for some rows after the other.
+      {{.bm = 192, .bn = 32, .d = 24, .dv = 20, .group = 2, .causal = true, .softcap = true},
+       {1, 300, 310, 2, 1}},
+      {{.bm = 256, .bn = 32, .d = 16, .dv = 40, .group = 1, .causal = false}, {1, 290, 130, 1, 1}},
   };
   for (const Isa &isa : hostIsas())
     for (const One &one : cases) {

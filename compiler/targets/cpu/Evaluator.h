@@ -41,6 +41,8 @@ public:
   mlir::DenseMap<Value, LocalPlace> locals;
   mlir::DenseMap<Value, RowsPlace> rows;
   RegisterBlock block;
+  /// Rows that nests make, of those along the lanes; null: all. See KernelLowering::lowerByRows.
+  Value firstRow, endRow;
   bool failed = false;
 
   /// The vector at a point. Without a lanes coordinate: the element in every lane.

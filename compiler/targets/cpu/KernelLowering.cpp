@@ -56,7 +56,13 @@ void KernelLowering::registerLocals(Operation *op) {
         evaluator.reportUnsupported(op, "a tile in scratch without an offset, or of rank above 2");
         return;
       }
-      evaluator.locals[result] = makeLocal(e, scratch, typeOf(result), offsets[n]);
+      LocalPlace &place = evaluator.locals[result] =
+          makeLocal(e, scratch, typeOf(result), offsets[n]);
+      // Each group of rows writes over that of the one before, which is in the caches.
+      auto carried = op->getParentOp()->getAttrOfType<DenseI64ArrayAttr>("tile.offset");
+      if (evaluator.firstRow && !llvm::is_contained(carried.asArrayRef(), offsets[n]))
+        place.pointer = e.address(place.pointer, typeOf(result).getElementType(),
+                                  e.times(evaluator.firstRow, -1));
     }
 }
 
@@ -384,6 +390,77 @@ void KernelLowering::bindCarried(tile::ForOp loop, ValueRange tiles, ValueRange 
   }
 }
 
+/// Vectors of rows that all of a loop's body is done for before the next ones.
+constexpr int64_t kRowVectors = 4;
+
+/// Whether a loop's body may be done for some rows after the other: whole tiles of many rows, all
+/// along the lanes, and what is read of memory has no rows. Vectors of rows are on the stack.
+bool KernelLowering::goesByRows(tile::ForOp op) {
+  Block &body = op.getBody().front();
+  auto products = body.getOps<tile::MmaOp>();
+  if (op.getKind() != tile::LoopKind::Full || products.empty() || kRowVectors % blocking.vectors)
+    return false;
+  int64_t rows = typeOf((*products.begin()).getResult()).getDim(0);
+  if (rows % (kRowVectors * e.lanes()))
+    return false;
+  auto alongLanes = [&](Value tile) {
+    TileType type = typeOf(tile);
+    auto lanes = dyn_cast<tile::LanesAttr>(type.getLayout());
+    return type.getRank() <= 2 && type.getRank() > 0 && type.getDim(0) == rows && lanes &&
+           lanes.getDim() == 0 && lanes.getWidth() == e.lanes() && type.getElementType().isF32() &&
+           (type.getRank() == 2 || (type.getSpace() == Space::Reg && livesOnStack(e, type)));
+  };
+  auto isFound = [&](Value operand) {
+    Operation *made = operand.getDefiningOp();
+    return !isTile(operand) || (made && made->getBlock() == &body) ||
+           evaluator.keepInMemory(operand);
+  };
+  return llvm::all_of(body.without_terminator(), [&](Operation &inner) {
+    if (!llvm::all_of(inner.getOperands(), isFound))
+      return false;
+    if (auto load = dyn_cast<tile::LoadOp>(inner)) {
+      TileType type = typeOf(load.getResult());
+      return type.getDim(0) != rows && (type.getRank() == 2 || type.getSpace() == Space::Global);
+    }
+    if (auto mma = dyn_cast<tile::MmaOp>(inner))
+      return alongLanes(mma.getResult()) && !isAmxProduct(mma) && !isDotProduct(mma);
+    if (isa<tile::MapOp, tile::ReduceOp>(inner))
+      return llvm::all_of(inner.getResults(), alongLanes);
+    return !isa<tile::TileDialect>(inner.getDialect())
+               ? inner.getNumRegions() == 0
+               : isa<tile::FillOp, tile::IndexOp, tile::ViewOp, tile::ScalarOp, tile::ReadOp>(
+                     inner);
+  });
+}
+
+/// Scores that the first product leaves in the first-level cache are read by the sweep, and weights
+/// by the second product.
+void KernelLowering::lowerByRows(tile::ForOp op) {
+  Block &body = op.getBody().front();
+  auto ofRows = llvm::IsaPred<tile::MmaOp, tile::MapOp, tile::ReduceOp>;
+  int64_t rows = 0;
+  for (Operation &inner : body.without_terminator()) {
+    if (!ofRows(&inner))
+      lowerOp(&inner);
+    else if (auto mma = dyn_cast<tile::MmaOp>(inner))
+      rows = typeOf(mma.getResult()).getDim(0);
+  }
+  flush();
+  int64_t step = kRowVectors * e.lanes();
+  e.loop(e.integer(0), e.integer(rows), step, {}, [&](Value first, ValueRange) -> Values {
+    evaluator.pushScope();
+    evaluator.firstRow = first;
+    evaluator.endRow = e.plus(first, step);
+    for (Operation &inner : body.without_terminator())
+      if (ofRows(&inner) && !evaluator.failed)
+        lowerOp(&inner);
+    flush();
+    evaluator.firstRow = evaluator.endRow = Value();
+    evaluator.popScope();
+    return {};
+  });
+}
+
 void KernelLowering::lowerFor(tile::ForOp op) {
   flush();
   Values bounds;
@@ -403,7 +480,10 @@ void KernelLowering::lowerFor(tile::ForOp op) {
     evaluator.pushScope();
     evaluator.scalars.map(op.getIndex(), index);
     bindCarried(op, ValueRange(op.getIterArgs()), carried, arrays);
-    lowerBlock(op.getBody().front());
+    if (goesByRows(op))
+      lowerByRows(op);
+    else
+      lowerBlock(op.getBody().front());
     Values next(carried.begin(), carried.end());
     if (!evaluator.failed) {
       next = rowsOf(op, op.getYield().getValues(), arrays);

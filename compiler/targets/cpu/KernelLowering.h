@@ -13,7 +13,7 @@ public:
   KernelLowering(VectorBuilder &e, tile::KernelOp kernel, Arguments &arguments, Value scratch,
                  Blocking blocking)
       : e(e), kernel(kernel), arguments(arguments), scratch(scratch), evaluator(e),
-        nests(evaluator, blocking) {}
+        nests(evaluator, blocking), blocking(blocking) {}
 
   /// Pointer of each tensor or buffer, given as function arguments so that they are known not to
   /// overlap.
@@ -34,6 +34,8 @@ private:
   void lowerStore(tile::StoreOp op);
   void lowerRead(tile::ReadOp op);
   void lowerFor(tile::ForOp op);
+  bool goesByRows(tile::ForOp op);
+  void lowerByRows(tile::ForOp op);
   void lowerIf(mlir::Operation *op);
   void addSink(mlir::Operation *op);
   void flush();
@@ -50,6 +52,7 @@ private:
   Value scratch;
   Evaluator evaluator;
   NestEmitter nests;
+  Blocking blocking;
   NestGroup pending;
   std::vector<std::unique_ptr<ViewPlace>> tables;
 };

@@ -716,7 +716,12 @@ void NestEmitter::Nest::emitLoopOverGroups() {
   Value end = e.integer(extent);
   if (lanesEnd)
     end = e.minIndex(lanesEnd, end);
-  e.loop(e.integer(0), end, blockVectors * width, {}, [&](Value first, ValueRange) -> Values {
+  Value begin = e.integer(0);
+  if (evaluator.firstRow) {
+    begin = evaluator.firstRow;
+    end = lanesEnd ? e.minIndex(end, evaluator.endRow) : evaluator.endRow;
+  }
+  e.loop(begin, end, blockVectors * width, {}, [&](Value first, ValueRange) -> Values {
     evaluator.pushScope();
     SmallVector<Coord> laneCoords;
     for (int64_t n = 0; n < blockVectors; ++n)
@@ -804,7 +809,9 @@ void NestEmitter::emitRowsOnStack(tile::MapOp map) {
   auto elementOf = [](Value tile) { return typeOf(tile).getElementType(); };
   for (auto [place, result] : llvm::zip(places, map.getResults()))
     place.memory = e.stackArray(elementOf(result), extent);
-  e.loop(e.integer(0), e.integer(extent), e.lanes(), {}, [&](Value first, ValueRange) -> Values {
+  Value begin = evaluator.firstRow ? evaluator.firstRow : e.integer(0);
+  Value end = evaluator.firstRow ? evaluator.endRow : e.integer(extent);
+  e.loop(begin, end, e.lanes(), {}, [&](Value first, ValueRange) -> Values {
     evaluator.pushScope();
     Coord lane = evaluator.lanesFrom(first, -1, true);
     for (auto [place, result] : llvm::zip(places, map.getResults()))
