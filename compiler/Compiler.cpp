@@ -161,7 +161,8 @@ public:
   /// in its registers, by loads of 8 or, which takes more, one by one. Such kernels spill.
   bool hasManyCodes() {
     constexpr int64_t kLoaded = 128, kGathered = 64;
-    if (request.schedule.contains("BN") || !schedule.contains("BN") || schedule.at("BN") <= 16)
+    if (!request.target.starts_with("sm_") || request.schedule.contains("BN") ||
+        !schedule.contains("BN") || schedule.at("BN") <= 16)
       return false;
     const auto perThread = [](mlir::Value tile) -> int64_t {
       auto layout = mlir::dyn_cast_or_null<tile::DistAttr>(tile::typeOf(tile).getLayout());

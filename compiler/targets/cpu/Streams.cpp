@@ -45,6 +45,22 @@ Value beforeWidening(Value tile) {
   return widens ? map.getInputs()[0] : tile;
 }
 
+/// A step of a loop: whether it is the last one, and rows to the next one (`forth`) and to the
+/// first one (`back`, not above 0).
+struct Turn {
+  Value last, forth, back;
+};
+
+Turn turnOf(Evaluator &evaluator, tile::ForOp loop) {
+  VectorBuilder &e = evaluator.e;
+  Value index = evaluator.scalars.lookup(loop.getIndex()), step = e.integer(loop.getStep());
+  Value begin = evaluator.scalars.lookup(loop.getBounds().front());
+  Value end = evaluator.scalars.lookup(loop.getBounds().back());
+  Value last =
+      arith::CmpIOp::create(e.builder, e.loc, arith::CmpIPredicate::sge, e.plus(index, step), end);
+  return {last, step, arith::SubIOp::create(e.builder, e.loc, begin, index)};
+}
+
 /// The tile of a tensor that a product reads, through maps; null: another one.
 Value streamOf(Evaluator &evaluator, Value tile) {
   if (evaluator.denseRows(tile))
@@ -145,14 +161,8 @@ void Evaluator::askForShare(const GlobalPlace &place, TileType type, tile::MmaOp
   Value row = e.minIndex(divided(first, lines), e.integer(type.getDim(0) - 1));
   Value line = arith::RemUIOp::create(e.builder, e.loc, first, e.integer(lines));
 
-  auto loop = cast<tile::ForOp>(op->getParentOp());
-  Value index = scalars.lookup(loop.getIndex()), step = e.integer(loop.getStep());
-  Value begin = scalars.lookup(loop.getBounds().front());
-  Value end = scalars.lookup(loop.getBounds().back());
-  Value more =
-      arith::CmpIOp::create(e.builder, e.loc, arith::CmpIPredicate::slt, e.plus(index, step), end);
-  Value back = arith::SubIOp::create(e.builder, e.loc, begin, index);
-  row = e.plus(row, e.select(more, step, back));
+  auto [last, forth, back] = turnOf(*this, cast<tile::ForOp>(op->getParentOp()));
+  row = e.plus(row, e.select(last, back, forth));
   for (int64_t n = 0; n < share; ++n) {
     Value column = e.times(e.plus(line, n % lines), elements);
     e.prefetch(globalAddress(e, place, {Coord{e.plus(row, n / lines)}, Coord{column}}),
@@ -190,17 +200,12 @@ Later Evaluator::readAfter(Value tile) {
   ViewPlace &view = next.place.view;
   if (!view.toNextPoint)
     return next;
-  Value index = scalars.lookup(loop.getIndex()), zero = e.integer(0);
-  Value begin = scalars.lookup(loop.getBounds().front());
-  Value end = scalars.lookup(loop.getBounds().back());
-  auto is = [&](arith::CmpIPredicate predicate, Value a, Value b) -> Value {
-    return arith::CmpIOp::create(e.builder, e.loc, predicate, a, b);
-  };
-  Value last = is(arith::CmpIPredicate::sge, e.plus(index, next.rows), end);
-  Value known = is(arith::CmpIPredicate::ne, view.toNextPoint, zero);
+  auto [last, forth, back] = turnOf(*this, loop);
+  Value zero = e.integer(0);
+  Value known =
+      arith::CmpIOp::create(e.builder, e.loc, arith::CmpIPredicate::ne, view.toNextPoint, zero);
   Value leaves = arith::AndIOp::create(e.builder, e.loc, last, known);
-  Value back = arith::SubIOp::create(e.builder, e.loc, begin, index);
-  next.rows = e.select(leaves, back, next.rows);
+  next.rows = e.select(leaves, back, forth);
   view.pointer = e.address(view.pointer, view.element, e.select(leaves, view.toNextPoint, zero));
   return next;
 }

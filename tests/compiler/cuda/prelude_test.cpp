@@ -35,20 +35,11 @@ std::vector<float> widened(const std::string &f) {
   return valuesOf<float>(buffers[1]);
 }
 
-double e4m3(int code) {
-  const int exponent = code >> 3 & 15, fraction = code & 7;
-  const double size = (code & 0x7f) == 0x7f ? NAN
-                      : exponent            ? std::ldexp(8 + fraction, exponent - 10)
-                                            : std::ldexp(fraction, -9);
-  return code & 0x80 ? -size : size;
-}
+double e4m3(int code) { return (code & 0x7f) == 0x7f ? NAN : byteValue(code, 4, 3, 7); }
 
 double e5m2(int code) {
-  const int exponent = code >> 2 & 31, fraction = code & 3;
-  const double size = exponent == 31 ? (fraction ? NAN : INFINITY)
-                      : exponent     ? std::ldexp(4 + fraction, exponent - 17)
-                                     : std::ldexp(fraction, -16);
-  return code & 0x80 ? -size : size;
+  const double infinite = code & 3 ? NAN : code & 0x80 ? -INFINITY : INFINITY;
+  return (code & 0x7c) == 0x7c ? infinite : byteValue(code, 5, 2, 15);
 }
 
 } // namespace

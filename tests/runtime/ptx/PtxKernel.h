@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
 #include <cstring>
 #include <random>
 #include <string>
@@ -62,6 +63,14 @@ inline Result<ptx::Report> runPtx(const std::string &text, std::vector<Bytes> &b
   for (size_t i = 0; i < buffers.size(); ++i)
     HEDDLE_CHECK(machine.memory.read(addresses[i], buffers[i]));
   return report;
+}
+
+/// The e4m3 or e5m2 number of these bits, as if all of them meant numbers.
+inline double byteValue(int bits, int exponentBits, int mantissa, int bias) {
+  const int e = bits >> mantissa & ((1 << exponentBits) - 1), f = bits & ((1 << mantissa) - 1);
+  const double size =
+      e ? std::ldexp(1 + std::ldexp(f, -mantissa), e - bias) : std::ldexp(f, 1 - bias - mantissa);
+  return bits & 0x80 ? -size : size;
 }
 
 template <class T> const char *registerType() {

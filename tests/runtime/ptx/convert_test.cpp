@@ -15,14 +15,6 @@ std::vector<uint16_t> all16() {
   return v;
 }
 
-/// The e4m3 or e5m2 number of these bits.
-double byteValue(int bits, int exponentBits, int mantissa, int bias) {
-  const int e = bits >> mantissa & ((1 << exponentBits) - 1), f = bits & ((1 << mantissa) - 1);
-  const double size =
-      e ? std::ldexp(1 + std::ldexp(f, -mantissa), e - bias) : std::ldexp(f, 1 - bias - mantissa);
-  return bits & 0x80 ? -size : size;
-}
-
 } // namespace
 
 TEST_CASE("f16 and bf16 widen exactly and come back", "[ptx]") {
