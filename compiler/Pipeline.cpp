@@ -10,7 +10,7 @@
 #include "compiler/Pipeline.h"
 
 #include "compiler/machine/Isa.h"
-#include "compiler/passes/CpuPasses.h"
+#include "compiler/passes/cpu/CpuPasses.h"
 #include "compiler/passes/Passes.h"
 #include "compiler/passes/cuda/CudaPasses.h"
 #include "ir/tile/TileDialect.h"

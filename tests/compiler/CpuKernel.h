@@ -2,7 +2,7 @@
 // target without the rest of the compiler.
 #pragma once
 
-#include "compiler/passes/CpuPasses.h"
+#include "compiler/passes/cpu/CpuPasses.h"
 #include "compiler/targets/cpu/TileToVector.h"
 #include "ir/pattern/PatternDialect.h"
 #include "runtime/DType.h"

@@ -8,8 +8,8 @@
 // The unit reads its first operand as pairs, the other one in rows along the sum: operands change
 // places where the product's result is such rows of another one (weights, with keys along the
 // lanes).
-#include "compiler/passes/CpuPasses.h"
 #include "compiler/passes/Passes.h"
+#include "compiler/passes/cpu/CpuPasses.h"
 #include "compiler/support/Names.h"
 #include "ir/tile/TileDialect.h"
 #include "ir/tile/TileLayouts.h"

@@ -6,7 +6,7 @@
 //
 // Positions are numbered in program order; a tile defined outside a loop and read inside lives to
 // the loop's end. Places are handed out first fit at multiples of 64 bytes.
-#include "compiler/passes/CpuPasses.h"
+#include "compiler/passes/cpu/CpuPasses.h"
 #include "ir/tile/TileDialect.h"
 #include "ir/tile/TileLayouts.h"
 
