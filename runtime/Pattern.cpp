@@ -97,7 +97,10 @@ Result<Pattern::EntryPointer> Pattern::find(std::span<const NamedExtent> given, 
   Extents named;
   for (const NamedExtent &extent : given)
     named[std::string(extent.name)] = extent.value;
-  HEDDLE_TRY(extents, what.completeExtents(named));
+  std::map<std::string, double> values;
+  for (const ParameterValue &parameter : parameters)
+    values[std::string(parameter.name)] = parameter.value;
+  HEDDLE_TRY(extents, what.completeExtents(named, values));
   return search(extents, dtype, parameters, options, key);
 }
 

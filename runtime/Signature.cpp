@@ -84,7 +84,40 @@ std::vector<std::string> Signature::dims() const {
   return {names.begin(), names.end()};
 }
 
-Result<Extents> Signature::completeExtents(const Extents &given) const {
+/// Extents that a condition gives, the other side being known; in as many rounds as one needs
+/// another.
+void Signature::deriveExtents(Extents &extents, const std::map<std::string, double> &values) const {
+  const auto isKnown = [&](const Formula::Step &step) {
+    if (step.op != Formula::Scalar || static_cast<size_t>(step.value) >= derivedNames.size())
+      return true; // evaluation refuses what names no scalar
+    const std::string &name = derivedNames[step.value];
+    return extents.count(name) ||
+           std::any_of(parameters.begin(), parameters.end(), [&](const Parameter &parameter) {
+             return parameter.name == name && (!parameter.required || values.count(name));
+           });
+  };
+  const auto derive = [&](const Formula &side, const Formula &other) {
+    if (side.steps.size() != 1 || isKnown(side.steps[0]) ||
+        !std::all_of(other.steps.begin(), other.steps.end(), isKnown))
+      return false;
+    const Result<int64_t> extent = other.evaluate(scalarsOf(extents, values));
+    if (!extent.ok() || *extent < 0)
+      return false;
+    extents[derivedNames[side.steps[0].value]] = *extent;
+    return true;
+  };
+  for (bool changed = true; changed;) {
+    changed = false;
+    for (const Constraint &condition : conditions)
+      if (condition.kind == Constraint::Equal)
+        changed |=
+            derive(condition.left, condition.right) || derive(condition.right, condition.left);
+  }
+}
+
+Result<Extents>
+Signature::completeExtents(const Extents &given,
+                           const std::map<std::string, double> &parameterValues) const {
   const std::vector<std::string> names = dims();
   for (const auto &[name, extent] : given) {
     const bool known =
@@ -103,6 +136,7 @@ Result<Extents> Signature::completeExtents(const Extents &given) const {
   for (const auto &[dim, other] : fallbacks)
     if (std::count(names.begin(), names.end(), dim) && !all.count(dim) && all.count(other))
       all[dim] = all[other];
+  deriveExtents(all, parameterValues);
   for (const std::string &name : names)
     if (!all.count(name))
       return wrong(fmt::format("found no extent for {}, expected one for each of {} (T sets every "

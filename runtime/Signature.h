@@ -63,9 +63,12 @@ struct Signature {
   std::vector<std::string> dims() const;
 
   /// Extents of all dims from those given: "T" sets every dim that begins with T and is not given,
-  /// "H" every one that begins with H; B is 1 if not given; Dv is D and Hk is Hq if not given.
-  /// Fails on an unknown name, a negative extent, one still missing, or Hq no multiple of Hk.
-  Result<Extents> completeExtents(const Extents &given) const;
+  /// "H" every one that begins with H; B is 1 if not given; Dv is D and Hk is Hq if not given; one
+  /// that stands alone beside `==` in a condition (NB == cdiv(Tk, c)) follows from that.
+  /// Parameters not given take their default. Fails on an unknown name, a negative extent, one
+  /// still missing, or Hq no multiple of Hk.
+  Result<Extents> completeExtents(const Extents &given,
+                                  const std::map<std::string, double> &parameters = {}) const;
 
   /// Extents from the tensors of a call (in order; all, or the inputs alone). Fails where two
   /// tensors give a dim two extents.
@@ -95,6 +98,7 @@ struct Signature {
   bool operator==(const Signature &) const = default;
 
 private:
+  void deriveExtents(Extents &extents, const std::map<std::string, double> &parameters) const;
   /// The scalars of `derivedNames`; parameters not given take their default.
   std::vector<int64_t> scalarsOf(const Extents &extents,
                                  const std::map<std::string, double> &parameters) const;

@@ -145,6 +145,9 @@ heddle_status heddle_pattern_shape(const heddle_pattern *pattern, const heddle_r
     Arrays arrays;
     HEDDLE_CHECK(
         arrays.fill(known.tensors, known.tensor_count, known.parameters, known.parameter_count));
+    std::map<std::string, double> values;
+    for (const ParameterValue &parameter : arrays.parameters.span())
+      values[std::string(parameter.name)] = parameter.value;
     Result<Extents> extents = Error{};
     DType dtype = DType::F32;
     if (known.tensor_count > 0) {
@@ -157,15 +160,12 @@ heddle_status heddle_pattern_shape(const heddle_pattern *pattern, const heddle_r
       Extents named;
       for (const NamedExtent &extent : some.span())
         named[std::string(extent.name)] = extent.value;
-      extents = signature.completeExtents(named);
+      extents = signature.completeExtents(named, values);
       HEDDLE_TRY(given, dtypeOf(known.dtype));
       dtype = given;
     }
     if (!extents.ok())
       return extents.error();
-    std::map<std::string, double> values;
-    for (const ParameterValue &parameter : arrays.parameters.span())
-      values[std::string(parameter.name)] = parameter.value;
     const Signature::Tensor &info = signature.tensors[index];
     HEDDLE_TRY(shape, signature.shapeOf(info, *extents, values));
     tensor->dtype = static_cast<int32_t>(signature.dtypeOf(info, dtype));

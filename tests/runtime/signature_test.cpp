@@ -45,6 +45,31 @@ TEST_CASE("T and H stand for all lengths and head counts, B, Hk and Dv have defa
   CHECK(mistake({{"T", 1}, {"Hq", 9}, {"Hk", 2}, {"D", 1}}).find("multiple") != std::string::npos);
 }
 
+TEST_CASE("an extent alone beside == follows from the others, by the parameters given") {
+  Signature s = gqa();
+  s.tensors.push_back({"blocks", false, true, DType::I32, {"NQ", "NK"}});
+  s.derivedNames = {"Tk", "c", "NK", "NQ", "Tq"};
+  const auto scalar = [](int64_t index) { return Formula::scalar(index); };
+  const Formula perBlock = scalar(0).combine(Formula::CeilDiv, scalar(1));
+  const Formula both = scalar(2).combine(Formula::Add, scalar(4));
+  s.conditions = {{Constraint::Equal, scalar(3), both, "NQ == NK + Tq"},
+                  {Constraint::Equal, perBlock, scalar(2), "cdiv(Tk, c) == NK"}};
+  const Extents given = {{"T", 100}, {"H", 8}, {"D", 64}};
+  const Result<Extents> extents = s.completeExtents(given, {{"c", 16}});
+  REQUIRE(extents.ok());
+  CHECK(extents->at("NK") == 7);
+  CHECK(extents->at("NQ") == 107);
+  Extents contradicting = given;
+  contradicting["NK"] = 3; // what is given stays, and the condition is then refused
+  REQUIRE(s.completeExtents(contradicting, {{"c", 16}}).ok());
+  CHECK(s.completeExtents(contradicting, {{"c", 16}})->at("NK") == 3);
+  CHECK(!s.checkConditions(*s.completeExtents(contradicting, {{"c", 16}}), {{"c", 16}}).ok());
+  CHECK(!s.completeExtents(given).ok());             // c has no default
+  CHECK(!s.completeExtents(given, {{"c", 0}}).ok()); // no extent at all
+  s.conditions[0].left.steps[0].value = 99;
+  CHECK(!s.completeExtents(given, {{"c", 16}}).ok());
+}
+
 TEST_CASE("extents are unified over the tensors of a call") {
   Signature s = gqa();
   s.tensors.resize(4);

@@ -239,6 +239,9 @@ def the_library_is_listed_with_what_each_pattern_runs_as():
 def models_and_machines_are_listed():
     models = json.loads(heddle("models", "--json")[0])
     assert {"llama-3-8b", "gemma-2-9b", "gpt-oss-20b", "deepseek-v3", "mamba-2-2.7b"} <= {m["name"] for m in models}
+    for model in models:  # lengths are all that a layer asks for
+        for layer in model["kinds"]:
+            heddle("show", "--model", model["name"], "--layer", layer["name"], "--shape", "T=777", "--after", "form")
     machines = json.loads(heddle("machines", "--json")[0])
     assert "host" in {m["name"] for m in machines}
 

@@ -104,7 +104,7 @@ Result<Request> requestOf(const Signature &signature, const PatternFile &pattern
     else
       extents[name] = static_cast<int64_t>(value);
   }
-  HEDDLE_TRY(all, signature.completeExtents(extents));
+  HEDDLE_TRY(all, signature.completeExtents(extents, parameters));
   HEDDLE_TRY(dtype, parseDType(problem.dtype));
   HEDDLE_TRY(request, signature.request(pattern.text, all, dtype, parameters));
   request.form = options.form;

@@ -239,7 +239,7 @@ Result<Problem> resolveProblem(const ProblemOptions &options,
   Extents extents = std::move(preset.extents);
   replaceExtents(extents, given);
   HEDDLE_CHECK(takeExtents(problem.signature, inputs, extents));
-  HEDDLE_TRY(complete, problem.signature.completeExtents(extents));
+  HEDDLE_TRY(complete, problem.signature.completeExtents(extents, problem.parameters));
   problem.extents = std::move(complete);
 
   HEDDLE_TRY(request, problem.signature.request(problem.pattern.text, problem.extents,
