@@ -1,25 +1,14 @@
 """flash-linear-attention's plain functions (PyPI fla-core): its kernels are Triton's and want a GPU, so what it has for
-a CPU are the naive chunked and recurrent functions. Their files are loaded by path, since importing the package wants a
-GPU as well."""
-import importlib.util
-import pathlib
-
+a CPU are the naive chunked and recurrent functions."""
 import torch
 
+from fla_files import naive
 import problem
 import torch_peer
 
 
 def start(threads, build):
     torch_peer.start(threads, build)
-
-
-def naive(folder, name):
-    package = pathlib.Path(importlib.util.find_spec("fla").origin).parent
-    spec = importlib.util.spec_from_file_location(f"naive_{folder}", package / "ops" / folder / "naive.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return getattr(module, name)
 
 
 def make(case, dtype, data):

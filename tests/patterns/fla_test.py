@@ -6,7 +6,6 @@ Needs an interpreter with torch, einops, numpy and fla-core: this one, $HEDDLE_P
 `make bench-peers` makes in build/peers-env; without one every case is counted as skipped. The per-token maps round a
 mix are written out here in torch; the mix itself is flash-linear-attention's.
 """
-import importlib.util
 import os
 import pathlib
 import subprocess
@@ -14,6 +13,9 @@ import sys
 import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "bench" / "peers"))
+from fla_files import naive  # noqa: E402
+
 BUILD = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / "build").resolve()
 PACKAGES = ("torch", "einops", "numpy", "fla")
 CASES = []
@@ -31,15 +33,6 @@ def find_interpreter():
         if python and pathlib.Path(python).exists() and subprocess.run([python, "-c", probe]).returncode == 0:
             return python
     return None
-
-
-def naive(folder, name, file="naive"):
-    """A function of flash-linear-attention, without importing the package around it."""
-    package = pathlib.Path(importlib.util.find_spec("fla").origin).parent
-    spec = importlib.util.spec_from_file_location(f"naive_{folder.replace('/', '_')}", package / "ops" / folder / f"{file}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return getattr(module, name)
 
 
 def definition(pattern, tensors, results):
