@@ -16,6 +16,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 COUNTS = re.compile(r"^heddle-test: (\d+) passed, (\d+) failed, (\d+) skipped$", re.M)
+LONGEST = ("test_patterns", "sanitizers_test.py")  # begin first, so that none of them runs alone at the end
 LIT = re.compile(r"^\s*(Passed|Failed|Unsupported|Skipped|Unresolved|Timed Out)\s*:\s*(\d+)", re.M)
 
 
@@ -73,6 +74,7 @@ def main():
     # libMLIR and libLLVM are not instrumented: containers that cross into them look poisoned.
     env.setdefault("ASAN_OPTIONS", "allow_user_poisoning=0:detect_container_overflow=0")
     chosen = [s for s in suites(build, args.all, args.only) if not args.only or args.only in s[0]]
+    chosen.sort(key=lambda suite: not suite[0].endswith(LONGEST))
     total = [0, 0, 0]
     limit = 7200 if args.all else 2400
     with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
