@@ -63,11 +63,8 @@ Value Evaluator::read(Value tile, ArrayRef<Coord> point) {
     if (point.empty())
       return found->second.vectors[0];
     int64_t number = point[0].number;
-    if (point[0].lanes && found->second.memory && (number < 0 || found->second.vectors.empty())) {
-      Type element = typeOf(tile).getElementType();
-      return e.load(VectorType::get({e.lanes()}, element),
-                    e.address(found->second.memory, element, point[0].index));
-    }
+    if (point[0].lanes && found->second.memory && (number < 0 || found->second.vectors.empty()))
+      return loadRow(e, found->second.memory, point[0].index, typeOf(tile).getElementType());
     if (RowsPlace &place = found->second; number < 0 && !point[0].lanes && place.replicated &&
                                           !place.vectors.empty() && putInMemory(place)) {
       auto type = cast<VectorType>(place.vectors[0].getType());

@@ -267,7 +267,15 @@ void KernelLowering::lowerLoad(tile::LoadOp op) {
     auto layout = cast<tile::LanesAttr>(type.getLayout());
     rows.replicated = layout.getWidth() == 1;
     int64_t width = rows.replicated ? 1 : e.lanes();
-    for (int64_t first = 0; first < type.getDim(0); first += width) {
+    if (livesOnStack(e, type)) {
+      rows.memory = e.stackArray(movedAs(type.getElementType()), type.getDim(0));
+      e.loop(e.integer(0), e.integer(type.getDim(0)), width, {}, [&](Value first, ValueRange) {
+        Coord coord = evaluator.lanesFrom(first, -1, true);
+        storeRow(e, rows.memory, first, loadGlobal(e, place, {coord}, type.getShape()));
+        return Values();
+      });
+    }
+    for (int64_t first = 0; first < type.getDim(0) && !rows.memory; first += width) {
       Coord coord = rows.replicated ? evaluator.element(e.integer(first))
                                     : evaluator.lanesFrom(e.integer(first), -1,
                                                           first + width <= type.getDim(0));
@@ -310,7 +318,7 @@ Values KernelLowering::rowArrays(tile::ForOp loop) {
       return arrays; // tiles change places
   for (auto [n, result] : llvm::enumerate(loop.getResults()))
     if (isTile(result) && livesOnStack(e, typeOf(result)))
-      arrays[n] = e.stackArray(typeOf(result).getElementType(), typeOf(result).getDim(0));
+      arrays[n] = e.stackArray(movedAs(typeOf(result).getElementType()), typeOf(result).getDim(0));
   return arrays;
 }
 
@@ -320,19 +328,18 @@ void KernelLowering::storeRows(ValueRange tiles, const Values &arrays) {
     auto rows = evaluator.rows.find(tile);
     if (!array || (rows != evaluator.rows.end() && rows->second.memory == array))
       continue;
-    Type element = typeOf(tile).getElementType();
     int64_t extent = typeOf(tile).getDim(0);
     if (!evaluator.keepInMemory(tile)) {
       for (int64_t first = 0; first < extent; first += e.lanes()) {
         Coord coord = evaluator.lanesFrom(e.integer(first), first / e.lanes(), true);
-        e.store(evaluator.at(tile, {coord}), e.address(array, element, coord.index));
+        storeRow(e, array, coord.index, evaluator.at(tile, {coord}));
       }
       continue;
     }
     e.loop(e.integer(0), e.integer(extent), e.lanes(), {}, [&](Value first, ValueRange) -> Values {
       evaluator.pushScope();
       Coord coord = evaluator.lanesFrom(first, -1, true);
-      e.store(evaluator.at(tile, {coord}), e.address(array, element, first));
+      storeRow(e, array, first, evaluator.at(tile, {coord}));
       evaluator.popScope();
       return {};
     });

@@ -276,16 +276,15 @@ void NestEmitter::emit(const NestGroup &group) {
 void NestEmitter::emitRowsOnStack(tile::MapOp map) {
   SmallVector<RowsPlace> places(map.getNumResults());
   int64_t extent = typeOf(map.getResult(0)).getDim(0);
-  auto elementOf = [](Value tile) { return typeOf(tile).getElementType(); };
   for (auto [place, result] : llvm::zip(places, map.getResults()))
-    place.memory = e.stackArray(elementOf(result), extent);
+    place.memory = e.stackArray(movedAs(typeOf(result).getElementType()), extent);
   Value begin = evaluator.firstRow ? evaluator.firstRow : e.integer(0);
   Value end = evaluator.firstRow ? evaluator.endRow : e.integer(extent);
   e.loop(begin, end, e.lanes(), {}, [&](Value first, ValueRange) -> Values {
     evaluator.pushScope();
     Coord lane = evaluator.lanesFrom(first, -1, true);
     for (auto [place, result] : llvm::zip(places, map.getResults()))
-      e.store(evaluator.compute(result, {lane}), e.address(place.memory, elementOf(result), first));
+      storeRow(e, place.memory, first, evaluator.compute(result, {lane}));
     evaluator.popScope();
     return {};
   });

@@ -144,6 +144,32 @@ Value asPairs(VectorBuilder &e, Value words) {
       e.builder, e.loc, VectorType::get({2 * e.lanes()}, e.builder.getBF16Type()), words);
 }
 
+/// Lanes from their pointers, `fill` where the mask has none. Elements below 32 bits are cut out of
+/// the aligned words that hold them, which lie in the same page: processors gather no narrower
+/// ones, and LLVM would make a branch for each lane.
+Value gather(VectorBuilder &e, VectorType type, Value pointers, Value mask, Value fill) {
+  unsigned width = type.getElementTypeBitWidth();
+  if (width >= 32)
+    return LLVM::masked_gather::create(e.builder, e.loc, type, pointers, mask, ValueRange{fill},
+                                       alignment(type.getElementType()));
+  VectorType wide = VectorType::get({e.lanes()}, e.builder.getI64Type());
+  auto number = [&](int64_t value) {
+    return arith::ConstantOp::create(
+        e.builder, e.loc, DenseElementsAttr::get(wide, e.builder.getI64IntegerAttr(value)));
+  };
+  Value address = LLVM::PtrToIntOp::create(e.builder, e.loc, wide, pointers);
+  Value inWord = arith::AndIOp::create(e.builder, e.loc, address, number(3));
+  Value back = arith::SubIOp::create(e.builder, e.loc, number(0), inWord);
+  Value aligned = LLVM::GEPOp::create(e.builder, e.loc, pointers.getType(), e.builder.getI8Type(),
+                                      pointers, ValueRange{back});
+  Value words = LLVM::masked_gather::create(e.builder, e.loc, e.ints, aligned, mask,
+                                            ValueRange{e.splatInt(0)}, /*alignment=*/4);
+  Value shift = e.shiftLeft(arith::TruncIOp::create(e.builder, e.loc, e.ints, inWord), 3);
+  Value low = arith::ShRUIOp::create(e.builder, e.loc, words, shift);
+  Value narrow = arith::TruncIOp::create(e.builder, e.loc, type, low);
+  return e.select(mask, narrow, fill);
+}
+
 } // namespace
 
 Value pairAddress(VectorBuilder &e, const LocalPlace &place, Value lane, Value packed) {
@@ -170,8 +196,19 @@ bool livesOnStack(VectorBuilder &e, tile::TileType type) {
   constexpr int64_t kVectorsInRegisters = 8;
   auto layout = dyn_cast<tile::LanesAttr>(type.getLayout());
   return type.getSpace() == tile::Space::Reg && type.getRank() == 1 && layout &&
-         layout.getWidth() > 1 && type.getElementType().getIntOrFloatBitWidth() == 32 &&
+         layout.getWidth() > 1 && type.getElementType().getIntOrFloatBitWidth() >= 16 &&
          type.getDim(0) % e.lanes() == 0 && type.getDim(0) > kVectorsInRegisters * e.lanes();
+}
+
+Value loadRow(VectorBuilder &e, Value memory, Value index, Type element) {
+  Type moved = movedAs(element);
+  return asType(e, e.load(VectorType::get({e.lanes()}, moved), e.address(memory, moved, index)),
+                element);
+}
+
+void storeRow(VectorBuilder &e, Value memory, Value index, Value vector) {
+  Type moved = movedAs(getElementTypeOrSelf(vector.getType()));
+  e.store(asType(e, vector, moved), e.address(memory, moved, index));
 }
 
 LocalPlace makeLocal(VectorBuilder &e, Value scratch, tile::TileType type, int64_t offset) {
@@ -227,8 +264,7 @@ Value gatherLanes(VectorBuilder &e, const ViewPlace &view, ValueRange indices) {
     auto pointer = VectorType::get({e.lanes()}, LLVM::LLVMPointerType::get(e.builder.getContext()));
     Value pointers =
         LLVM::GEPOp::create(e.builder, e.loc, pointer, element, view.pointer, ValueRange{offset});
-    result = LLVM::masked_gather::create(e.builder, e.loc, zero.getType(), pointers, mask,
-                                         ValueRange{zero}, alignment(element));
+    result = gather(e, cast<VectorType>(zero.getType()), pointers, mask, zero);
   }
   return asType(e, result, view.element);
 }
@@ -250,8 +286,7 @@ static Value loadMoved(VectorBuilder &e, const GlobalPlace &place, ArrayRef<Coor
   if (lanes >= 0 && !unitStride(place, lanes)) {
     if (!mask)
       mask = allLanes(e);
-    return LLVM::masked_gather::create(e.builder, e.loc, type, lanePointers(e, place, point, lanes),
-                                       mask, ValueRange{fill()}, alignment(element));
+    return gather(e, type, lanePointers(e, place, point, lanes), mask, fill());
   }
   Value address = globalAddress(e, place, point);
   if (lanes >= 0 && !mask)
@@ -332,11 +367,9 @@ Value loadLocal(VectorBuilder &e, const LocalPlace &place, ArrayRef<Coord> point
   int64_t lanes = lanesDim(point);
   Value vector;
   if (lanes >= 0 && place.strides[lanes] != 1)
-    vector = LLVM::masked_gather::create(
-        e.builder, e.loc, type, apart(e, address, element, place.strides[lanes]),
-        insideLocal(e, place, point[lanes], lanes),
-        ValueRange{arith::ConstantOp::create(e.builder, e.loc, e.builder.getZeroAttr(type))},
-        alignment(element));
+    vector = gather(e, type, apart(e, address, element, place.strides[lanes]),
+                    insideLocal(e, place, point[lanes], lanes),
+                    arith::ConstantOp::create(e.builder, e.loc, e.builder.getZeroAttr(type)));
   else if (lanes >= 0)
     vector = e.load(type, address);
   else

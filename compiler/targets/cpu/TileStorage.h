@@ -67,6 +67,10 @@ struct RowsPlace {
 /// live on the stack and are made by loops: code for each vector takes long to compile.
 bool livesOnStack(VectorBuilder &e, tile::TileType type);
 
+/// A vector of a row tile on the stack, from element `index` on.
+Value loadRow(VectorBuilder &e, Value memory, Value index, mlir::Type element);
+void storeRow(VectorBuilder &e, Value memory, Value index, Value vector);
+
 /// The type in which vectors of an element type are moved: small floats as integers, bits as bytes.
 mlir::Type movedAs(mlir::Type element);
 /// A vector between the type it is moved in and its own.

@@ -155,19 +155,20 @@ void NestEmitter::fillStraight(const LocalPlace &place, const GlobalPlace &sourc
   int64_t columns = place.type.getDim(rank - 1);
   auto line = [&](Value row, ValueRange) -> Values {
     constexpr int64_t kAhead = 16; // rows; what is not there may be asked for
-    if (rank == 2 && inSupport && source.view.access == tile::Access::Dense)
+    if (inSupport && source.view.access == tile::Access::Dense)
       prefetchRow(e, source, e.plus(row, kAhead), columns);
     for (int64_t first = 0; first < columns; first += width) {
-      Point point;
-      if (rank == 2)
-        point.push_back(evaluator.element(row));
-      point.push_back(evaluator.lanesFrom(e.integer(first), -1, first + width <= columns));
+      Point point = {evaluator.element(row),
+                     evaluator.lanesFrom(e.integer(first), -1, first + width <= columns)};
       storeLocal(e, place, point, loadGlobal(e, source, point, place.type.getShape()));
     }
     return {};
   };
   if (rank == 1) {
-    line(Value(), {});
+    forPieces(columns, width, [&](Value first, int64_t count) {
+      Coord lane = evaluator.lanesFrom(first, -1, count == width);
+      storeLocal(e, place, {lane}, loadGlobal(e, source, {lane}, place.type.getShape()));
+    });
     return;
   }
   Value end = e.integer(place.type.getDim(0));
