@@ -7,6 +7,7 @@
 #include "tests/support/Paths.h"
 #include "tests/support/Tier.h"
 
+#include <algorithm>
 #include <cstring>
 #include <fstream>
 #include <iterator>
@@ -239,13 +240,50 @@ TEST_CASE("keys and values in codes are what their codecs say") {
       }
 }
 
+/// Instructions of the code that a case becomes.
+std::string codeOf(const FormCase &c, DType dtype, int64_t tokens) {
+  Result<std::string> code =
+      compiler::show(requestOf(c, dtype, tokens, (*openDevice("cpu", 1))->facts()), "llvm");
+  INFO((code ? "" : code.error().toString()));
+  REQUIRE(code.ok());
+  return *code;
+}
+
+TEST_CASE("lanes of 16 bits that lie apart are read as the words that hold them") {
+  const ScanClass &diagonal = scanClass("diagonal decay");
+  // An odd width, so that elements begin in either half of a word.
+  for (int64_t K : {7, 24})
+    runCompiled(scanCase(textOf(diagonal), sizes(77, K, 9), "attention", 16), DType::BF16);
+  FormCase c = scanCase(textOf(diagonal), sizes(77, 24, 16), "attention", 16);
+  const std::string code = codeOf(c, DType::BF16, 77);
+  CHECK(code.find("masked.gather.v16i16") == std::string::npos);
+  CHECK(code.find("masked.gather.v8i16") == std::string::npos);
+}
+
+TEST_CASE("many vectors side by side are made by a loop") {
+  auto countOf = [](const std::string &code, const std::string &what) {
+    int64_t count = 0;
+    for (size_t at = 0; (at = code.find(what, at)) != std::string::npos; at += what.size())
+      ++count;
+    return count;
+  };
+  // Rows of 256 keys, gathered: one of each in a loop's body, not one a vector.
+  FormCase rows = scanCase(textOf(scanClass("diagonal decay")), sizes(77, 24, 16), "attention", 16);
+  CHECK(countOf(codeOf(rows, DType::F32, 77), " = call <16 x float> @llvm.masked.gather") < 40);
+  // Four rows of 128 columns beside a number a row.
+  FormCase map = scanCase("pattern.def @p(%q: seq<T x H x K>, %k: seq<T x H x K>, "
+                          "%v: seq<T x H x V>, %s: seq<T x H>) {\n"
+                          "  %o = mix %q, %k, %v weight id norm none\n"
+                          "  %y = map (t, h, e) in (T, H, V) { let n = sum[x < V] { o[t, h, x] } : "
+                          "sigmoid(o[t, h, e] * n * s[t, h]) }\n  return %y\n}\n",
+                          sizes(77, 24, 128), "chunked", 16);
+  CHECK(countOf(codeOf(map, DType::F32, 77), " = fdiv ") <= 8);
+  runCompiled(map, DType::F32);
+}
+
 TEST_CASE("a step leaves its state past the caches, but nothing that is read again") {
-  const std::string facts = (*openDevice("cpu", 1))->facts();
   auto goesPast = [&](const FormCase &c, int64_t tokens) {
-    Result<std::string> code = compiler::show(requestOf(c, DType::F32, tokens, facts), "llvm");
-    INFO((code ? "" : code.error().toString()));
-    REQUIRE(code.ok());
-    return code->find("nontemporal") != std::string::npos;
+    return codeOf(c, DType::F32, tokens).find("nontemporal") != std::string::npos;
   };
   const ScanClass &gated = scanClass("gated delta");
   CHECK(goesPast(scanCase(textOf(gated), sizes(1, 24, 32), "recurrent", 64), 1));

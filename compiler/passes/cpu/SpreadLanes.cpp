@@ -96,7 +96,8 @@ int64_t Lanes::wishedOf(Value value) {
 int64_t Lanes::of(Value value) {
   if (tileType(value).getRank() < 2) {
     Meetings met = meetingsOf(value);
-    return met.along || inMemory(value) ? 0 : -1;
+    bool alone = rankOf(value) == 1 && !met.across; // no matrix wants an element in every lane
+    return met.along || alone || inMemory(value) ? 0 : -1;
   }
   if (int64_t lanes = writtenOf(value); lanes >= 0)
     return lanes;

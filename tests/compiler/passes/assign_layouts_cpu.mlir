@@ -55,3 +55,30 @@ tile.program @attention {
     tile.store %r#1, %o[%i0, 0] valid(%rows) : !Q -> !tile.view<?x32xf32>
   }
 }
+
+// Rows that no matrix reads, such as running sums, lie along the lanes: a splat an element would be
+// sixteen times the code.
+tile.program @sums {
+  tile.extent "T"
+  tile.tensor "g" : f32[T, 16]
+  tile.tensor "sum" result : f32[T, 16]
+  // CHECK-LABEL: tile.kernel @prefix
+  tile.kernel @prefix grid(%x = 1) stage(abstract) {
+    %c0 = arith.constant 0 : index
+    %T = tile.scalar "T" : index
+    %zero = tile.fill 0.0 : !tile.tile<16xf32>
+    // CHECK: tile.for {{.*}} -> !tile.tile<16xf32, #tile.lanes<dim = 0, 16>, reg>
+    %r = tile.for %t = [%c0, %T) step 1 iter(%a = %zero) -> (!tile.tile<16xf32>) {
+      %g = tile.view "g" [%t, :] : !tile.view<16xf32>
+      // CHECK: tile.load {{.*}} -> <16xf32, #tile.lanes<dim = 0, 16>, reg>
+      %row = tile.load %g[%c0] : !tile.view<16xf32> -> !tile.tile<16xf32>
+      %next = tile.map (%u = %a[j], %v = %row[j]) -> [j] : (!tile.tile<16xf32>, !tile.tile<16xf32>) -> !tile.tile<16xf32> {
+        %y = arith.addf %u, %v : f32
+        tile.yield %y : f32
+      }
+      %out = tile.view "sum" [%t, :] : !tile.view<16xf32>
+      tile.store %next, %out[%c0] : !tile.tile<16xf32> -> !tile.view<16xf32>
+      tile.yield %next : !tile.tile<16xf32>
+    }
+  }
+}
