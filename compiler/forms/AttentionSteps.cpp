@@ -140,7 +140,8 @@ Accumulators AttentionWriter::step(KernelWriter &w, TileScope &scope, const RowT
   }
   Value S = zero; // not read where an expression stands for the product
   if (!problem.product)
-    S = w.mma(tile.Q, {"i", "d"}, K, {"j", "d"}, zero, {"i", "j"});
+    S = w.mma(tile.Q, {"i", "d"}, K, {"j", "d"}, zero, {"i", "j"},
+              problem.powers ? std::optional(tile::Precision::TF32x3) : std::nullopt);
   Value keep = maskTile(w, scope, tile, j, end);
   Accumulators next = weights.exponential ? softmaxStep(w, scope, tile, S, keep, V, element, state)
                                           : plainStep(w, scope, tile, S, keep, V, element, state);

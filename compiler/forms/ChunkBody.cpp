@@ -207,7 +207,7 @@ Value ChunkBody::weights(const Side &x, const Side &y, const Pairs &pairs) {
   Value products = scan.decay == StateDecay::Feature
                        ? featureProducts(x, y, pairs.strict)
                        : w.mma(x.x, {"i", "d"}, y.x, {"j", "d"},
-                               zeros({extentOf(x.x, 0), extentOf(y.x, 0)}), {"i", "j"});
+                               zeros({extentOf(x.x, 0), extentOf(y.x, 0)}), {"i", "j"}, precision);
   size_t atProduct = add(products, {"i", "j"});
   size_t atI = add(x.order, {"i"}), atJ = add(y.order, {"j"});
   bool decays = scan.decay == StateDecay::Token;
@@ -267,7 +267,7 @@ Value ChunkBody::pairWeights(const Chunk &chunk, Value Q, Value K, OfProduct f) 
 // ---- products with the state ----
 
 Value ChunkBody::read(Value x, Value S, Value init) {
-  return w.mma(S, {"d", "e"}, x, {"i", "d"}, init, {"i", "e"});
+  return w.mma(S, {"d", "e"}, x, {"i", "d"}, init, {"i", "e"}, precision);
 }
 
 Value ChunkBody::combine(Value A, Value u, Value init) {

@@ -74,6 +74,8 @@ public:
   mlir::Value length; ///< T
   mlir::Value rows;   ///< 0, 1, .. C - 1: token of a row that is read
   mlir::Value tokens; ///< the same of a row that is written
+  /// Of products with features; none: that of the operands' type.
+  std::optional<tile::Precision> precision;
 
   /// The loop over tokens lo .. hi (a token each step of C) with a state.
   ScanState loop(mlir::Value lo, mlir::Value hi, const ScanState &start,

@@ -168,8 +168,10 @@ Value KernelWriter::elementwise(ValueRange inputs, llvm::ArrayRef<Names> inputDi
 
 Value KernelWriter::mma(Value a, llvm::ArrayRef<llvm::StringRef> aDims, Value b,
                         llvm::ArrayRef<llvm::StringRef> bDims, Value init,
-                        llvm::ArrayRef<llvm::StringRef> cDims) {
-  return tile::MmaOp::create(builder, location, a, aDims, b, bDims, init, cDims).getResult();
+                        llvm::ArrayRef<llvm::StringRef> cDims,
+                        std::optional<tile::Precision> precision) {
+  return tile::MmaOp::create(builder, location, a, aDims, b, bDims, init, cDims, precision)
+      .getResult();
 }
 
 Value KernelWriter::reduce(tile::Reduction kind, Value tile, int64_t dim, Value init) {

@@ -64,7 +64,8 @@ public:
                           const Names &dims, Combine combine, mlir::Type element = {});
   mlir::Value mma(mlir::Value a, llvm::ArrayRef<llvm::StringRef> aDims, mlir::Value b,
                   llvm::ArrayRef<llvm::StringRef> bDims, mlir::Value init,
-                  llvm::ArrayRef<llvm::StringRef> cDims);
+                  llvm::ArrayRef<llvm::StringRef> cDims,
+                  std::optional<tile::Precision> precision = std::nullopt);
   mlir::Value reduce(tile::Reduction kind, mlir::Value tile, int64_t dim, mlir::Value init);
   /// Prefix sums along dimension 0.
   mlir::Value prefixSum(mlir::Value tile, bool exclusive, bool reverse);

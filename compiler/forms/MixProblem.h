@@ -55,6 +55,9 @@ struct MixProblem : PatternProblem {
   /// What stands for `s` in the score instead of the product of q and k: a decay for each feature
   /// stands inside the sum over features. Null: the product.
   Expr product;
+  /// Whether weights are powers of products of rows that were computed: those cancel, so that
+  /// roundings of the rows show.
+  bool powers = false;
   /// Weight of the state on entry for row i: the score of 1 times the decay since the start.
   Expr entry;
   std::string state0, z0; ///< tensors of the state on entry; may be empty

@@ -206,6 +206,11 @@ Status MixReader::run() {
   if (problem.D != problem.k.width)
     return unsupported("queries have {} features and keys {}", problem.D, problem.k.width);
   HEDDLE_CHECK(chooseElement());
+  auto isComputed = [&](const Operand &operand) {
+    return operand.value || graph.find(operand.tensor)->element.isF32();
+  };
+  problem.powers = featuresQ.size() < mix.getFeaturesQ().size() && isComputed(problem.q) &&
+                   isComputed(problem.k) && problem.element.isF32();
   HEDDLE_CHECK(readExpressions(score));
   HEDDLE_CHECK(readStates(featuresQ, featuresK));
   HEDDLE_CHECK(leaveTaps());

@@ -66,7 +66,11 @@ class PowerChunks {
 public:
   PowerChunks(ProgramWriter &program, const ScanProblem &scan, llvm::StringRef name, int64_t chunk)
       : body(scan, program, name, chunk), scan(scan), w(body.w), features(body.kernel, scan),
-        state(body.kernel, scan), q(*scan.input("q")), k(*scan.input("k")) {}
+        state(body.kernel, scan), q(*scan.input("q")), k(*scan.input("k")) {
+    // Powers of rows that were computed: their products cancel, so that roundings show.
+    if (q.element.isF32() && k.element.isF32())
+      body.precision = tile::Precision::TF32x3;
+  }
 
   void run() {
     w.loop(w.constant(0), body.length, body.C, {}, [&](Value t, ValueRange) {
@@ -173,7 +177,8 @@ private:
   /// The block's rows after the chunk; `values` decayed to its end.
   void change(const Chunk &chunk, Value phi, Value values, Value row, int64_t rows, Value count) {
     Value S = body.decayedState(state.loadRows(row, rows, count), chunk.decay.total);
-    state.storeRows(w.mma(values, {"j", "e"}, phi, {"j", "d"}, S, {"d", "e"}), row, count);
+    state.storeRows(w.mma(values, {"j", "e"}, phi, {"j", "d"}, S, {"d", "e"}, body.precision), row,
+                    count);
     if (!state.sums())
       return;
     Value z = body.decayedState(state.loadSums(row, rows, count), chunk.decay.total);

@@ -215,6 +215,25 @@ TEST_CASE("forms of the library as CUDA equal the interpreter on the PTX machine
     errors.write(std::string(kBinaryDir) + "/pattern_forms_cuda.json");
 }
 
+TEST_CASE("powers of rows that are computed keep more than 16 bits: heads of 5 features") {
+  if (!findNvrtc())
+    HEDDLE_SKIP("no NVRTC on this computer");
+  std::shared_ptr<Device> device = ptxMachine("sm_80");
+  checkLaunches();
+  const std::vector<Case> cases = allCases();
+  const auto check = std::find_if(cases.begin(), cases.end(),
+                                  [](const Case &c) { return c.pattern == "rebased"; });
+  REQUIRE(check != cases.end());
+  const File file("rebased");
+  for (const char *form : kForms)
+    for (DType dtype : {DType::BF16, DType::F16}) {
+      Variant variant{"few features", 40, dtype, false, form, {{"K", 5}, {"V", 3}}};
+      variant.slack = 0.8; // operands of 16 bits: 1.5 to 20 times the tolerance
+      runVariant(file, *check, variant, device, "sm_80");
+      checkVerdict();
+    }
+}
+
 TEST_CASE("attention of the library by TMA equals the interpreter, or is refused by name") {
   if (!findNvrtc())
     HEDDLE_SKIP("no NVRTC on this computer");

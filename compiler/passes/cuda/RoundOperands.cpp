@@ -4,6 +4,11 @@
 //   %k = map extf(%K) ; %A = mma %q, %k     ->   %A = mma %q16, %K
 //   %O = mma %S, %q                         ->   %S16 = map truncf(%S) ; %O = mma %S16, %q16
 //
+// Products that ask for more (precision tf32x3) take both operands as sums of two numbers of 16
+// bits, x = h + l, good to 2^-17, and leave l l' out:
+//
+//   mma %S, %q precision(tf32x3)   ->   mma %Sh, %qh, mma %Sh, %ql, mma %Sl, %qh
+//
 // Where operand a is a tile of 16 bits times a number for each row that is summed (a token's
 // decay), the number is rounded before they are multiplied, so that one instruction multiplies two.
 #include "compiler/passes/Passes.h"
@@ -39,7 +44,7 @@ public:
     Type type = shortFloat(getOperation()->getParentOfType<tile::ProgramOp>());
     SmallVector<tile::MmaOp> products;
     getOperation().walk([&](tile::MmaOp op) { products.push_back(op); });
-    Copies rounded;
+    Copies rounded, rests;
     for (tile::MmaOp op : products) {
       if (!tileType(op.getA()).getElementType().isF32())
         continue;
@@ -48,14 +53,57 @@ public:
                      "use bf16 or f16");
         return signalPassFailure();
       }
-      op.getAMutable().set(roundFactors(op, type, rounded));
-      op.getBMutable().set(copyOf(op.getB(), type, rounded));
+      const bool split = op.getPrecision() == tile::Precision::TF32x3;
       op.setPrecision(type.isBF16() ? tile::Precision::BF16 : tile::Precision::F16);
+      if (split)
+        addRests(op, type, rounded, rests);
+      op.getAMutable().set(split ? copyOf(op.getA(), type, rounded)
+                                 : roundFactors(op, type, rounded));
+      op.getBMutable().set(copyOf(op.getB(), type, rounded));
     }
   }
 
 private:
   using Copies = llvm::DenseMap<Value, Value>;
+
+  /// The products of what rounding leaves of an operand, to which `op` then adds.
+  static void addRests(tile::MmaOp op, Type type, Copies &rounded, Copies &rests) {
+    auto add = [&](Value a, Value b) {
+      if (!a || !b)
+        return;
+      OpBuilder builder(op);
+      auto product = cast<tile::MmaOp>(builder.clone(*op));
+      product.getAMutable().set(a);
+      product.getBMutable().set(b);
+      op.getInitMutable().set(product.getResult());
+    };
+    Value a = op.getA(), b = op.getB();
+    add(restOf(a, type, rounded, rests), copyOf(b, type, rounded));
+    add(copyOf(a, type, rounded), restOf(b, type, rounded, rests));
+  }
+
+  /// What rounding leaves of a tile; null: nothing.
+  static Value restOf(Value value, Type type, Copies &rounded, Copies &rests) {
+    if (unwidened(value, type))
+      return {};
+    if (Value known = rests.lookup(value))
+      return known;
+    Value high = copyOf(value, type, rounded);
+    OpBuilder builder(value.getContext());
+    builder.setInsertionPointAfterValue(high);
+    SmallVector<StringRef> names{"r", "c"};
+    return rests[value] =
+               tile::MapOp::create(builder, value.getLoc(), TypeRange{high.getType()},
+                                   ValueRange{value, high},
+                                   ArrayRef<SmallVector<StringRef>>{names, names}, names,
+                                   [&](OpBuilder &b, Location at, ValueRange x) {
+                                     Value h = arith::ExtFOp::create(b, at, b.getF32Type(), x[1]);
+                                     Value l = arith::SubFOp::create(b, at, x[0], h);
+                                     Value y = arith::TruncFOp::create(b, at, type, l);
+                                     tile::YieldOp::create(b, at, y);
+                                   })
+                   .getResult(0);
+  }
 
   static Value copyOf(Value value, Type type, Copies &rounded) {
     if (Value known = rounded.lookup(value))
