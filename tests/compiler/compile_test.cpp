@@ -211,6 +211,23 @@ TEST_CASE("compiled bf16 and f16 are inside their tolerance") {
   }
 }
 
+/// The straight pieces of the code: from one label or jump to the next.
+std::vector<std::string> piecesOf(const std::string &code) {
+  std::istringstream lines(code);
+  std::vector<std::string> pieces(1);
+  for (std::string line; std::getline(lines, line); pieces.back() += line + '\n')
+    if (line.ends_with(':') || line.starts_with("\tj"))
+      pieces.emplace_back();
+  return pieces;
+}
+
+int countOf(const std::string &text, std::string_view word) {
+  int count = 0;
+  for (size_t at = 0; (at = text.find(word, at)) != std::string::npos; at += word.size())
+    ++count;
+  return count;
+}
+
 TEST_CASE("decode widens bf16 as words of two, and asks for what comes next") {
   Request request =
       requestOf({softmax("", kCausal), dims(1, 4, 1, 1, 300, 64, 64), DType::BF16}, *cpu());
@@ -223,6 +240,29 @@ TEST_CASE("decode widens bf16 as words of two, and asks for what comes next") {
   for (std::string line; std::getline(lines, line);) // of weights alone, in registers
     if (line.find("vpmovzxwd") != std::string::npos)
       CHECK(line.find('(') == std::string::npos);
+  int asking = 0;
+  for (const std::string &piece : piecesOf(*code)) // lines of keys and values; queries are kept
+    if (const int lines = countOf(piece, "prefetcht1")) {
+      ++asking;
+      CHECK(countOf(piece, "vpslld") == lines);
+    }
+  CHECK(asking >= 4);
+}
+
+TEST_CASE("decode asks for the pages of a tile in turn") {
+  for (int64_t d : {64, 16}) { // 64 keys of f32: four pages, one
+    Request request = requestOf({softmax("", kCausal), dims(1, 4, 1, 1, 300, d, d)}, *cpu());
+    request.deviceFacts = kTileMachine;
+    const Result<std::string> code = compiler::show(request, "vector");
+    INFO((code ? "" : code.error().toString()));
+    REQUIRE(code.ok());
+    std::istringstream lines(*code);
+    int turns = 0;
+    for (std::string line; std::getline(lines, line);)
+      turns +=
+          line.find("arith.remui") != std::string::npos && line.find(", %c4") != std::string::npos;
+    CHECK((turns > 0) == (d == 64));
+  }
 }
 
 /// How many lines of memory each straight piece of the code asks for into the second-level cache.
@@ -230,13 +270,9 @@ std::vector<int> linesAskedFor(const Request &request) {
   const Result<std::string> code = compiler::show(request, "asm");
   INFO((code ? "" : code.error().toString()));
   REQUIRE(code.ok());
-  std::vector<int> counts(1);
-  std::istringstream lines(*code);
-  for (std::string line; std::getline(lines, line);)
-    if (line.ends_with(':') || line.starts_with("\tj"))
-      counts.push_back(0);
-    else
-      counts.back() += line.find("prefetcht1") != std::string::npos;
+  std::vector<int> counts;
+  for (const std::string &piece : piecesOf(*code))
+    counts.push_back(countOf(piece, "prefetcht1"));
   std::erase(counts, 0);
   return counts;
 }

@@ -26,6 +26,16 @@ struct Later {
   GlobalPlace place;
   int64_t columns = 0;
   Value rows;
+  int64_t pages = 1, extent = 0; ///< rows of that many pages are asked for in turn
+};
+
+/// Rows of bf16 that were widened to the stack, line by line: keepWidened.
+struct WidenedRows {
+  Value memory;
+  int64_t columns = 0; ///< of a row, in whole lines
+  Value at(VectorBuilder &e, Value row, Value column) const {
+    return e.address(memory, e.builder.getF32Type(), e.plus(e.times(row, columns), column));
+  }
 };
 
 class Evaluator {
@@ -80,6 +90,8 @@ public:
   Value reportUnsupported(mlir::Operation *op, const char *reason);
   /// The place of rows that are read from memory as they lie; null if the tile is elsewhere.
   const GlobalPlace *denseRows(Value tile);
+  /// Widens to the stack what a map makes of queries that are read as words of two.
+  void keepWidened(tile::MapOp map);
 
 private:
   using Key = std::pair<void *, std::vector<int64_t>>;
@@ -104,8 +116,10 @@ private:
   /// What is read from memory after a tile that is read once: the next tile of the loop around it,
   /// the first one of the loop's next step, or that of the next grid point.
   Later readAfter(Value tile);
-  /// Asks for the line of a column, or for a part of the lines, in the row of it that has the
-  /// number of the row that is read now.
+  /// The row to ask for when the row of that number is read.
+  Value rowToAskFor(const Later &later, Value number);
+  /// Asks for the line of a column in a row to ask for; for a part of the lines of one, when the
+  /// row of that number is read.
   void askFor(const Later &later, Value row, Value column);
   void askForPart(const Later &later, Value row, int64_t part, int64_t parts);
   /// The rows of bf16 that a map widens and nothing masks; null: others.
@@ -116,6 +130,7 @@ private:
   std::pair<Value, Value> byParity(Value low, Value high);
   std::pair<Value, Value> inOrder(Value even, Value odd);
 
+  mlir::DenseMap<Value, WidenedRows> widened;
   int64_t lastTag = 0;
   mlir::DenseSet<mlir::Operation *> planned; ///< loops whose products know what to ask for
   mlir::DenseMap<mlir::Operation *, mlir::SmallVector<mlir::Operation *>> asked; ///< by products

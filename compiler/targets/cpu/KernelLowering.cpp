@@ -120,7 +120,9 @@ void KernelLowering::lowerOp(Operation *op) {
   }
   if (isa<tile::ReduceOp>(op) || (local && isa<tile::MapOp, tile::MmaOp, tile::ConvertOp>(op)))
     return addSink(op);
-  if (!isa<tile::MapOp, tile::MmaOp>(op))
+  if (map)
+    evaluator.keepWidened(map);
+  else if (!isa<tile::MmaOp>(op))
     evaluator.reportUnsupported(op, "this op has no lowering");
 }
 

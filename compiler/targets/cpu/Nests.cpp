@@ -82,7 +82,8 @@ NestEmitter::Nest::Nest(NestEmitter &emitter, const NestGroup &group)
       break;
   }
   bool dot = llvm::any_of(products, isDotProduct);
-  bool loopsAcross = !across.empty() && others * vectors > kMany;
+  constexpr int64_t kManySums = 8; // more side by side are no faster than a loop
+  bool loopsAcross = !across.empty() && others * vectors > kManySums;
   blockVectors = products.empty() ? std::min<int64_t>(vectors, loopsAcross ? 1 : 4)
                  : dot            ? 1
                                   : emitter.blocking.vectors;

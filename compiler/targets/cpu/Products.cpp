@@ -224,6 +224,8 @@ void Evaluator::dotProduct(tile::MmaOp op) {
   Value lastRow = e.integer(cast<TileType>(roles.lanes.getType()).getDim(roles.lanesFree) - 1);
   if (clip)
     lastRow = e.minIndex(lastRow, e.plus(clip, -1));
+  bool allThere =
+      !clip && cast<TileType>(roles.lanes.getType()).getDim(roles.lanesFree) % width == 0;
 
   // One vector of `step` elements along the sum.
   auto piece = [&](Value tile, int64_t free, const Coord &row, Value c, bool whole) -> Value {
@@ -253,44 +255,46 @@ void Evaluator::dotProduct(tile::MmaOp op) {
                                       e.builder.getI32IntegerAttr(2));
   };
   const GlobalPlace *keyWords = pairs ? nullptr : wordRows(roles.lanes);
-  const GlobalPlace *queryWords = keyWords ? wordRows(roles.others) : nullptr;
-  bool words = queryWords && roles.lanesFree == 0 && roles.othersFree == 0;
+  auto kept = widened.find(roles.others);
+  bool words = keyWords && kept != widened.end() && roles.lanesFree == 0 && roles.othersFree == 0;
   // Sums of some queries with a few keys: what is read of a key serves all of those queries.
   auto sumsOf = [&](ArrayRef<Coord> queries, const Coord &lane, Value firstKey) {
     SmallVector<Coord> keys;
+    Values rowsAsked;
     Value firstRow = e.plus(lane.index, firstKey);
     bool first = queries.data() == block.others.data() && block.others[0].number <= 0;
     Later later = first && roles.lanesFree == 0 ? readAfter(roles.lanes) : Later();
     bool byLines = later.columns == extent; // each column of a row asks for its own
     for (int64_t t = 0; t < width / static_cast<int64_t>(queries.size()); ++t) {
       Value row = e.plus(firstRow, t);
-      if (later.columns && !byLines)
+      if (byLines)
+        rowsAsked.push_back(rowToAskFor(later, row));
+      else if (later.columns)
         askForPart(later, row, 0, 1);
-      keys.push_back(element(e.minIndex(row, lastRow)));
+      keys.push_back(element(allThere ? row : e.minIndex(row, lastRow)));
     }
     auto askForLines = [&](Value c) {
-      for (int64_t t = 0; byLines && t < static_cast<int64_t>(keys.size()); ++t)
-        askFor(later, e.plus(firstRow, t), c);
+      for (Value row : rowsAsked)
+        askFor(later, row, c);
     };
     auto byWords = [&](Value c, ValueRange carried) {
       askForLines(c);
-      std::array<Values, 2> xs, ys;
-      auto read = [&](std::array<Values, 2> &parts, const GlobalPlace &place, const Coord &row) {
-        auto [even, odd] = loadWords(place, row, c);
-        parts[0].push_back(even);
-        parts[1].push_back(odd);
-      };
-      for (const Coord &key : keys)
-        read(ys, *keyWords, key);
-      for (const Coord &query : queries)
-        read(xs, *queryWords, query);
+      std::array<Values, 2> ys;
+      for (const Coord &key : keys) {
+        auto [even, odd] = loadWords(*keyWords, key, c);
+        ys[0].push_back(even);
+        ys[1].push_back(odd);
+      }
       Values next(carried.begin(), carried.end());
       for (int parity : {0, 1})
-        for (auto [q, x] : llvm::enumerate(xs[parity]))
+        for (auto [q, query] : llvm::enumerate(queries)) {
+          Value column = e.plus(c, parity * width);
+          Value x = e.load(e.floats, kept->second.at(e, query.index, column));
           for (auto [k, y] : llvm::enumerate(ys[parity])) {
             Value &sum = next[q * keys.size() + k];
             sum = e.fma(x, y, sum);
           }
+        }
       return next;
     };
     auto accumulate = [&](Value c, ValueRange carried, bool whole) {

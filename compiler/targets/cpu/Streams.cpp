@@ -6,7 +6,8 @@
 //     after the last tile, the first one of the next grid point: the next head
 //   So memory has something to do whatever the loop does, and a tile comes from the second-level
 //   cache: a distance in rows leaves the start of each tile, and what lies between heads, to
-//   chance.
+//   chance. The pages of a tile are asked for in turn (rows 0, 16, 32, 48, 1, 17, ..), since the
+//   processor reads ahead some lines in each page that is walked, but never beyond its end.
 //
 //   many queries or tokens, a loop over tiles of 128 x 128
 //     each register block of S = Q K[t] asks for 8 lines of K[t+1], each of O += P V[t] of V[t+1]
@@ -32,6 +33,14 @@ constexpr int64_t kLine = 64; ///< bytes
 
 /// Results of few rows: what their products read of memory, they read once.
 constexpr int64_t kFewRows = 8;
+
+/// How many pages a tile's rows fill that lie one after the other, as a power of two.
+int64_t pagesOf(TileType type) {
+  constexpr int64_t kPage = 4096;
+  int64_t bytes = type.getNumElements() * type.getElementType().getIntOrFloatBitWidth() / 8;
+  int64_t pages = llvm::bit_floor(static_cast<uint64_t>(std::max<int64_t>(bytes / kPage, 1)));
+  return type.getDim(0) % pages ? 1 : pages;
+}
 
 /// What a map widens, element by element, and does nothing else to; or the tile itself.
 Value beforeWidening(Value tile) {
@@ -178,11 +187,15 @@ Later Evaluator::readAfter(Value tile) {
   Value stream = streamOf(*this, tile);
   if (!stream)
     return {};
-  auto at = [&](Value later, int64_t rows) {
-    return Later{globals.find(later)->second, typeOf(later).getDim(1), e.integer(rows)};
-  };
   auto load = stream.getDefiningOp<tile::LoadOp>();
   auto loop = load ? dyn_cast<tile::ForOp>(load->getParentOp()) : tile::ForOp();
+  bool inTurn = loop && loop.getKind() == tile::LoopKind::Full;
+  auto at = [&](Value later, int64_t rows) {
+    TileType type = typeOf(later);
+    bool alike = type.getDim(0) == typeOf(stream).getDim(0);
+    return Later{globals.find(later)->second, type.getDim(1), e.integer(rows),
+                 inTurn && alike ? pagesOf(type) : 1, type.getDim(0)};
+  };
   if (!loop)
     return at(stream, kRowsAhead);
   Value first;
@@ -210,9 +223,18 @@ Later Evaluator::readAfter(Value tile) {
   return next;
 }
 
+Value Evaluator::rowToAskFor(const Later &later, Value number) {
+  if (later.pages > 1) { // the pages' first rows, their second ones, ..
+    Value pages = e.integer(later.pages);
+    Value page = arith::RemUIOp::create(e.builder, e.loc, number, pages);
+    Value own = arith::DivUIOp::create(e.builder, e.loc, number, pages);
+    number = e.plus(e.times(page, later.extent / later.pages), own);
+  }
+  return e.plus(number, later.rows);
+}
+
 void Evaluator::askFor(const Later &later, Value row, Value column) {
-  e.prefetch(globalAddress(e, later.place, {Coord{e.plus(row, later.rows)}, Coord{column}}),
-             /*near=*/false);
+  e.prefetch(globalAddress(e, later.place, {Coord{row}, Coord{column}}), /*near=*/false);
 }
 
 void Evaluator::askForPart(const Later &later, Value row, int64_t part, int64_t parts) {
@@ -222,8 +244,17 @@ void Evaluator::askForPart(const Later &later, Value row, int64_t part, int64_t 
     lines = part == 0 ? lines : 0;
     parts = 1;
   }
-  for (int64_t line = part * lines / parts; line < (part + 1) * lines / parts; ++line)
-    askFor(later, row, e.integer(line * elements));
+  int64_t count = lines / parts;
+  Value first = e.integer(part * count * elements);
+  if (later.pages > 1 && parts > 1 &&
+      later.extent % parts == 0) { // whole rows, in several turns each
+    Value number = e.plus(row, part * later.extent), turns = e.integer(parts);
+    row = arith::DivUIOp::create(e.builder, e.loc, number, turns);
+    first = e.times(arith::RemUIOp::create(e.builder, e.loc, number, turns), count * elements);
+  }
+  row = rowToAskFor(later, row);
+  for (int64_t line = 0; line < count; ++line)
+    askFor(later, row, e.plus(first, line * elements));
 }
 
 //===------------------------------------------------------------------------------------------===//
@@ -245,6 +276,32 @@ std::pair<Value, Value> Evaluator::loadWords(const GlobalPlace &place, const Coo
   Value address = globalAddress(e, place, {Coord{row.index}, Coord{column}});
   Value words = LLVM::LoadOp::create(e.builder, e.loc, e.ints, address, /*alignment=*/2);
   return {e.fromBits(e.shiftLeft(words, 16)), e.fromBits(e.andInt(words, e.splatInt(-65536)))};
+}
+
+/// Queries that products read as words of two are the same for all keys: they are widened once,
+/// for each line the elements at even distances from its start, then the others.
+void Evaluator::keepWidened(tile::MapOp map) {
+  Value tile = map.getResult(0);
+  const GlobalPlace *place = wordRows(tile);
+  bool multiplied = llvm::all_of(tile.getUsers(), [&](Operation *user) {
+    auto product = dyn_cast<tile::MmaOp>(user);
+    return product && isDotProduct(product) && product.getA() == tile && product.getB() != tile;
+  });
+  int64_t line = 2 * e.lanes(), columns = place ? typeOf(tile).getDim(1) / line * line : 0;
+  if (!multiplied || columns == 0)
+    return;
+  int64_t rows = typeOf(tile).getDim(0);
+  WidenedRows &kept = widened[tile];
+  kept = {e.stackArray(e.floats, rows * columns / e.lanes()), columns};
+  e.loop(e.integer(0), e.integer(rows), 1, {}, [&](Value row, ValueRange) -> Values {
+    e.loop(e.integer(0), e.integer(columns), line, {}, [&](Value column, ValueRange) -> Values {
+      auto [even, odd] = loadWords(*place, Coord{row}, column);
+      e.store(even, kept.at(e, row, column));
+      e.store(odd, kept.at(e, row, e.plus(column, e.lanes())));
+      return {};
+    });
+    return {};
+  });
 }
 
 std::pair<Value, Value> Evaluator::byParity(Value low, Value high) {
