@@ -58,6 +58,40 @@ TEST_CASE("a vector function becomes a shared object that runs", "[cpu]") {
   }
 }
 
+TEST_CASE("an address that a loop multiplies out steps", "[cpu]") {
+  const char *text = R"(
+func.func @gather(%from: !llvm.ptr, %to: !llvm.ptr, %first: i64, %n: i64) {
+  %step = arith.constant 2 : i64
+  %apart = arith.constant 17 : i64
+  scf.for %i = %first to %n step %step : i64 {
+    %at = arith.muli %i, %apart : i64
+    %a = llvm.getelementptr %from[%at] : (!llvm.ptr, i64) -> !llvm.ptr, f32
+    %x = llvm.load %a : !llvm.ptr -> f32
+    %b = llvm.getelementptr %to[%i] : (!llvm.ptr, i64) -> !llvm.ptr, f32
+    llvm.store %x, %b : f32, !llvm.ptr
+  }
+  return
+})";
+  mlir::MLIRContext context(mlir::MLIRContext::Threading::DISABLED);
+  const Isa isa = hostIsas().front();
+  heddle::Result<std::string> code = emitNative(*parse(context, text), isa, NativeForm::LlvmText);
+  REQUIRE(code.ok());
+  CHECK(code->find("phi ptr") != std::string::npos);
+  heddle::Result<std::string> object = objectOf(text, isa);
+  REQUIRE(object.ok());
+  heddle::Result<std::string> image = linkSharedObject(*object);
+  REQUIRE(image.ok());
+  LoadedImage loaded(*image);
+  auto gather = loaded.symbol<void (*)(const float *, float *, int64_t, int64_t)>("gather");
+  REQUIRE(gather);
+  float from[17 * 8], to[8] = {};
+  for (int i = 0; i < 17 * 8; ++i)
+    from[i] = i;
+  gather(from, to, 1, 8);
+  for (int i = 0; i < 8; ++i)
+    CHECK(to[i] == (i % 2 ? 17.0f * i : 0));
+}
+
 TEST_CASE("the same module gives the same bytes", "[cpu]") {
   for (const Isa &isa : hostIsas()) {
     std::string first = *linkSharedObject(*objectOf(kScale, isa));

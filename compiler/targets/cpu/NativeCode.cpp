@@ -4,6 +4,8 @@
 // LLVM would like to call (memset, memcpy) are declared absent: a kernel depends on nothing.
 #include "compiler/targets/cpu/NativeCode.h"
 
+#include "compiler/targets/cpu/StepPointers.h"
+
 #include "llvm/ADT/SmallString.h"
 #include "llvm/IR/LegacyPassManager.h"
 #include "llvm/IR/Module.h"
@@ -12,6 +14,7 @@
 #include "llvm/Support/TargetSelect.h"
 #include "llvm/Support/raw_ostream.h"
 #include "llvm/Target/TargetMachine.h"
+#include "llvm/Transforms/Scalar.h"
 #include "mlir/Conversion/ArithToLLVM/ArithToLLVM.h"
 #include "mlir/Conversion/ControlFlowToLLVM/ControlFlowToLLVM.h"
 #include "mlir/Conversion/FuncToLLVM/ConvertFuncToLLVM.h"
@@ -124,15 +127,29 @@ Status optimise(llvm::Module &module, llvm::TargetMachine &machine) {
   llvm::ModulePassManager passes;
   if (llvm::Error error = builder.parsePassPipeline(passes, kPipeline))
     return codeError("LLVM refuses the pass pipeline: " + llvm::toString(std::move(error)));
+  passes.addPass(llvm::createModuleToFunctionPassAdaptor(StepPointers()));
   passes.run(module, modules);
   return {};
 }
+
+/// Code generation without strength reduction, whose part StepPointers does.
+class CodePasses : public llvm::legacy::PassManager {
+public:
+  void add(llvm::Pass *pass) override {
+    static const llvm::AnalysisID strengthReduction =
+        std::unique_ptr<llvm::Pass>(llvm::createLoopStrengthReducePass())->getPassID();
+    if (pass->getPassID() == strengthReduction)
+      delete pass;
+    else
+      llvm::legacy::PassManager::add(pass);
+  }
+};
 
 Result<std::string> emitCode(llvm::Module &module, llvm::TargetMachine &machine,
                              llvm::CodeGenFileType type) {
   llvm::SmallString<0> bytes;
   llvm::raw_svector_ostream stream(bytes);
-  llvm::legacy::PassManager passes;
+  CodePasses passes;
   if (machine.addPassesToEmitFile(passes, stream, nullptr, type))
     return codeError("LLVM cannot emit this file type");
   passes.run(module);

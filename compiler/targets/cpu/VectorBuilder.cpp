@@ -127,13 +127,37 @@ Value VectorBuilder::maxIndex(Value a, Value b) {
   return arith::MaxSIOp::create(builder, loc, a, b);
 }
 
+std::pair<Value, int64_t> VectorBuilder::splitIndex(Value index) {
+  if (std::optional<int64_t> number = constantOf(index))
+    return {Value(), *number};
+  if (auto sum = index.getDefiningOp<arith::AddIOp>()) {
+    auto [a, x] = splitIndex(sum.getLhs());
+    auto [b, y] = splitIndex(sum.getRhs());
+    if (x == 0 && y == 0)
+      return {index, 0};
+    return {a && b ? plus(a, b) : a ? a : b, x + y};
+  }
+  if (auto product = index.getDefiningOp<arith::MulIOp>())
+    if (std::optional<int64_t> factor = constantOf(product.getRhs())) {
+      auto [a, x] = splitIndex(product.getLhs());
+      if (x != 0)
+        return {a ? times(a, *factor) : a, x * *factor};
+    }
+  return {index, 0};
+}
+
 Value VectorBuilder::address(Value pointer, Type element, Value index) {
   if (llvm::isa<mlir::FloatType>(element) &&
       element.getIntOrFloatBitWidth() == 8) // LLVM has no such type
     element = builder.getI8Type();
-  return LLVM::GEPOp::create(
-      builder, loc, LLVM::LLVMPointerType::get(builder.getContext()), element, pointer,
-      ValueRange{arith::IndexCastOp::create(builder, loc, builder.getI64Type(), index)});
+  auto from = [&](Value base, Value elements) -> Value {
+    return LLVM::GEPOp::create(
+        builder, loc, LLVM::LLVMPointerType::get(builder.getContext()), element, base,
+        ValueRange{arith::IndexCastOp::create(builder, loc, builder.getI64Type(), elements)});
+  };
+  auto [moving, fixed] = splitIndex(index);
+  Value base = moving ? from(pointer, moving) : pointer;
+  return fixed != 0 ? from(base, integer(fixed)) : base;
 }
 /// Bytes of one element: all that is known of an address's alignment.
 static unsigned alignmentOf(Type type) {

@@ -69,8 +69,11 @@ public:
   Value maxIndex(Value a, Value b);
   /// The value of an integer constant.
   static std::optional<int64_t> constantOf(Value value);
+  /// An index as what is no constant in it (null: nothing) plus a constant.
+  std::pair<Value, int64_t> splitIndex(Value index);
 
-  /// Memory: element `index` of `pointer` counted in elements of `element`.
+  /// Memory: element `index` of `pointer` counted in elements of `element`. What is constant in the
+  /// index is added last, so that neighbours share all the rest.
   Value address(Value pointer, mlir::Type element, Value index);
   Value load(mlir::Type type, Value address);
   void store(Value value, Value address);
