@@ -265,15 +265,27 @@ TEST_CASE("decode asks for the pages of a tile in turn") {
   }
 }
 
-/// How many lines of memory each straight piece of the code asks for into the second-level cache.
-std::vector<int> linesAskedFor(const Request &request) {
+struct Asked {
+  int near = 0, far = 0; ///< lines of memory: into the first-level cache, into the second
+};
+
+/// What each straight piece of the code asks for.
+std::vector<Asked> askedFor(const Request &request) {
   const Result<std::string> code = compiler::show(request, "asm");
   INFO((code ? "" : code.error().toString()));
   REQUIRE(code.ok());
-  std::vector<int> counts;
+  std::vector<Asked> pieces;
   for (const std::string &piece : piecesOf(*code))
-    counts.push_back(countOf(piece, "prefetcht1"));
-  std::erase(counts, 0);
+    pieces.push_back({countOf(piece, "prefetcht0"), countOf(piece, "prefetcht1")});
+  return pieces;
+}
+
+/// How many lines each piece asks for into the second-level cache.
+std::vector<int> linesAskedFor(const Request &request) {
+  std::vector<int> counts;
+  for (const Asked &piece : askedFor(request))
+    if (piece.far)
+      counts.push_back(piece.far);
   return counts;
 }
 
@@ -282,6 +294,12 @@ TEST_CASE("products ask for the next step's tiles, a few lines in each register 
   request.deviceFacts = kTileMachine;
   // 128 keys and values of 8 lines, by 4 x 32 register blocks of each product.
   CHECK(linesAskedFor(request) == std::vector<int>{8, 8});
+  // The first product's blocks ask also for two lines of each of the next four keys.
+  std::vector<int> near;
+  for (const Asked &piece : askedFor(request))
+    if (piece.far)
+      near.push_back(piece.near);
+  CHECK(near == std::vector<int>{8, 0});
 
   request.patternText =
       "pattern.def @p(%q: seq<T x H x K>, %k: seq<T x H x K>, %v: seq<T x H x V>) "

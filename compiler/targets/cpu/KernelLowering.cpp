@@ -57,12 +57,13 @@ void KernelLowering::registerLocals(Operation *op) {
         return;
       }
       LocalPlace &place = evaluator.locals[result] =
-          makeLocal(e, scratch, typeOf(result), offsets[n]);
+          makeLocal(e, scratch, typeOf(result), offsets[n], inPanels);
       // Each group of rows writes over that of the one before, which is in the caches.
       auto carried = op->getParentOp()->getAttrOfType<DenseI64ArrayAttr>("tile.offset");
       if (evaluator.firstRow && !llvm::is_contained(carried.asArrayRef(), offsets[n]))
-        place.pointer = e.address(place.pointer, typeOf(result).getElementType(),
-                                  e.times(evaluator.firstRow, -1));
+        place.pointer = e.address(
+            place.pointer, typeOf(result).getElementType(),
+            e.times(e.plus(evaluator.firstRow, toPanel(e, place, evaluator.firstRow)), -1));
     }
 }
 
@@ -386,7 +387,7 @@ void KernelLowering::bindCarried(tile::ForOp loop, ValueRange tiles, ValueRange 
     }
     TileType type = typeOf(tile);
     if (type.getSpace() == Space::Local) {
-      evaluator.locals[tile] = makeLocal(e, scratch, type, offsets[n]);
+      evaluator.locals[tile] = makeLocal(e, scratch, type, offsets[n], inPanels);
       continue;
     }
     RowsPlace rows;
@@ -398,9 +399,6 @@ void KernelLowering::bindCarried(tile::ForOp loop, ValueRange tiles, ValueRange 
     evaluator.rows[tile] = rows;
   }
 }
-
-/// Vectors of rows that all of a loop's body is done for before the next ones.
-constexpr int64_t kRowVectors = 4;
 
 /// Whether a loop's body may be done for some rows after the other: whole tiles of many rows, all
 /// along the lanes, and what is read of memory has no rows. Vectors of rows are on the stack.

@@ -13,7 +13,7 @@ public:
   KernelLowering(VectorBuilder &e, tile::KernelOp kernel, Arguments &arguments, Value scratch,
                  Blocking blocking)
       : e(e), kernel(kernel), arguments(arguments), scratch(scratch), evaluator(e),
-        nests(evaluator, blocking), blocking(blocking) {}
+        nests(evaluator, blocking), blocking(blocking), inPanels(!hasAmxProduct(kernel)) {}
 
   /// Pointer of each tensor or buffer, given as function arguments so that they are known not to
   /// overlap.
@@ -53,6 +53,7 @@ private:
   Evaluator evaluator;
   NestEmitter nests;
   Blocking blocking;
+  bool inPanels; ///< scratch: see makeLocal; the matrix unit's rows would share sets of the cache
   NestGroup pending;
   std::vector<std::unique_ptr<ViewPlace>> tables;
 };

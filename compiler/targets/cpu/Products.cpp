@@ -147,9 +147,11 @@ void Evaluator::outerProduct(tile::MmaOp op) {
   Values lines; // of the other operand, where they lie in memory with the sum contiguous
   if (const GlobalPlace *place = pairs || roles.othersSum == 0 ? nullptr : denseRows(roles.others);
       place && place->view.element.isF32() && (place->valid.empty() || place->clipped) &&
-      VectorBuilder::constantOf(place->view.strides[1]) == 1)
+      VectorBuilder::constantOf(place->view.strides[1]) == 1) {
     for (const Coord &other : block.others)
       lines.push_back(onItsOwn(e, globalAddress(e, *place, {other, element(e.integer(0))})));
+    askForRows(*place, extent);
+  }
   Later later;
   if (walksRows && block.lanes[0].number >= 0 && block.others[0].number <= 0)
     later = readAfter(roles.lanes);

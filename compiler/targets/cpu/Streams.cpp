@@ -179,6 +179,18 @@ void Evaluator::askForShare(const GlobalPlace &place, TileType type, tile::MmaOp
   }
 }
 
+/// Asks for the first lines of the rows that the next register block reads, into the first-level
+/// cache: they wait for its list of pages as well. What is not there may be asked for.
+void Evaluator::askForRows(const GlobalPlace &place, int64_t columns) {
+  constexpr int64_t kLines = 2; // all of them would leave too few buffers to other loads
+  int64_t elements = 8 * kLine / place.view.element.getIntOrFloatBitWidth(), lines = kLines;
+  int64_t count = block.others.size();
+  for (int64_t column = 0; column < std::min(columns, lines * elements); column += elements)
+    for (const Coord &other : block.others)
+      e.prefetch(
+          globalAddress(e, place, {Coord{e.plus(other.index, count)}, Coord{e.integer(column)}}));
+}
+
 bool Evaluator::isReadOnce(tile::MmaOp op) {
   return typeOf(op.getResult()).getDim(1 - block.lanesDim) <= kFewRows;
 }

@@ -211,7 +211,8 @@ void storeRow(VectorBuilder &e, Value memory, Value index, Value vector) {
   e.store(asType(e, vector, moved), e.address(memory, moved, index));
 }
 
-LocalPlace makeLocal(VectorBuilder &e, Value scratch, tile::TileType type, int64_t offset) {
+LocalPlace makeLocal(VectorBuilder &e, Value scratch, tile::TileType type, int64_t offset,
+                     bool inPanels) {
   LocalPlace place;
   place.type = type;
   place.offset = offset;
@@ -219,6 +220,12 @@ LocalPlace makeLocal(VectorBuilder &e, Value scratch, tile::TileType type, int64
   place.bytes = shape.bytes;
   place.strides[0] = shape.strides[0];
   place.strides[1] = shape.strides[1];
+  auto lanes = dyn_cast<tile::LanesAttr>(type.getLayout());
+  int64_t panel = kRowVectors * e.lanes();
+  if (inPanels && lanes && lanes.getDim() == 0 && lanes.getWidth() == e.lanes() &&
+      type.getRank() == 2 && type.getElementType().isF32() && type.getDim(0) > 2 * panel &&
+      type.getDim(0) % panel == 0)
+    place.panel = place.strides[1] = panel;
   place.pointer = e.address(scratch, e.builder.getI8Type(), e.integer(offset));
   place.clip.assign(type.getRank(), Value());
   place.pairs = dyn_cast<tile::PairsAttr>(type.getLayout());
@@ -333,10 +340,22 @@ void storeGlobal(VectorBuilder &e, const GlobalPlace &place, ArrayRef<Coord> poi
     e.store(vector, address);
 }
 
+Value toPanel(VectorBuilder &e, const LocalPlace &place, Value row) {
+  if (!place.panel)
+    return e.integer(0);
+  int64_t further = place.panel * (place.type.getDim(1) - 1);
+  if (std::optional<int64_t> number = VectorBuilder::constantOf(row))
+    return e.integer(*number / place.panel * further);
+  Value number = arith::DivUIOp::create(e.builder, e.loc, row, e.integer(place.panel));
+  return e.times(number, further);
+}
+
 Value localAddress(VectorBuilder &e, const LocalPlace &place, ArrayRef<Coord> point, Type element) {
   Value offset = e.integer(0);
   for (auto [dim, coord] : llvm::enumerate(point))
     offset = e.plus(offset, e.times(coord.index, place.strides[dim]));
+  if (place.panel)
+    offset = e.plus(offset, toPanel(e, place, point[0].index));
   return e.address(place.pointer, element, offset);
 }
 

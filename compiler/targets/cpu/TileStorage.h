@@ -50,6 +50,7 @@ struct LocalPlace {
   tile::TileType type;
   int64_t offset = 0, bytes = 0; ///< in scratch
   int64_t strides[2] = {1, 1};   ///< of the dimensions, in elements (pairs: in pairs)
+  int64_t panel = 0;             ///< rows of a panel; 0: there are none
   Values clip;                   ///< per dimension: elements that were made, null: all
   LaneRanges ranges;             ///< parts that were made, by groups of vectors; none: all
   Value lanesEnd;                ///< lanes beyond are not there; groups of them alone are skipped
@@ -76,7 +77,14 @@ mlir::Type movedAs(mlir::Type element);
 /// A vector between the type it is moved in and its own.
 Value asType(VectorBuilder &e, Value vector, mlir::Type element);
 
-LocalPlace makeLocal(VectorBuilder &e, Value scratch, tile::TileType type, int64_t offset);
+/// Vectors of rows that all of a loop's body is done for before the next ones, and of a panel.
+constexpr int64_t kRowVectors = 4;
+
+/// In panels, f32 tiles of many vectors of rows lie so that all columns of some rows are
+/// neighbours: what is done for those rows finds them on few pages. Panels need no gaps, so no more
+/// bytes.
+LocalPlace makeLocal(VectorBuilder &e, Value scratch, tile::TileType type, int64_t offset,
+                     bool inPanels);
 
 /// One vector of lanes (or one element broadcast into a vector) of a tile in memory, of the
 /// element type of the tile.
@@ -89,6 +97,9 @@ void storeLocal(VectorBuilder &e, const LocalPlace &place, mlir::ArrayRef<Coord>
 /// The same of one element: lane 0 of the vector.
 void storeElement(VectorBuilder &e, const LocalPlace &place, mlir::ArrayRef<Coord> point,
                   Value vector);
+
+/// Elements that a row lies further because of the panels before its own.
+Value toPanel(VectorBuilder &e, const LocalPlace &place, Value row);
 
 /// Addresses in scratch: of an element, and of a pair's word.
 Value localAddress(VectorBuilder &e, const LocalPlace &place, mlir::ArrayRef<Coord> point,

@@ -213,6 +213,8 @@ void NestEmitter::emitLoad(tile::LoadOp load, const GlobalPlace &given) {
       source.valid[0] = source.valid[0] ? e.minIndex(source.valid[0], rows) : rows;
     }
     auto line = [&](const Coord &row, const Coord &along) {
+      if (queries)
+        askForLater(e, source, row, along, e.lanes());
       return loadGlobal(e, source, {row, along}, place.type.getShape());
     };
     return queries ? fillQueryPairs(place, line) : fillKeyPairs(place, source);
