@@ -368,6 +368,19 @@ TEST_CASE("rows of a tile cost no code beyond what registers hold") {
   }
 }
 
+TEST_CASE("keys and columns of decode cost no code") {
+  auto bytesOf = [](int64_t keys, int64_t d) {
+    Request request = requestOf({softmax("", kCausal), dims(1, 4, 1, 1, 300, d, d)}, *cpu());
+    request.schedule = {{"BN", keys}, {"SPLIT", 512}};
+    const Result<Artifact> artifact = compiler::compile(request);
+    INFO((artifact ? "" : artifact.error().toString()));
+    REQUIRE(artifact.ok());
+    return artifact->image.size();
+  };
+  CHECK(bytesOf(256, 64) < bytesOf(64, 64) * 9 / 8);
+  CHECK(bytesOf(64, 256) < bytesOf(64, 128) * 5 / 4); // values are read by blocks of 64 columns
+}
+
 TEST_CASE("a kernel has one transpose a width of elements, wherever blocks are turned") {
   for (DType dtype : {DType::F32, DType::BF16}) {
     Result<std::string> text = compiler::show(tallTiles(64, dtype), "vector");

@@ -114,9 +114,7 @@ void KernelLowering::lowerOp(Operation *op) {
     if (nests.dependsOn(pending, map.getResult(0)))
       flush();
     // What is only stored is made by the store's loop, not all vectors side by side.
-    bool onlyStored = layout.getWidth() > 1 && llvm::all_of(map->getUsers(), [](Operation *user) {
-                        return isa<tile::StoreOp>(user);
-                      });
+    bool onlyStored = llvm::all_of(map->getUsers(), llvm::IsaPred<tile::StoreOp>);
     return onlyStored ? void() : nests.emitRows(map);
   }
   if (isa<tile::ReduceOp>(op) || (local && isa<tile::MapOp, tile::MmaOp, tile::ConvertOp>(op)))

@@ -266,6 +266,9 @@ void NestEmitter::storeTransposed(tile::StoreOp store, const GlobalPlace &target
     strip(e.integer(first), std::min(width, rows - first), first / width);
 }
 
+/// Code of more operations is there once, in a loop.
+constexpr int64_t kMuch = 64;
+
 /// Operations that make a vector of the tile where it is read; a function counts as many.
 static int64_t workOf(Evaluator &evaluator, Value tile) {
   auto map = tile.getDefiningOp<tile::MapOp>();
@@ -286,8 +289,9 @@ void NestEmitter::storeStraight(tile::StoreOp store, const GlobalPlace &target) 
   ArrayRef<int64_t> shape = typeOf(tile).getShape();
   int64_t width = e.lanes(), rank = shape.size(), columns = shape[rank - 1];
   // What takes much code is there once, in a loop over a row's vectors.
-  constexpr int64_t kMuch = 64;
-  bool loops = rank == 2 && workOf(evaluator, tile) * (columns / width) > kMuch &&
+  bool replicated = rank == 2 && readsReplicated(evaluator, tile); // else rows are a loop anyway
+  int64_t copies = columns / width * (replicated ? shape[0] : 1);
+  bool loops = rank == 2 && workOf(evaluator, tile) * copies > kMuch &&
                evaluator.keepInMemory(tile, /*splatsToo=*/true);
   auto line = [&](Value row, int64_t number) {
     evaluator.pushScope();
@@ -316,7 +320,7 @@ void NestEmitter::storeStraight(tile::StoreOp store, const GlobalPlace &target) 
     });
   } else if (rank == 1) {
     line(Value(), -1);
-  } else if (!loops && readsReplicated(evaluator, tile)) {
+  } else if (!loops && replicated) {
     for (int64_t row = 0; row < shape[0]; ++row)
       line(e.integer(row), row);
   } else {
@@ -333,10 +337,20 @@ void NestEmitter::emitStore(tile::StoreOp store, const GlobalPlace &target) {
   if (type.getRank() > 2) {
     evaluator.reportUnsupported(store, "stores have one or two dimensions");
   } else if (type.getRank() == 1 && readsReplicated(evaluator, tile)) {
-    for (int64_t row = 0; row < type.getDim(0); ++row) {
-      Coord coord = evaluator.element(e.integer(row), row);
+    int64_t rows = type.getDim(0);
+    auto one = [&](Value index, int64_t number) -> Values {
+      evaluator.pushScope();
+      Coord coord = evaluator.element(index, number);
       storeGlobal(e, target, {coord}, type.getShape(), evaluator.at(tile, {coord}));
-    }
+      evaluator.popScope();
+      return {};
+    };
+    if (workOf(evaluator, tile) * rows > kMuch && evaluator.keepInMemory(tile, /*splatsToo=*/true))
+      e.loop(e.integer(0), e.integer(rows), 1, {},
+             [&](Value index, ValueRange) { return one(index, -1); });
+    else
+      for (int64_t row = 0; row < rows; ++row)
+        one(e.integer(row), row);
   } else if (type.getRank() == 2 && lanesDimOf(type) == 0) {
     storeTransposed(store, target);
   } else {
