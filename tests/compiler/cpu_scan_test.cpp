@@ -144,3 +144,52 @@ tile.program @steps {
     CHECK(worst < 1e-4);
   }
 }
+
+TEST_CASE("all results of a map of rows in scratch are written") {
+  const std::string text = R"(
+!R = !tile.tile<20xf32>
+tile.program @sums {
+  tile.extent "T"
+  tile.tensor "g" : f32[T, 20]
+  tile.tensor "sum" result : f32[T, 20]
+  tile.tensor "sums" result : f32[T, 20]
+  tile.kernel @walk grid(%x = 1) stage(abstract) {
+    %T = tile.scalar "T" : index
+    %c0 = arith.constant 0 : index
+    %zero = tile.fill 0.0 : !R
+    %last:2 = tile.for %t = [%c0, %T) step 1 iter(%a = %zero, %b = %zero) -> (!R, !R) {
+      %g = tile.view "g" [%t, :] : !tile.view<20xf32>
+      %sum = tile.view "sum" [%t, :] : !tile.view<20xf32>
+      %sums = tile.view "sums" [%t, :] : !tile.view<20xf32>
+      %G = tile.load %g[0] : !tile.view<20xf32> -> !R
+      %n:2 = tile.map (%u = %a[j], %v = %b[j], %w = %G[j]) -> [j] : (!R, !R, !R) -> (!R, !R) {
+        %y = arith.addf %u, %w : f32
+        %z = arith.addf %v, %y : f32
+        tile.yield %y, %z : f32, f32
+      }
+      tile.store %n#0, %sum[0] : !R -> !tile.view<20xf32>
+      tile.store %n#1, %sums[0] : !R -> !tile.view<20xf32>
+      tile.yield %n#0, %n#1 : !R, !R
+    }
+  }
+}
+)";
+  constexpr int64_t T = 5, N = 20;
+  std::vector<float> g(T * N), sum(T * N), sums(T * N);
+  for (int64_t n = 0; n < T * N; ++n)
+    g[n] = static_cast<float>(n % 7);
+  for (const Isa &isa : hostIsas()) {
+    INFO(isa.name());
+    CpuKernel(text, isa).run({{"T", double(T)}}, {{"g", {g.data(), {N, 1}}},
+                                                  {"sum", {sum.data(), {N, 1}}},
+                                                  {"sums", {sums.data(), {N, 1}}}});
+    for (int64_t n = 0; n < N; ++n) {
+      float once = 0, twice = 0;
+      for (int64_t t = 0; t < T; ++t) {
+        twice += once += g[t * N + n];
+        CHECK(sum[t * N + n] == once);
+        CHECK(sums[t * N + n] == twice);
+      }
+    }
+  }
+}

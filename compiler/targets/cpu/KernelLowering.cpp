@@ -152,7 +152,8 @@ bool KernelLowering::lowerThroughScratch(Operation *op, bool local) {
   else if (auto topk = dyn_cast<tile::TopkOp>(op))
     nests.emitTopk(topk);
   else if (rank == 0)
-    nests.emitOne(op->getResult(0));
+    for (Value result : op->getResults())
+      nests.emitOne(result);
   else
     nests.emitVector(op);
   return true;

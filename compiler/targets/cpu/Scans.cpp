@@ -49,10 +49,11 @@ SmallVector<Coord> NestEmitter::vectorsOf(int64_t extent) {
 }
 
 void NestEmitter::emitVector(Operation *op) {
-  Value result = op->getResult(0);
-  const LocalPlace place = evaluator.locals.find(result)->second;
-  for (const Coord &coord : vectorsOf(typeOf(result).getDim(0)))
-    storeLocal(e, place, {coord}, evaluator.compute(result, {coord}));
+  // All results of a vector before the next one: they may lie where the operands do.
+  for (const Coord &coord : vectorsOf(typeOf(op->getResult(0)).getDim(0)))
+    for (Value result : op->getResults())
+      if (auto place = evaluator.locals.find(result); place != evaluator.locals.end())
+        storeLocal(e, place->second, {coord}, evaluator.compute(result, {coord}));
 }
 
 void NestEmitter::emitOne(Value tile) {
