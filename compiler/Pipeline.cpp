@@ -10,8 +10,8 @@
 #include "compiler/Pipeline.h"
 
 #include "compiler/machine/Isa.h"
-#include "compiler/passes/cpu/CpuPasses.h"
 #include "compiler/passes/Passes.h"
+#include "compiler/passes/cpu/CpuPasses.h"
 #include "compiler/passes/cuda/CudaPasses.h"
 #include "ir/tile/TileDialect.h"
 
@@ -36,9 +36,11 @@ Status addCpuLayoutPasses(mlir::OpPassManager &passes, const TargetJob &job) {
   CpuLayoutOptions options{isa.lanes(), isa.dotPays, job.machine.l2Bytes, isa.amx};
   mlir::OpPassManager &kernels = passes.nest<tile::ProgramOp>().nest<tile::KernelOp>();
   if (options.amx)
-    kernels.addPass(createRoundProductsPass());      // products of a state in bf16
-  kernels.addPass(createFoldScalePass());            // one multiply-add a score
-  kernels.addPass(createHoistReciprocalsPass());     // a row is divided once
+    kernels.addPass(createRoundProductsPass());  // products of a state in bf16
+  kernels.addPass(createFoldScalePass());        // one multiply-add a score
+  kernels.addPass(createHoistReciprocalsPass()); // a row is divided once
+  if (options.amx)
+    kernels.addPass(createKeepBasePass());           // sums are seldom scaled
   kernels.addPass(createAssignLayoutsPass(options)); // layout and space of every tile
   kernels.addPass(createPlaceMemoryPass());          // offsets in a worker's scratch
   kernels.addPass(createVerifyBudgetPass(options));  // does it fit the machine

@@ -239,6 +239,7 @@ void registerPasses() {
   registerPass(createFoldScalePass);
   registerPass(createHoistReciprocalsPass);
   registerPass(createRoundProductsPass);
+  registerPass(createKeepBasePass);
   registerPass([] { return createAssignLayoutsPass({}); });
   registerPass(createPlaceMemoryPass);
   registerPass([] { return createVerifyBudgetPass({}); });

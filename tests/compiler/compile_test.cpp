@@ -8,6 +8,8 @@
 #include "runtime/Jit.h"
 #include "tests/compiler/FormSupport.h"
 
+#include <fmt/format.h>
+
 #include <random>
 #include <sstream>
 
@@ -209,6 +211,14 @@ TEST_CASE("compiled bf16 and f16 are inside their tolerance") {
       runAndCheck({softmax("", "support { j <= i and i - j < 100 } weight exp norm sum"),
                    dims(1, 2, 1, length, length + 7, 64, 96), dtype});
   }
+}
+
+TEST_CASE("compiled bf16 where maxima grow by little, by more, and by much in each tile of keys") {
+  for (double growth : {0.001, 0.02, 0.3})
+    runAndCheck({softmax("", fmt::format("score (s, i, j) {{ s * rsqrt(D) + {} * j }} "
+                                         "weight exp norm sum",
+                                         growth)),
+                 dims(1, 2, 1, 300, 1100, 64, 80), DType::BF16});
 }
 
 /// The straight pieces of the code: from one label or jump to the next.

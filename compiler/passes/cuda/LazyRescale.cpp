@@ -5,6 +5,7 @@
 //   M = max(m, ..) ; b = finite(M) ; r = exp2(m - b)    ->    B = M > m + 8 ? M : m ; b = finite(B)
 //   ; r = exp2(m - b) l = l r ; O = O r                                          if vote(B > m): l
 //   = l r ; O = O r yield M, ..                                                yield B, ..
+#include "compiler/passes/RunningBase.h"
 #include "compiler/passes/cuda/CudaPasses.h"
 #include "compiler/passes/cuda/Dimensions.h"
 
@@ -18,18 +19,6 @@ using namespace mlir;
 namespace heddle::compiler::cuda {
 namespace {
 
-constexpr float kGrowth = 8; ///< in log2; 2^8 times any sum of weights stays far inside f32
-
-/// exp2(m - b): the only op is the exponential of a difference with operand `m`.
-bool isCorrection(tile::MapOp map, Value m) {
-  if (map.getNumResults() != 1 || map.getInputs().size() != 2 || map.getInputs()[0] != m)
-    return false;
-  auto exponential = map.getYield().getValues()[0].getDefiningOp<math::Exp2Op>();
-  auto difference =
-      exponential ? exponential.getOperand().getDefiningOp<arith::SubFOp>() : arith::SubFOp();
-  return difference && difference.getLhs() == map.getBody().front().getArgument(0);
-}
-
 /// x r, where r is the correction.
 bool isScaling(tile::MapOp map) {
   return map.getNumResults() == 1 && map.getInputs().size() == 2 &&
@@ -42,62 +31,31 @@ public:
   explicit Rescaler(tile::ForOp loop) : loop(loop), builder(loop) {}
 
   void run() {
-    for (auto [n, argument] : llvm::enumerate(loop.getIterArgs()))
-      if (tileType(argument) && tileType(argument).getRank() == 1 &&
-          tileType(argument).getElementType().isF32() && rescale(n, argument))
-        return;
-  }
-
-private:
-  bool rescale(unsigned n, Value m) {
-    Value M = loop.getYield().getValues()[n];
-    tile::MapOp correction;
-    for (Operation *user : m.getUsers())
-      if (auto map = dyn_cast<tile::MapOp>(user); map && isCorrection(map, m))
-        correction = map;
-    if (!correction || !tileType(M))
-      return false;
+    std::optional<RunningBase> running = runningBase(loop);
+    if (!running)
+      return;
     SmallVector<tile::MapOp> scalings;
-    for (Operation *user : correction->getUsers()) {
+    for (Operation *user : running->correction->getUsers()) {
       auto map = dyn_cast<tile::MapOp>(user);
       if (!map || !isScaling(map))
-        return false;
+        return;
       scalings.push_back(map);
     }
     // Users are listed backwards; program order reads better.
     std::reverse(scalings.begin(), scalings.end());
-    Value base = moved(m, M);
-    guard(scalings, anyMoved(base, m, correction));
-    return true;
+    Value base = keepBase(*running);
+    guard(scalings, anyMoved(base, running->m, running->correction));
   }
 
-  SmallVector<SmallVector<StringRef>> rows(int count) {
-    return SmallVector<SmallVector<StringRef>>(count, {"i"});
-  }
-
-  /// B = M > m + 8 ? M : m in place of M for every reader.
-  Value moved(Value m, Value M) {
-    builder.setInsertionPointAfterValue(M);
-    auto map = tile::MapOp::create(
-        builder, M.getLoc(), TypeRange{M.getType()}, ValueRange{M, m}, rows(2),
-        ArrayRef<StringRef>{"i"}, [](OpBuilder &b, Location at, ValueRange x) {
-          Value growth = arith::ConstantOp::create(b, at, b.getF32FloatAttr(kGrowth));
-          Value limit = arith::AddFOp::create(b, at, x[1], growth);
-          Value above = arith::CmpFOp::create(b, at, arith::CmpFPredicate::OGT, x[0], limit);
-          Value base = arith::SelectOp::create(b, at, above, x[0], x[1]);
-          tile::YieldOp::create(b, at, base);
-        });
-    M.replaceAllUsesExcept(map.getResult(0), map);
-    return map.getResult(0);
-  }
-
+private:
   /// Whether the base of any row of the warp is another than before.
   Value anyMoved(Value base, Value m, tile::MapOp correction) {
     builder.setInsertionPointAfter(correction);
     auto type = tileType(m).withElementType(builder.getI1Type());
     auto moved = tile::MapOp::create(
-        builder, base.getLoc(), TypeRange{type}, ValueRange{base, m}, rows(2),
-        ArrayRef<StringRef>{"i"}, [](OpBuilder &b, Location at, ValueRange x) {
+        builder, base.getLoc(), TypeRange{type}, ValueRange{base, m},
+        SmallVector<SmallVector<StringRef>>(2, {"i"}), ArrayRef<StringRef>{"i"},
+        [](OpBuilder &b, Location at, ValueRange x) {
           Value above = arith::CmpFOp::create(b, at, arith::CmpFPredicate::OGT, x[0], x[1]);
           tile::YieldOp::create(b, at, above);
         });

@@ -59,6 +59,8 @@ struct NestEmitter::Nest {
   void emitLoopAcross();
   void emitGroups();
   void emitLoopOverGroups();
+  Value scaledInPlace();
+  Value anyOtherThanOne(Value factors, mlir::ArrayRef<Coord> laneCoords);
   void findRanges(mlir::ArrayRef<tile::MmaOp> products);
   bool loopsOverRanges() const;
 };

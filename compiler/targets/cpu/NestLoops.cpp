@@ -2,6 +2,8 @@
 // blocks and then one by one; over the groups of vectors by one body where one can serve them all.
 #include "compiler/targets/cpu/Nest.h"
 
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+
 #include <limits>
 
 using namespace mlir;
@@ -131,8 +133,43 @@ void NestEmitter::Nest::emitLoopAcross() {
   spread(sums);
 }
 
-/// A loop over the groups of vectors; reductions go through the stack.
+/// The factors of a tile's rows, where the nest does nothing but scale it where it lies; or null.
+Value NestEmitter::Nest::scaledInPlace() {
+  Operation *sink = group.sinks[0];
+  auto product = dyn_cast<tile::MmaOp>(sink); // of the matrix unit: what it starts from
+  auto map = product && isAmxProduct(product) ? product.getInit().getDefiningOp<tile::MapOp>()
+                                              : dyn_cast<tile::MapOp>(sink);
+  if (!map || group.sinks.size() > 1 || map.getNumResults() != 1 || map.getInputs().size() != 2 ||
+      map.getInputPositions(1) != SmallVector<int64_t>{lanes} ||
+      !llvm::hasNItems(map.getBody().front(), 2) ||
+      !isa<arith::MulFOp>(map.getBody().front().front()))
+    return {};
+  auto from = evaluator.locals.find(map.getInputs()[0]);
+  auto to = evaluator.locals.find(sink->getResult(0));
+  bool stays = from != evaluator.locals.end() && to != evaluator.locals.end() &&
+               from->second.offset == to->second.offset && map.getInputPositions(0).size() == 2;
+  return stays ? map.getInputs()[1] : Value();
+}
+
+Value NestEmitter::Nest::anyOtherThanOne(Value factors, ArrayRef<Coord> laneCoords) {
+  Value any;
+  for (const Coord &lane : laneCoords) {
+    Value other = arith::CmpFOp::create(e.builder, e.loc, arith::CmpFPredicate::UNE,
+                                        evaluator.at(factors, {lane}), e.splat(1));
+    any = any ? e.orInt(any, other) : other;
+  }
+  Type word = e.builder.getIntegerType(e.lanes());
+  Value bits = vector::BitCastOp::create(e.builder, e.loc, VectorType::get({1}, word), any);
+  return arith::CmpIOp::create(
+      e.builder, e.loc, arith::CmpIPredicate::ne,
+      vector::ExtractOp::create(e.builder, e.loc, bits, int64_t(0)),
+      arith::ConstantOp::create(e.builder, e.loc, e.builder.getIntegerAttr(word, 0)));
+}
+
+/// A loop over the groups of vectors; reductions go through the stack. Groups that are only scaled,
+/// all by 1, are passed over.
 void NestEmitter::Nest::emitLoopOverGroups() {
+  Value factors = scaledInPlace();
   int64_t width = e.lanes(), extent = type.getDim(lanes);
   SmallVector<RowsPlace> results;
   auto vectorType = [&](tile::ReduceOp reduce) {
@@ -159,7 +196,12 @@ void NestEmitter::Nest::emitLoopOverGroups() {
     for (tile::ReduceOp reduce : carried)
       for (const Coord &lane : laneCoords)
         values.push_back(evaluator.at(reduce.getInit(), {lane}));
-    values = overOthers(laneCoords, values);
+    if (factors)
+      e.branch(
+          anyOtherThanOne(factors, laneCoords), {}, [&] { return overOthers(laneCoords, {}); },
+          [] { return Values(); });
+    else
+      values = overOthers(laneCoords, values);
     for (auto [n, value] : llvm::enumerate(values))
       e.store(value,
               e.address(results[n / blockVectors].memory, getElementTypeOrSelf(value.getType()),
