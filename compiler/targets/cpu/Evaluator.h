@@ -109,7 +109,7 @@ private:
 
   // Rows read from memory as they lie: Streams.cpp.
   void askForNext(tile::MmaOp op);
-  void askForRows(const GlobalPlace &place, int64_t columns);
+  void askForRows(tile::MmaOp op, const GlobalPlace &place, int64_t columns);
   void planAsking(tile::ForOp loop);
   void askForShare(const GlobalPlace &place, tile::TileType type, tile::MmaOp op);
   /// Whether so few rows are made that a product reads its rows of memory once.

@@ -60,11 +60,23 @@ void KernelLowering::registerLocals(Operation *op) {
           makeLocal(e, scratch, typeOf(result), offsets[n], inPanels);
       // Each group of rows writes over that of the one before, which is in the caches.
       auto carried = op->getParentOp()->getAttrOfType<DenseI64ArrayAttr>("tile.offset");
-      if (evaluator.firstRow && !llvm::is_contained(carried.asArrayRef(), offsets[n]))
-        place.pointer = e.address(
-            place.pointer, typeOf(result).getElementType(),
-            e.times(e.plus(evaluator.firstRow, toPanel(e, place, evaluator.firstRow)), -1));
+      if (!evaluator.firstRow)
+        continue;
+      if (llvm::is_contained(carried.asArrayRef(), offsets[n]))
+        stayInPanel(place);
+      else
+        place.pointer = e.address(place.pointer, typeOf(result).getElementType(),
+                                  e.times(evaluator.firstRow, -1));
+      place.panel = 0;
     }
+}
+
+/// The rows that a loop's body is done for are those of one panel, which is all that is addressed.
+void KernelLowering::stayInPanel(LocalPlace &place) {
+  if (place.panel)
+    place.pointer = e.address(place.pointer, place.type.getElementType(),
+                              toPanel(e, place, evaluator.firstRow));
+  place.panel = 0;
 }
 
 void KernelLowering::addSink(Operation *op) {
@@ -457,10 +469,17 @@ void KernelLowering::lowerByRows(tile::ForOp op) {
     evaluator.pushScope();
     evaluator.firstRow = first;
     evaluator.endRow = e.plus(first, step);
-    for (Operation &inner : body.without_terminator())
-      if (ofRows(&inner) && !evaluator.failed)
-        lowerOp(&inner);
+    auto outside = evaluator.locals;
+    for (Operation &inner : body.without_terminator()) {
+      if (!ofRows(&inner) || evaluator.failed)
+        continue;
+      for (Value operand : inner.getOperands())
+        if (auto found = evaluator.locals.find(operand); found != evaluator.locals.end())
+          stayInPanel(found->second);
+      lowerOp(&inner);
+    }
     flush();
+    evaluator.locals = outside;
     evaluator.firstRow = evaluator.endRow = Value();
     evaluator.popScope();
     return {};

@@ -37,6 +37,7 @@ private:
   bool goesByRows(tile::ForOp op);
   void lowerByRows(tile::ForOp op);
   void lowerIf(mlir::Operation *op);
+  void stayInPanel(LocalPlace &place);
   void addSink(mlir::Operation *op);
   void flush();
   void registerLocals(mlir::Operation *op);

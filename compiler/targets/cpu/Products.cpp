@@ -150,7 +150,7 @@ void Evaluator::outerProduct(tile::MmaOp op) {
       VectorBuilder::constantOf(place->view.strides[1]) == 1) {
     for (const Coord &other : block.others)
       lines.push_back(onItsOwn(e, globalAddress(e, *place, {other, element(e.integer(0))})));
-    askForRows(*place, extent);
+    askForRows(op, *place, extent);
   }
   Later later;
   if (walksRows && block.lanes[0].number >= 0 && block.others[0].number <= 0)

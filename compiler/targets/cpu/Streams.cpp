@@ -181,7 +181,10 @@ void Evaluator::askForShare(const GlobalPlace &place, TileType type, tile::MmaOp
 
 /// Asks for the first lines of the rows that the next register block reads, into the first-level
 /// cache: they wait for its list of pages as well. What is not there may be asked for.
-void Evaluator::askForRows(const GlobalPlace &place, int64_t columns) {
+void Evaluator::askForRows(tile::MmaOp op, const GlobalPlace &place, int64_t columns) {
+  auto loop = dyn_cast<tile::ForOp>(op->getParentOp());
+  if (loop && loop.getKind() == tile::LoopKind::Edge)
+    return;                     // few tiles, and code of its own
   constexpr int64_t kLines = 2; // all of them would leave too few buffers to other loads
   int64_t elements = 8 * kLine / place.view.element.getIntOrFloatBitWidth(), lines = kLines;
   int64_t count = block.others.size();
