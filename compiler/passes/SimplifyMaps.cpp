@@ -4,8 +4,8 @@
 //
 //   x * 0.125 / 50 -> tanh -> * 50 * log2 e    becomes    x * 0.0025 -> tanh -> * 72.13
 //   keep = map mask {..}; s = map(S, keep)     becomes    s = map(S, ..) with the mask inside
-#include "compiler/passes/cpu/CpuPasses.h"
 #include "compiler/passes/Passes.h"
+#include "compiler/passes/cpu/CpuPasses.h"
 #include "ir/tile/TileDialect.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
