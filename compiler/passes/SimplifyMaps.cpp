@@ -5,12 +5,12 @@
 //   x * 0.125 / 50 -> tanh -> * 50 * log2 e    becomes    x * 0.0025 -> tanh -> * 72.13
 //   keep = map mask {..}; s = map(S, keep)     becomes    s = map(S, ..) with the mask inside
 #include "compiler/passes/Passes.h"
-#include "compiler/passes/cpu/CpuPasses.h"
 #include "ir/tile/TileDialect.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/IR/IRMapping.h"
+#include "mlir/IR/Matchers.h"
 #include "mlir/IR/PatternMatch.h"
 #include "mlir/Pass/Pass.h"
 #include "mlir/Pass/PassManager.h"
@@ -231,18 +231,5 @@ struct SimplifyMapsPass : PassWrapper<SimplifyMapsPass, OperationPass<>> {
 } // namespace
 
 std::unique_ptr<Pass> createSimplifyMapsPass() { return std::make_unique<SimplifyMapsPass>(); }
-
-void registerPasses() {
-  registerPass(createTileLoopsPass);
-  registerPass(createSplitEdgesPass);
-  registerPass(createSimplifyMapsPass);
-  registerPass(createFoldScalePass);
-  registerPass(createHoistReciprocalsPass);
-  registerPass(createRoundProductsPass);
-  registerPass(createKeepBasePass);
-  registerPass([] { return createAssignLayoutsPass({}); });
-  registerPass(createPlaceMemoryPass);
-  registerPass([] { return createVerifyBudgetPass({}); });
-}
 
 } // namespace heddle::compiler
