@@ -62,12 +62,12 @@ public:
     vectorText = print(**vectors);
     if (getenv("HEDDLE_TEST_ASM")) {
       OwningOpRef<ModuleOp> copy(cast<ModuleOp>((*vectors)->clone()));
-      std::ofstream(getenv("HEDDLE_TEST_ASM")) << *emitNative(*copy, isa, NativeForm::Assembly);
+      std::ofstream(getenv("HEDDLE_TEST_ASM")) << *printNative(*copy, isa, NativeText::Assembly);
     }
-    Result<std::string> object = emitNative(**vectors, isa, NativeForm::Object);
-    if (!object.ok())
-      throw std::runtime_error("native: " + object.error().toString() + message);
-    Result<std::string> linked = linkSharedObject(*object);
+    Result<std::vector<std::string>> objects = emitObjects(**vectors, isa);
+    if (!objects.ok())
+      throw std::runtime_error("native: " + objects.error().toString() + message);
+    Result<std::string> linked = linkSharedObject(*objects);
     if (!linked.ok())
       throw std::runtime_error("link: " + linked.error().toString());
     image = std::make_unique<LoadedImage>(*linked);

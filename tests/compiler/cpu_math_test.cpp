@@ -67,9 +67,9 @@ std::string imageOfAll(const Isa &isa) {
     });
     func::ReturnOp::create(builder, loc);
   }
-  heddle::Result<std::string> object = emitNative(*module, isa, NativeForm::Object);
-  REQUIRE(object.ok());
-  heddle::Result<std::string> image = linkSharedObject(*object);
+  heddle::Result<std::vector<std::string>> objects = emitObjects(*module, isa);
+  REQUIRE(objects.ok());
+  heddle::Result<std::string> image = linkSharedObject(*objects);
   INFO((image.ok() ? std::string() : image.error().message));
   REQUIRE(image.ok());
   return *image;

@@ -30,20 +30,20 @@ mlir::OwningOpRef<mlir::ModuleOp> parse(mlir::MLIRContext &context, const char *
   return mlir::parseSourceString<mlir::ModuleOp>(text, &context);
 }
 
-heddle::Result<std::string> objectOf(const char *text, const Isa &isa) {
+heddle::Result<std::vector<std::string>> objectsOf(const char *text, const Isa &isa) {
   mlir::MLIRContext context(mlir::MLIRContext::Threading::DISABLED);
   mlir::OwningOpRef<mlir::ModuleOp> module = parse(context, text);
   REQUIRE(module);
-  return emitNative(*module, isa, NativeForm::Object);
+  return emitObjects(*module, isa);
 }
 
 } // namespace
 
 TEST_CASE("a vector function becomes a shared object that runs", "[cpu]") {
   for (const Isa &isa : hostIsas()) {
-    heddle::Result<std::string> object = objectOf(kScale, isa);
-    REQUIRE(object.ok());
-    heddle::Result<std::string> image = linkSharedObject(*object);
+    heddle::Result<std::vector<std::string>> objects = objectsOf(kScale, isa);
+    REQUIRE(objects.ok());
+    heddle::Result<std::string> image = linkSharedObject(*objects);
     INFO((image.ok() ? std::string() : image.error().message));
     REQUIRE(image.ok());
     LoadedImage loaded(*image);
@@ -74,12 +74,12 @@ func.func @gather(%from: !llvm.ptr, %to: !llvm.ptr, %first: i64, %n: i64) {
 })";
   mlir::MLIRContext context(mlir::MLIRContext::Threading::DISABLED);
   const Isa isa = hostIsas().front();
-  heddle::Result<std::string> code = emitNative(*parse(context, text), isa, NativeForm::LlvmText);
+  heddle::Result<std::string> code = printNative(*parse(context, text), isa, NativeText::Llvm);
   REQUIRE(code.ok());
   CHECK(code->find("phi ptr") != std::string::npos);
-  heddle::Result<std::string> object = objectOf(text, isa);
-  REQUIRE(object.ok());
-  heddle::Result<std::string> image = linkSharedObject(*object);
+  heddle::Result<std::vector<std::string>> objects = objectsOf(text, isa);
+  REQUIRE(objects.ok());
+  heddle::Result<std::string> image = linkSharedObject(*objects);
   REQUIRE(image.ok());
   LoadedImage loaded(*image);
   auto gather = loaded.symbol<void (*)(const float *, float *, int64_t, int64_t)>("gather");
@@ -92,10 +92,45 @@ func.func @gather(%from: !llvm.ptr, %to: !llvm.ptr, %first: i64, %n: i64) {
     CHECK(to[i] == (i % 2 ? 17.0f * i : 0));
 }
 
+TEST_CASE("each exported function is an object, with what it calls", "[cpu]") {
+  const char *text = R"(
+func.func private @twice(%x: f32) -> f32 { %y = arith.addf %x, %x : f32 return %y : f32 }
+func.func private @square(%x: f32) -> f32 {
+  %y = arith.mulf %x, %x : f32
+  %z = func.call @twice(%y) : (f32) -> f32
+  return %z : f32
+}
+func.func @f(%x: f32) -> f32 { %y = func.call @twice(%x) : (f32) -> f32 return %y : f32 }
+func.func @g(%x: f32) -> f32 { %y = func.call @square(%x) : (f32) -> f32 return %y : f32 }
+func.func @h(%x: f32) -> f32 { return %x : f32 }
+)";
+  for (const Isa &isa : hostIsas()) {
+    heddle::Result<std::vector<std::string>> objects = objectsOf(text, isa);
+    REQUIRE(objects.ok());
+    CHECK(objects->size() == 3);
+    heddle::Result<std::string> image = linkSharedObject(*objects);
+    INFO((image.ok() ? std::string() : image.error().message));
+    REQUIRE(image.ok());
+    LoadedImage loaded(*image);
+    CHECK(loaded.symbol<float (*)(float)>("f")(3) == 6);
+    CHECK(loaded.symbol<float (*)(float)>("g")(3) == 18);
+    CHECK(loaded.symbol<float (*)(float)>("h")(3) == 3);
+    CHECK(*image == *linkSharedObject(*objectsOf(text, isa)));
+  }
+  const char *chained = R"(
+func.func @f(%x: f32) -> f32 { %y = arith.addf %x, %x : f32 return %y : f32 }
+func.func @g(%x: f32) -> f32 { %y = func.call @f(%x) : (f32) -> f32 return %y : f32 }
+)";
+  heddle::Result<std::string> image = linkSharedObject(*objectsOf(chained, hostIsas().front()));
+  REQUIRE(image.ok());
+  LoadedImage loaded(*image);
+  CHECK(loaded.symbol<float (*)(float)>("g")(3) == 6);
+}
+
 TEST_CASE("the same module gives the same bytes", "[cpu]") {
   for (const Isa &isa : hostIsas()) {
-    std::string first = *linkSharedObject(*objectOf(kScale, isa));
-    CHECK(first == *linkSharedObject(*objectOf(kScale, isa)));
+    std::string first = *linkSharedObject(*objectsOf(kScale, isa));
+    CHECK(first == *linkSharedObject(*objectsOf(kScale, isa)));
   }
 }
 
@@ -112,7 +147,7 @@ func.func @clear(%p: !llvm.ptr, %n: i64) {
   return
 })";
   for (const Isa &isa : hostIsas())
-    CHECK(linkSharedObject(*objectOf(text, isa)).ok());
+    CHECK(linkSharedObject(*objectsOf(text, isa)).ok());
 }
 
 TEST_CASE("an undefined symbol is refused by name", "[cpu]") {
@@ -121,11 +156,11 @@ func.func private @outside()
 func.func @f() { func.call @outside() : () -> () return }
 )";
   for (const Isa &isa : hostIsas()) {
-    heddle::Result<std::string> image = linkSharedObject(*objectOf(text, isa));
+    heddle::Result<std::string> image = linkSharedObject(*objectsOf(text, isa));
     REQUIRE(!image.ok());
     CHECK(image.error().message.find("outside") != std::string::npos);
   }
-  CHECK(!linkSharedObject("not an object").ok());
+  CHECK(!linkSharedObject({"not an object"}).ok());
 }
 
 TEST_CASE("the instruction set follows the facts and the knob", "[cpu]") {

@@ -55,8 +55,8 @@ Result<Lowered> lower(ModuleOp module, const TargetJob &job, const Artifact &art
 
 Status emit(ModuleOp module, const TargetJob &job, Artifact &artifact) {
   HEDDLE_TRY(lowered, lower(module, job, artifact));
-  HEDDLE_TRY(object, emitNative(*lowered.module, lowered.isa, NativeForm::Object));
-  HEDDLE_TRY(image, linkSharedObject(object));
+  HEDDLE_TRY(objects, emitObjects(*lowered.module, lowered.isa));
+  HEDDLE_TRY(image, linkSharedObject(objects));
   if (artifact.launches.size() != lowered.scratchBytes.size())
     return Error{ErrorCode::Internal, "the artifact's launches are not the program's kernels"};
   artifact.image = std::move(image);
@@ -70,9 +70,9 @@ Result<std::string> show(ModuleOp module, const TargetJob &job, const Artifact &
                          std::string_view station) {
   HEDDLE_TRY(lowered, lower(module, job, artifact));
   if (station == "llvm")
-    return emitNative(*lowered.module, lowered.isa, NativeForm::LlvmText);
+    return printNative(*lowered.module, lowered.isa, NativeText::Llvm);
   if (station == "asm")
-    return emitNative(*lowered.module, lowered.isa, NativeForm::Assembly);
+    return printNative(*lowered.module, lowered.isa, NativeText::Assembly);
   std::string text;
   llvm::raw_string_ostream stream(text);
   lowered.module->print(stream);

@@ -1,5 +1,5 @@
-// Links an object into a shared object inside this process by lld, without touching the disk:
-//   object bytes -> memory file -> ld.lld -shared -z defs -> pipe -> image bytes
+// Links objects into a shared object inside this process by lld, without touching the disk:
+//   objects' bytes -> memory files -> ld.lld -shared -z defs -> pipe -> image bytes
 // lld keeps global state, hence the mutex, and the context is destroyed after each link.
 #include "compiler/targets/cpu/NativeCode.h"
 
@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <deque>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -85,14 +86,16 @@ private:
 
 } // namespace
 
-Result<std::string> linkSharedObject(const std::string &object) {
+Result<std::string> linkSharedObject(const std::vector<std::string> &objects) {
   static std::mutex oneLink;
   std::lock_guard<std::mutex> guard(oneLink);
-  MemoryFile input(object);
+  std::deque<MemoryFile> inputs;
+  for (const std::string &object : objects)
+    inputs.emplace_back(object);
   Drain output;
-  if (!input.complete || !output.open)
+  if (!output.open || !llvm::all_of(inputs, [](MemoryFile &input) { return input.complete; }))
     return Error{ErrorCode::IoError, "no memory file or pipe for the linker; is memory short?"};
-  std::string inputPath = input.path(), outputPath = output.path();
+  std::string outputPath = output.path();
   std::vector<const char *> arguments = {"ld.lld",
                                          "-shared",
                                          "-nostdlib",
@@ -107,15 +110,19 @@ Result<std::string> linkSharedObject(const std::string &object) {
                                          "--threads=1",
                                          "--no-mmap-output-file",
                                          "-o",
-                                         outputPath.c_str(),
-                                         inputPath.c_str()};
+                                         outputPath.c_str()};
+  std::vector<std::string> inputPaths;
+  for (const MemoryFile &input : inputs)
+    inputPaths.push_back(input.path());
+  for (const std::string &path : inputPaths)
+    arguments.push_back(path.c_str());
   std::string messages;
   llvm::raw_string_ostream stream(messages);
   bool linked = lld::elf::link(arguments, stream, stream, /*exitEarly=*/false,
                                /*disableOutput=*/false);
   lld::CommonLinkerContext::destroy();
   if (!linked)
-    return Error{ErrorCode::CompilerFailure, "lld refused the object: " + messages};
+    return Error{ErrorCode::CompilerFailure, "lld refused the objects: " + messages};
   if (output.finish().empty())
     return Error{ErrorCode::IoError, "the linked image could not be read back"};
   return output.finish();

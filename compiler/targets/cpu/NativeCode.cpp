@@ -1,5 +1,6 @@
 // The LLVM pipeline. Vector dialect in, LLVM text, assembly or object out:
 //   scf.for { vector.fma .. } -> cf + llvm dialect -> LLVM IR -> O2 -> x86-64 object
+//                                                  a module for each kernel, threads over them
 // The target machine is built from the Isa alone, never from the host, and the library functions
 // LLVM would like to call (memset, memcpy) are declared absent: a kernel depends on nothing.
 #include "compiler/targets/cpu/NativeCode.h"
@@ -7,6 +8,8 @@
 #include "compiler/targets/cpu/StepPointers.h"
 
 #include "llvm/ADT/SmallString.h"
+#include "llvm/ADT/StringMap.h"
+#include "llvm/ADT/StringSet.h"
 #include "llvm/IR/LegacyPassManager.h"
 #include "llvm/IR/Module.h"
 #include "llvm/MC/TargetRegistry.h"
@@ -24,6 +27,7 @@
 #include "mlir/Conversion/SCFToControlFlow/SCFToControlFlow.h"
 #include "mlir/Conversion/VectorToLLVM/ConvertVectorToLLVM.h"
 #include "mlir/Dialect/Arith/Transforms/Passes.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Target/LLVMIR/Dialect/Builtin/BuiltinToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
@@ -32,8 +36,13 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <atomic>
 #include <memory>
 #include <mutex>
+#include <numeric>
+#include <system_error>
+#include <thread>
 
 using namespace mlir;
 
@@ -156,29 +165,148 @@ Result<std::string> emitCode(llvm::Module &module, llvm::TargetMachine &machine,
   return bytes.str().str();
 }
 
-} // namespace
+/// How many functions of the module call each.
+llvm::StringMap<int> countCallers(ModuleOp module) {
+  llvm::StringMap<int> callers;
+  for (auto function : module.getOps<LLVM::LLVMFuncOp>()) {
+    llvm::StringSet<> called;
+    function.walk([&](LLVM::CallOp call) {
+      if (call.getCallee() && called.insert(*call.getCallee()).second)
+        ++callers[*call.getCallee()];
+    });
+  }
+  return callers;
+}
 
-Result<std::string> emitNative(ModuleOp module, const Isa &isa, NativeForm form) {
-  registerBuiltinDialectTranslation(*module.getContext());
-  registerLLVMDialectTranslation(*module.getContext());
-  if (failed(toLlvmDialect(module)))
-    return codeError("lowering to the LLVM dialect failed");
-  llvm::LLVMContext context;
-  std::unique_ptr<llvm::Module> native = translateModuleToLLVMIR(module, context);
-  if (!native)
+/// Moves each function that the module exports to a module with those that it calls; what several
+/// call, each gets. Where one that is exported is called, all stay together.
+SmallVector<OwningOpRef<ModuleOp>> splitByExport(ModuleOp module) {
+  llvm::StringMap<int> callers = countCallers(module);
+  SmallVector<LLVM::LLVMFuncOp> exported;
+  for (auto function : module.getOps<LLVM::LLVMFuncOp>())
+    if (!function.isPrivate())
+      exported.push_back(function);
+  auto isCalled = [&](LLVM::LLVMFuncOp function) { return callers.count(function.getName()) > 0; };
+  SmallVector<OwningOpRef<ModuleOp>> parts;
+  if (llvm::any_of(exported, isCalled) || exported.empty()) {
+    Block &all = *parts.emplace_back(ModuleOp::create(module.getLoc()))->getBody();
+    all.getOperations().splice(all.end(), module.getBody()->getOperations());
+    return parts;
+  }
+  for (LLVM::LLVMFuncOp entry : exported) {
+    ModuleOp part = *parts.emplace_back(ModuleOp::create(module.getLoc()));
+    SmallVector<LLVM::LLVMFuncOp> open = {entry};
+    while (!open.empty()) {
+      LLVM::LLVMFuncOp function = open.pop_back_val();
+      if (part.lookupSymbol(function.getName()))
+        continue;
+      if (callers.lookup(function.getName()) > 1) {
+        function = function.clone();
+        if (!function.isExternal())
+          function.setLinkage(LLVM::Linkage::Internal);
+      } else {
+        function->remove();
+      }
+      part.push_back(function);
+      function.walk([&](LLVM::CallOp call) {
+        if (auto callee = module.lookupSymbol<LLVM::LLVMFuncOp>(call.getCallee().value_or("")))
+          open.push_back(callee);
+      });
+    }
+  }
+  return parts;
+}
+
+/// A module of LLVM IR with the context that it lives in: threads share none.
+struct NativeModule {
+  std::unique_ptr<llvm::LLVMContext> context = std::make_unique<llvm::LLVMContext>();
+  std::unique_ptr<llvm::Module> module;
+  std::unique_ptr<llvm::TargetMachine> machine;
+};
+
+Result<NativeModule> translate(ModuleOp module, const Isa &isa) {
+  NativeModule native;
+  native.module = translateModuleToLLVMIR(module, *native.context);
+  if (!native.module)
     return codeError("translation to LLVM IR failed");
   HEDDLE_TRY(machine, makeTargetMachine(isa));
-  native->setDataLayout(machine->createDataLayout());
-  native->setTargetTriple(llvm::Triple(kTriple));
-  setFunctionAttributes(*native, isa);
-  HEDDLE_CHECK(optimise(*native, *machine));
-  if (form == NativeForm::Object)
-    return emitCode(*native, *machine, llvm::CodeGenFileType::ObjectFile);
-  if (form == NativeForm::Assembly)
-    return emitCode(*native, *machine, llvm::CodeGenFileType::AssemblyFile);
+  native.machine = std::move(machine);
+  native.module->setDataLayout(native.machine->createDataLayout());
+  native.module->setTargetTriple(llvm::Triple(kTriple));
+  setFunctionAttributes(*native.module, isa);
+  return native;
+}
+
+Status toLlvm(ModuleOp module) {
+  registerBuiltinDialectTranslation(*module.getContext());
+  registerLLVMDialectTranslation(*module.getContext());
+  return failed(toLlvmDialect(module)) ? Status(codeError("lowering to the LLVM dialect failed"))
+                                       : Status();
+}
+
+/// Calls `work` for 0 .. count - 1 on as many threads as there are processors, on fewer where the
+/// system gives none.
+void inParallel(size_t count, llvm::function_ref<void(size_t)> work) {
+  std::atomic<size_t> next = 0;
+  const auto takeTurns = [&] {
+    for (size_t n; (n = next++) < count;)
+      work(n);
+  };
+  std::vector<std::thread> others;
+  const size_t threads = std::min<size_t>(count, std::thread::hardware_concurrency());
+  try {
+    while (others.size() + 1 < threads)
+      others.emplace_back(takeTurns);
+  } catch (const std::system_error &) {
+  }
+  takeTurns();
+  for (std::thread &other : others)
+    other.join();
+}
+
+} // namespace
+
+Result<std::vector<std::string>> emitObjects(ModuleOp module, const Isa &isa) {
+  HEDDLE_CHECK(toLlvm(module));
+  std::vector<NativeModule> natives;
+  for (OwningOpRef<ModuleOp> &part : splitByExport(module)) {
+    HEDDLE_TRY(native, translate(*part, isa));
+    natives.push_back(std::move(native));
+  }
+  // The longest first, so that none of them is begun alone at the end.
+  std::vector<size_t> order(natives.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::vector<size_t> lengths;
+  for (const NativeModule &native : natives)
+    lengths.push_back(native.module->getInstructionCount());
+  llvm::sort(order, [&](size_t a, size_t b) {
+    return std::pair(lengths[b], a) < std::pair(lengths[a], b);
+  });
+  std::vector<Result<std::string>> emitted(natives.size(), Error{});
+  inParallel(order.size(), [&](size_t turn) {
+    NativeModule &native = natives[order[turn]];
+    const Status optimised = optimise(*native.module, *native.machine);
+    emitted[order[turn]] = optimised.ok() ? emitCode(*native.module, *native.machine,
+                                                     llvm::CodeGenFileType::ObjectFile)
+                                          : Result<std::string>(optimised.error());
+  });
+  std::vector<std::string> objects;
+  for (Result<std::string> &object : emitted) {
+    HEDDLE_TRY(bytes, std::move(object));
+    objects.push_back(std::move(bytes));
+  }
+  return objects;
+}
+
+Result<std::string> printNative(ModuleOp module, const Isa &isa, NativeText form) {
+  HEDDLE_CHECK(toLlvm(module));
+  HEDDLE_TRY(native, translate(module, isa));
+  HEDDLE_CHECK(optimise(*native.module, *native.machine));
+  if (form == NativeText::Assembly)
+    return emitCode(*native.module, *native.machine, llvm::CodeGenFileType::AssemblyFile);
   std::string text;
   llvm::raw_string_ostream stream(text);
-  native->print(stream, nullptr);
+  native.module->print(stream, nullptr);
   return text;
 }
 

@@ -8,18 +8,24 @@
 #include "mlir/IR/BuiltinOps.h"
 
 #include <string>
+#include <vector>
 
 namespace heddle::compiler::cpu {
 
-/// What to stop at.
-enum class NativeForm { LlvmText, Assembly, Object };
+/// Lowers `module` (changed in place, to the LLVM dialect), optimises it for `isa` and emits an
+/// object for each function that it exports, with the private ones that that calls; several at a
+/// time, by the processors there are. The module may define functions but call none outside itself.
+/// The same bytes for any number of processors. CompilerFailure on errors.
+Result<std::vector<std::string>> emitObjects(mlir::ModuleOp module, const Isa &isa);
 
-/// Lowers `module` (changed in place, to the LLVM dialect), optimises it for `isa` and emits
-/// `form`. The module may define functions but call none outside itself. CompilerFailure on errors.
-Result<std::string> emitNative(mlir::ModuleOp module, const Isa &isa, NativeForm form);
+/// What to print of a module.
+enum class NativeText { Llvm, Assembly };
 
-/// Links one object into a shared object without dependencies that exports its global functions.
+/// The same code of the whole module, to be read.
+Result<std::string> printNative(mlir::ModuleOp module, const Isa &isa, NativeText text);
+
+/// Links objects into a shared object without dependencies that exports their global functions.
 /// An undefined symbol (libc included) is an error. Thread safe: one link at a time.
-Result<std::string> linkSharedObject(const std::string &object);
+Result<std::string> linkSharedObject(const std::vector<std::string> &objects);
 
 } // namespace heddle::compiler::cpu
