@@ -4,6 +4,13 @@
 #include <algorithm>
 
 namespace heddle {
+
+std::map<std::string, double> valuesByName(std::span<const ParameterValue> parameters) {
+  std::map<std::string, double> values;
+  for (const ParameterValue &parameter : parameters)
+    values[std::string(parameter.name)] = parameter.value;
+  return values;
+}
 namespace {
 
 bool matches(const Pattern::Entry &entry, const PatternOptions &options) {
@@ -41,12 +48,9 @@ Pattern::EntryPointer Pattern::recall(const ShapeKey &key, const PatternOptions 
 }
 
 Result<Pattern::EntryPointer> Pattern::search(const Extents &extents, DType dtype,
-                                              std::span<const ParameterValue> parameters,
+                                              const std::map<std::string, double> &values,
                                               const PatternOptions &options,
                                               const std::optional<ShapeKey> &key) {
-  std::map<std::string, double> values;
-  for (const ParameterValue &parameter : parameters)
-    values[std::string(parameter.name)] = parameter.value;
   HEDDLE_TRY(request, what.request(source, extents, dtype, values));
   request.target.clear(); // the device's own
   if (!options.form.empty())
@@ -84,7 +88,7 @@ Result<Pattern::EntryPointer> Pattern::find(std::span<const TensorView> tensors,
       return known;
   HEDDLE_TRY(extents, what.extentsOf(tensors));
   HEDDLE_TRY(dtype, what.openDType(tensors));
-  return search(extents, dtype, parameters, options, key);
+  return search(extents, dtype, valuesByName(parameters), options, key);
 }
 
 Result<Pattern::EntryPointer> Pattern::find(std::span<const NamedExtent> given, DType dtype,
@@ -97,11 +101,9 @@ Result<Pattern::EntryPointer> Pattern::find(std::span<const NamedExtent> given, 
   Extents named;
   for (const NamedExtent &extent : given)
     named[std::string(extent.name)] = extent.value;
-  std::map<std::string, double> values;
-  for (const ParameterValue &parameter : parameters)
-    values[std::string(parameter.name)] = parameter.value;
+  const std::map<std::string, double> values = valuesByName(parameters);
   HEDDLE_TRY(extents, what.completeExtents(named, values));
-  return search(extents, dtype, parameters, options, key);
+  return search(extents, dtype, values, options, key);
 }
 
 } // namespace heddle

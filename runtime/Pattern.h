@@ -9,6 +9,7 @@
 #include "runtime/Jit.h"
 #include "runtime/ShapeKey.h"
 
+#include <map>
 #include <memory>
 #include <shared_mutex>
 #include <span>
@@ -16,6 +17,9 @@
 #include <unordered_map>
 
 namespace heddle {
+
+/// The parameters of a call as a Signature takes them.
+std::map<std::string, double> valuesByName(std::span<const ParameterValue> parameters);
 
 /// What a call asks for besides its tensors and parameters.
 struct PatternOptions {
@@ -55,7 +59,7 @@ private:
   Pattern(std::shared_ptr<Context> context, std::string text, Signature signature);
   EntryPointer recall(const ShapeKey &key, const PatternOptions &options) const;
   Result<EntryPointer> search(const Extents &extents, DType dtype,
-                              std::span<const ParameterValue> parameters,
+                              const std::map<std::string, double> &values,
                               const PatternOptions &options, const std::optional<ShapeKey> &key);
 
   struct Hash {

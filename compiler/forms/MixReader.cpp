@@ -210,7 +210,7 @@ Status MixReader::run() {
     return operand.value || graph.find(operand.tensor)->element.isF32();
   };
   problem.powers = featuresQ.size() < mix.getFeaturesQ().size() && isComputed(problem.q) &&
-                   isComputed(problem.k) && problem.element.isF32();
+                   isComputed(problem.k); // of f32 then
   HEDDLE_CHECK(readExpressions(score));
   HEDDLE_CHECK(readStates(featuresQ, featuresK));
   HEDDLE_CHECK(leaveTaps());

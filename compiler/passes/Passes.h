@@ -33,6 +33,9 @@ std::optional<double> floatConstant(mlir::Value value);
 /// What a tile was before a map widened it from `type`, or null.
 mlir::Value unwidened(mlir::Value value, mlir::Type type);
 
+/// The tile rounded to `type` by a map behind it.
+mlir::Value narrowed(mlir::Value value, mlir::Type type);
+
 /// Registers all passes by name; called by heddle-opt alone.
 void registerPasses();
 

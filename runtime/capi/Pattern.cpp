@@ -145,9 +145,7 @@ heddle_status heddle_pattern_shape(const heddle_pattern *pattern, const heddle_r
     Arrays arrays;
     HEDDLE_CHECK(
         arrays.fill(known.tensors, known.tensor_count, known.parameters, known.parameter_count));
-    std::map<std::string, double> values;
-    for (const ParameterValue &parameter : arrays.parameters.span())
-      values[std::string(parameter.name)] = parameter.value;
+    const std::map<std::string, double> values = valuesByName(arrays.parameters.span());
     Result<Extents> extents = Error{};
     DType dtype = DType::F32;
     if (known.tensor_count > 0) {

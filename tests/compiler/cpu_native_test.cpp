@@ -117,6 +117,21 @@ func.func @h(%x: f32) -> f32 { return %x : f32 }
     CHECK(loaded.symbol<float (*)(float)>("h")(3) == 3);
     CHECK(*image == *linkSharedObject(*objectsOf(text, isa)));
   }
+  const char *shared = R"(
+func.func private @twice(%x: f32) -> f32 { %y = arith.addf %x, %x : f32 return %y : f32 }
+func.func private @square(%x: f32) -> f32 {
+  %y = arith.mulf %x, %x : f32
+  %z = func.call @twice(%y) : (f32) -> f32
+  return %z : f32
+}
+func.func @f(%x: f32) -> f32 { %y = func.call @square(%x) : (f32) -> f32 return %y : f32 }
+func.func @g(%x: f32) -> f32 { %y = func.call @square(%x) : (f32) -> f32 return %y : f32 }
+)";
+  heddle::Result<std::string> both = linkSharedObject(*objectsOf(shared, hostIsas().front()));
+  INFO((both.ok() ? std::string() : both.error().message));
+  REQUIRE(both.ok());
+  CHECK(LoadedImage(*both).symbol<float (*)(float)>("f")(3) == 18);
+  CHECK(LoadedImage(*both).symbol<float (*)(float)>("g")(3) == 18);
   const char *chained = R"(
 func.func @f(%x: f32) -> f32 { %y = arith.addf %x, %x : f32 return %y : f32 }
 func.func @g(%x: f32) -> f32 { %y = func.call @f(%x) : (f32) -> f32 return %y : f32 }

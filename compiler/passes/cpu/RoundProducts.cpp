@@ -25,16 +25,6 @@ namespace heddle::compiler {
 using tile::TileType;
 using tile::tileType;
 
-Value unwidened(Value value, Type type) {
-  auto map = value.getDefiningOp<tile::MapOp>();
-  if (!map || map.getNumResults() != 1 || map.getInputs().size() != 1 ||
-      cast<ArrayAttr>(map.getInputDims()[0]) != map.getDims() ||
-      tileType(map.getInputs()[0]).getElementType() != type)
-    return {};
-  auto wide = map.getYield().getValues()[0].getDefiningOp<arith::ExtFOp>();
-  return wide && isa<BlockArgument>(wide.getOperand()) ? map.getInputs()[0] : Value();
-}
-
 namespace {
 
 class RoundProductsPass : public PassWrapper<RoundProductsPass, OperationPass<tile::KernelOp>> {
@@ -151,20 +141,10 @@ private:
   }
 
   static Value rounded(Value tile) {
-    OpBuilder builder(tile.getContext());
-    builder.setInsertionPointAfterValue(tile);
-    Type type = builder.getBF16Type();
+    Type type = BFloat16Type::get(tile.getContext());
     if (Value narrow = unwidened(tile, type); narrow && narrow.getDefiningOp())
       return narrow;
-    SmallVector<StringRef> names{"r", "c"};
-    return tile::MapOp::create(builder, tile.getLoc(),
-                               TypeRange{tileType(tile).withElementType(type)}, ValueRange{tile},
-                               ArrayRef<SmallVector<StringRef>>{names}, names,
-                               [&](OpBuilder &b, Location at, ValueRange x) {
-                                 Value y = arith::TruncFOp::create(b, at, type, x[0]);
-                                 tile::YieldOp::create(b, at, y);
-                               })
-        .getResult(0);
+    return narrowed(tile, type);
   }
 };
 

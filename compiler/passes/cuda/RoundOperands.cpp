@@ -151,23 +151,14 @@ private:
   static Value round(Value value, Type type) {
     if (Value whole = unwidened(value, type))
       return whole;
-    OpBuilder builder(value.getContext());
-    builder.setInsertionPointAfterValue(value);
     // Ones of a sum are constants of the instruction; whole tiles are made by maps.
     auto fill = value.getDefiningOp<tile::FillOp>();
+    OpBuilder builder(value.getContext());
+    builder.setInsertionPointAfterValue(value);
     if (fill && tileType(value).getRank() == 1)
       return tile::FillOp::create(builder, value.getLoc(), tileType(value).withElementType(type),
                                   fill.getValue().convertToDouble());
-    SmallVector<StringRef> names{"r", "c"};
-    names.resize(tileType(value).getRank());
-    return tile::MapOp::create(builder, value.getLoc(),
-                               TypeRange{tileType(value).withElementType(type)}, ValueRange{value},
-                               ArrayRef<SmallVector<StringRef>>{names}, names,
-                               [&](OpBuilder &b, Location at, ValueRange x) {
-                                 Value y = arith::TruncFOp::create(b, at, type, x[0]);
-                                 tile::YieldOp::create(b, at, y);
-                               })
-        .getResult(0);
+    return narrowed(value, type);
   }
 };
 

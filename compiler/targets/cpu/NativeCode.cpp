@@ -7,9 +7,8 @@
 
 #include "compiler/targets/cpu/StepPointers.h"
 
+#include "llvm/ADT/SetVector.h"
 #include "llvm/ADT/SmallString.h"
-#include "llvm/ADT/StringMap.h"
-#include "llvm/ADT/StringSet.h"
 #include "llvm/IR/LegacyPassManager.h"
 #include "llvm/IR/Module.h"
 #include "llvm/MC/TargetRegistry.h"
@@ -165,42 +164,38 @@ Result<std::string> emitCode(llvm::Module &module, llvm::TargetMachine &machine,
   return bytes.str().str();
 }
 
-/// How many functions of the module call each.
-llvm::StringMap<int> countCallers(ModuleOp module) {
-  llvm::StringMap<int> callers;
-  for (auto function : module.getOps<LLVM::LLVMFuncOp>()) {
-    llvm::StringSet<> called;
-    function.walk([&](LLVM::CallOp call) {
-      if (call.getCallee() && called.insert(*call.getCallee()).second)
-        ++callers[*call.getCallee()];
+/// A function and all that it calls, directly or not.
+SmallVector<LLVM::LLVMFuncOp> reachedFrom(LLVM::LLVMFuncOp entry, ModuleOp module) {
+  llvm::SetVector<LLVM::LLVMFuncOp> reached;
+  reached.insert(entry);
+  for (size_t n = 0; n < reached.size(); ++n)
+    LLVM::LLVMFuncOp(reached[n]).walk([&](LLVM::CallOp call) {
+      if (auto callee = module.lookupSymbol<LLVM::LLVMFuncOp>(call.getCallee().value_or("")))
+        reached.insert(callee);
     });
-  }
-  return callers;
+  return reached.takeVector();
 }
 
-/// Moves each function that the module exports to a module with those that it calls; what several
-/// call, each gets. Where one that is exported is called, all stay together.
+/// Moves each function that the module exports to a module with those that it reaches; what several
+/// reach, each gets. Where one that is exported is called, all stay together.
 SmallVector<OwningOpRef<ModuleOp>> splitByExport(ModuleOp module) {
-  llvm::StringMap<int> callers = countCallers(module);
-  SmallVector<LLVM::LLVMFuncOp> exported;
+  SmallVector<SmallVector<LLVM::LLVMFuncOp>> groups;
+  DenseMap<Operation *, int> exports; // that reach it
   for (auto function : module.getOps<LLVM::LLVMFuncOp>())
     if (!function.isPrivate())
-      exported.push_back(function);
-  auto isCalled = [&](LLVM::LLVMFuncOp function) { return callers.count(function.getName()) > 0; };
+      for (LLVM::LLVMFuncOp reached : groups.emplace_back(reachedFrom(function, module)))
+        ++exports[reached];
+  auto isCalled = [&](ArrayRef<LLVM::LLVMFuncOp> group) { return exports[group.front()] > 1; };
   SmallVector<OwningOpRef<ModuleOp>> parts;
-  if (llvm::any_of(exported, isCalled) || exported.empty()) {
+  if (llvm::any_of(groups, isCalled) || groups.empty()) {
     Block &all = *parts.emplace_back(ModuleOp::create(module.getLoc()))->getBody();
     all.getOperations().splice(all.end(), module.getBody()->getOperations());
     return parts;
   }
-  for (LLVM::LLVMFuncOp entry : exported) {
+  for (ArrayRef<LLVM::LLVMFuncOp> group : groups) {
     ModuleOp part = *parts.emplace_back(ModuleOp::create(module.getLoc()));
-    SmallVector<LLVM::LLVMFuncOp> open = {entry};
-    while (!open.empty()) {
-      LLVM::LLVMFuncOp function = open.pop_back_val();
-      if (part.lookupSymbol(function.getName()))
-        continue;
-      if (callers.lookup(function.getName()) > 1) {
+    for (LLVM::LLVMFuncOp function : group) {
+      if (exports[function] > 1) {
         function = function.clone();
         if (!function.isExternal())
           function.setLinkage(LLVM::Linkage::Internal);
@@ -208,10 +203,6 @@ SmallVector<OwningOpRef<ModuleOp>> splitByExport(ModuleOp module) {
         function->remove();
       }
       part.push_back(function);
-      function.walk([&](LLVM::CallOp call) {
-        if (auto callee = module.lookupSymbol<LLVM::LLVMFuncOp>(call.getCallee().value_or("")))
-          open.push_back(callee);
-      });
     }
   }
   return parts;

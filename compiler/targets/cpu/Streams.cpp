@@ -34,6 +34,11 @@ constexpr int64_t kLine = 64; ///< bytes
 /// Results of few rows: what their products read of memory, they read once.
 constexpr int64_t kFewRows = 8;
 
+/// Elements of a tensor in a line of memory.
+int64_t lineElements(const GlobalPlace &place) {
+  return 8 * kLine / place.view.element.getIntOrFloatBitWidth();
+}
+
 /// How many pages a tile's rows fill that lie one after the other, as a power of two.
 int64_t pagesOf(TileType type) {
   constexpr int64_t kPage = 4096;
@@ -160,7 +165,7 @@ void Evaluator::askForShare(const GlobalPlace &place, TileType type, tile::MmaOp
   int64_t groups = llvm::divideCeil(result.getDim(block.lanesDim), width);
   Value number = e.plus(e.times(divided(block.lanes[0].index, width), blocks),
                         divided(block.others[0].index, count));
-  int64_t elements = 8 * kLine / place.view.element.getIntOrFloatBitWidth();
+  int64_t elements = lineElements(place);
   int64_t lines = llvm::divideCeil(type.getDim(1), elements); // of a row
   int64_t share = llvm::divideCeil(type.getDim(0) * lines, blocks * groups);
   share = share > lines ? llvm::alignTo(share, lines) : share;
@@ -186,9 +191,9 @@ void Evaluator::askForRows(tile::MmaOp op, const GlobalPlace &place, int64_t col
   if (loop && loop.getKind() == tile::LoopKind::Edge)
     return;                     // few tiles, and code of its own
   constexpr int64_t kLines = 2; // all of them would leave too few buffers to other loads
-  int64_t elements = 8 * kLine / place.view.element.getIntOrFloatBitWidth(), lines = kLines;
+  int64_t elements = lineElements(place);
   int64_t count = block.others.size();
-  for (int64_t column = 0; column < std::min(columns, lines * elements); column += elements)
+  for (int64_t column = 0; column < std::min(columns, kLines * elements); column += elements)
     for (const Coord &other : block.others)
       e.prefetch(
           globalAddress(e, place, {Coord{e.plus(other.index, count)}, Coord{e.integer(column)}}));
@@ -253,7 +258,7 @@ void Evaluator::askFor(const Later &later, Value row, Value column) {
 }
 
 void Evaluator::askForPart(const Later &later, Value row, int64_t part, int64_t parts) {
-  int64_t elements = 8 * kLine / later.place.view.element.getIntOrFloatBitWidth();
+  int64_t elements = lineElements(later.place);
   int64_t lines = llvm::divideCeil(later.columns, elements);
   if (lines % parts) { // the first part asks for all
     lines = part == 0 ? lines : 0;
