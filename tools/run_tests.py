@@ -16,7 +16,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 COUNTS = re.compile(r"^heddle-test: (\d+) passed, (\d+) failed, (\d+) skipped$", re.M)
-LONGEST = ("test_patterns", "sanitizers_test.py")  # begin first, so that none of them runs alone at the end
+LONGEST = ("test_patterns", "test_patterns_random", "test_compiler_cuda", "sanitizers_test.py")  # begin first, so that none runs alone at the end
 LIT = re.compile(r"^\s*(Passed|Failed|Unsupported|Skipped|Unresolved|Timed Out)\s*:\s*(\d+)", re.M)
 
 

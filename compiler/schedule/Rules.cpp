@@ -42,10 +42,11 @@ int64_t defaultBm(const Machine &machine, const Problem &problem) {
   if (isDecode(problem) || problem.rows.bound == ExtentClass::UpTo16)
     return step;
   // Keys and values are read anew for each tile of rows. Where multiply-adds are fast (two vectors
-  // a cycle, known by the L2 that goes with it) that takes a fifth of the time with 64 rows.
-  const bool fast = machine.l2Bytes >= (3 << 19) && problem.rows.bound == ExtentClass::Any;
+  // of 512 bits a cycle) that takes a tenth to a fifth of the time with 64 rows.
+  const bool fast = machine.vector.fmaPerCycle * double(machine.vector.bits) >= 1024 &&
+                    problem.rows.bound == ExtentClass::Any;
   int64_t rows = (fast ? 256 : 64) / step * step; // fewer where wide heads would not fit
-  const int64_t room = fast ? machine.l2Bytes / 3 : machine.l2Bytes;
+  const int64_t room = fast ? machine.l2Bytes / 2 : machine.l2Bytes;
   while (rows > step && workingSet({{"BM", rows}, {"BN", fast ? 128 : 32}}, problem) > room)
     rows -= step;
   return rows;

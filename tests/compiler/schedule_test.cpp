@@ -45,7 +45,7 @@ TEST_CASE("schedules survive their text, in the table's order") {
 }
 
 TEST_CASE("the default is legal for every machine, head size and row class") {
-  for (const char *name : {"x86-avx2", "x86-avx512", "x86-avx512-bf16"})
+  for (const char *name : {"x86-avx2", "x86-avx512", "x86-avx512-bf16", "x86-zen5", "x86-amx"})
     for (int64_t d : {16, 64, 80, 96, 128, 192, 256, 576})
       for (DType dtype : {DType::F32, DType::BF16})
         for (int64_t rows : {1, 16, 64, 1000}) {
@@ -104,15 +104,16 @@ TEST_CASE("the defaults suit an instruction set that was asked for") {
   CHECK(schedule->at("MQ") == 2);
 }
 
-TEST_CASE("tiles of keys are longer where a matrix unit takes them") {
-  Machine m = machine("x86-avx512-bf16");
-  const auto keys = [&](DType dtype) {
-    return completeSchedule({}, m, problem(128, dtype))->at("BN");
+TEST_CASE("tiles are longer where a matrix unit or two multiply-adds a cycle take them") {
+  const auto knob = [&](const char *name, const char *knob, DType dtype = DType::F32) {
+    return completeSchedule({}, machine(name), problem(128, dtype))->at(knob);
   };
-  CHECK(keys(DType::BF16) == 128);
-  m.features.push_back("amx_bf16");
-  CHECK(keys(DType::BF16) == 256);
-  CHECK(keys(DType::F32) == 128);
+  CHECK(knob("x86-amx", "BN", DType::BF16) == 256);
+  CHECK(knob("x86-amx", "BN") == 128);
+  CHECK(knob("x86-zen5", "BN", DType::BF16) == 128);
+  CHECK(knob("x86-avx512-bf16", "BM") == 64);
+  CHECK(knob("x86-zen5", "BM") == 256);
+  CHECK(knob("x86-amx", "BM") == 256);
 }
 
 TEST_CASE("a problem is read off a request") {

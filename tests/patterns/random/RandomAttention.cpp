@@ -1,6 +1,6 @@
 // Attention at random: conditions and scores are trees of atoms; tensors that they read are
 // arguments.
-#include "tests/patterns/RandomDraw.h"
+#include "tests/patterns/random/RandomDraw.h"
 
 namespace heddle::test {
 namespace {

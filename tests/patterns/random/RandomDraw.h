@@ -3,7 +3,7 @@
 // sources.
 #pragma once
 
-#include "tests/patterns/RandomPattern.h"
+#include "tests/patterns/random/RandomPattern.h"
 #include "tests/support/Tensors.h"
 
 #include <fmt/format.h>

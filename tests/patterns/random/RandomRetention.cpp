@@ -1,6 +1,6 @@
 // Retention at random. What decays and writes has heads of its own now and then, and with them
 // whether states are shared by query heads.
-#include "tests/patterns/RandomDraw.h"
+#include "tests/patterns/random/RandomDraw.h"
 
 namespace heddle::test {
 namespace {
