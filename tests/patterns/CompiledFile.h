@@ -14,6 +14,8 @@
 #include "tests/support/Files.h"
 #include "tests/support/Test.h"
 
+#include <cstring>
+
 namespace heddle::test {
 
 struct Variant {
@@ -25,7 +27,16 @@ struct Variant {
   std::map<std::string, int64_t> dims = {};     ///< in place of the case's
   double slack = 1;                             ///< times the tolerance
   std::map<std::string, int64_t> schedule = {}; ///< one that does not fit is passed by
+  bool matrixUnit = true;                       ///< false: code as for a processor that has none
 };
+
+/// A device's facts less the features of a matrix unit.
+inline std::string withoutMatrixUnit(std::string facts) {
+  for (const char *feature : {" amx_tile", " amx_bf16"})
+    if (size_t at = facts.find(feature); at != std::string::npos)
+      facts.erase(at, std::strlen(feature));
+  return facts;
+}
 
 /// A pattern's text, parsed.
 struct File {
@@ -117,6 +128,8 @@ inline void runVariant(const File &file, const Case &check, const Variant &varia
   Request request = requestOf(file, bound, variant.dtype, *device, target);
   request.form = variant.form;
   request.schedule = variant.schedule;
+  if (!variant.matrixUnit)
+    request.deviceFacts = withoutMatrixUnit(request.deviceFacts);
   Result<compiler::Choice> choice = compiler::choose(request);
   if (*variant.form && choice && choice->form.empty()) { // the pattern has no such form
     if (errors)

@@ -24,6 +24,10 @@ const std::set<std::string> kInterpreterOnly = {};
 
 /// In the form that is chosen.
 const Variant kVariants[] = {{"many tokens in bf16", 77, DType::BF16},
+                             {.what = "the same without a matrix unit",
+                              .length = 77,
+                              .dtype = DType::BF16,
+                              .matrixUnit = false},
                              {"one query row", 777, DType::F32, true}};
 
 constexpr const char *kForms[] = {"attention", "recurrent", "chunked"};
@@ -92,7 +96,10 @@ TEST_CASE("compiled library files equal the interpreter") {
           std::count(dims.begin(), dims.end(), "Tq") && !std::count(dims.begin(), dims.end(), "NQ");
       // The quick tier takes these variants in turns.
       bool even = std::hash<std::string>()(check.pattern) % 2 == 0;
+      bool hasUnit = withoutMatrixUnit(device->facts()) != device->facts();
       for (const Variant &variant : kVariants) {
+        if (!variant.matrixUnit && !hasUnit)
+          continue; // the same code
         bool turn = variant.oneQuery ? even : variant.dtype != DType::BF16 || !even || !hasQueries;
         if ((!variant.oneQuery || hasQueries) && (turn || wholeTier() || only))
           runVariant(file, check, variant, device, "cpu", &errors);
@@ -108,4 +115,30 @@ TEST_CASE("compiled library files equal the interpreter") {
   }
   if (!only)
     errors.write(std::string(kBinaryDir) + "/pattern_forms.json");
+}
+
+TEST_CASE("keys that are the values are read in the ways of both products") {
+  std::shared_ptr<Device> device = cpu();
+  File file("shared", R"(
+pattern.def @shared(%q: seq<Tq x Hq x D>, %k: seq<Tk x Hk x D>) {
+  %o = mix %q, %k
+    score (s) { s * rsqrt(D) }
+    weight exp  norm sum
+    alias v { 0, D }
+    gives o
+  return %o
+})");
+  for (int64_t d : {16, 72, 96})
+    for (bool unit : {true, false}) {
+      Case check{"shared",
+                 [&](Problem &problem, int64_t length) {
+                   problem.dims.insert({{"Hq", 2}, {"Hk", 1}, {"D", d}});
+                   problem.dims["Tq"] = problem.dims["Tk"] = length;
+                 },
+                 nullptr};
+      for (int64_t length : {1, 7, 130})
+        runVariant(file, check,
+                   {.what = "bf16", .length = length, .dtype = DType::BF16, .matrixUnit = unit},
+                   device);
+    }
 }

@@ -151,30 +151,41 @@ void ProductOrienter::chooseAtoms() {
   separateUses();
 }
 
-/// The matrix unit reads a tile as pairs or in rows, along either dimension: what is read in two
-/// ways, or by other ops too, is made once for each.
+/// A tile lies in one way: as pairs or in rows for the matrix unit, packed in pairs or as its
+/// tensor has it for dot products of pairs, along either dimension. What is read in two ways, or by
+/// other ops too (keys that are the values), is made or loaded once for each.
 void ProductOrienter::separateUses() {
   std::map<std::tuple<void *, bool, int64_t>, Value> copies;
-  auto separate = [&](OpOperand &operand, bool first, int64_t sum) {
-    auto tile = cast<OpResult>(operand.get());
+  auto isFirst = [](Product &product, Value tile) {
+    return tile == (product.amx ? product.a() : product.lanesOperand());
+  };
+  auto sumOf = [](Product &product, Value tile) {
+    return tile == product.a() ? product.sumA : product.sumB;
+  };
+  auto separate = [&](Product &product, OpOperand &operand) {
+    Value tile = operand.get();
+    if (!product.amx && !tile.getDefiningOp<tile::LoadOp>())
+      return;
+    bool first = isFirst(product, tile);
+    int64_t sum = sumOf(product, tile);
     auto readAlike = [&](Operation *user) {
       return llvm::any_of(products, [&](Product &other) {
-        return other.amx && other.op == user &&
-               (first ? other.op.getA() : other.op.getB()) == tile &&
-               (first ? other.sumA : other.sumB) == sum;
+        return other.pairs && other.amx == product.amx && other.op == user &&
+               isFirst(other, tile) == first && sumOf(other, tile) == sum;
       });
     };
     auto [copy, isNew] = copies.try_emplace({tile.getAsOpaquePointer(), first, sum}, tile);
     if (isNew && !llvm::all_of(tile.getUsers(), readAlike)) {
-      builder.setInsertionPointAfter(tile.getOwner());
-      copy->second = builder.clone(*tile.getOwner())->getResult(tile.getResultNumber());
+      Operation *owner = tile.getDefiningOp();
+      builder.setInsertionPointAfter(owner);
+      copy->second = builder.clone(*owner)->getResult(cast<OpResult>(tile).getResultNumber());
     }
     operand.set(copy->second);
   };
   for (Product &product : products)
-    if (product.amx) {
-      separate(product.op.getAMutable(), true, product.sumA);
-      separate(product.op.getBMutable(), false, product.sumB);
+    if (product.amx || (product.pairs && product.kind == Product::Outer)) {
+      separate(product, product.op.getAMutable());
+      separate(product, product.op.getBMutable());
     }
 }
 
