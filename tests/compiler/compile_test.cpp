@@ -259,6 +259,19 @@ TEST_CASE("decode widens bf16 as words of two, and asks for what comes next") {
   CHECK(asking >= 4);
 }
 
+TEST_CASE("masks that divide positions do so on vectors") {
+  for (const char *support : {"j <= i and (i - j) mod l == 0", "(i - j) mod 3 == 0"}) {
+    Problem problem{
+        softmax(", l = 4", fmt::format("support {{ {} }} weight exp norm sum", support)),
+        dims(1, 2, 2, 300, 300, 64, 64)};
+    const Result<std::string> code = compiler::show(requestOf(problem, *cpu()), "asm");
+    INFO((code ? "" : code.error().toString()));
+    REQUIRE(code.ok());
+    CHECK(code->find("vdivpd") != std::string::npos);
+    CHECK(countOf(*code, "idiv") <= 4); // of grid points and bounds alone
+  }
+}
+
 TEST_CASE("decode asks for the pages of a tile in turn") {
   for (int64_t d : {64, 16}) { // 64 keys of f32: four pages, one
     Request request = requestOf({softmax("", kCausal), dims(1, 4, 1, 1, 300, d, d)}, *cpu());

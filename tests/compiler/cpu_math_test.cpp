@@ -5,8 +5,10 @@
 
 #include "mlir/IR/MLIRContext.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <functional>
 #include <limits>
 
 #include "CpuSupport.h"
@@ -40,8 +42,11 @@ const Case kCases[] = {
     {"cos", emitCos, std::cos, 3, -1e4, 1e4},
 };
 
-/// One function per case: out[i] = f(in[i]) for whole vectors up to n.
-std::string imageOfAll(const Isa &isa) {
+/// What a function does for the whole vectors of a loop: memory in, memory out, the index.
+using Body = std::function<void(VectorBuilder &, Value, Value, Value)>;
+
+/// Functions by name, each a loop over n elements.
+std::string imageOf(const Isa &isa, const std::vector<std::pair<std::string, Body>> &functions) {
   using namespace mlir;
   MLIRContext context(MLIRContext::Threading::DISABLED);
   context.loadDialect<func::FuncDialect, arith::ArithDialect, scf::SCFDialect,
@@ -50,19 +55,17 @@ std::string imageOfAll(const Isa &isa) {
   Location loc = builder.getUnknownLoc();
   OwningOpRef<ModuleOp> module = ModuleOp::create(builder, loc);
   Type pointer = LLVM::LLVMPointerType::get(&context);
-  for (const Case &one : kCases) {
+  for (const auto &[name, emit] : functions) {
     builder.setInsertionPointToEnd(module->getBody());
-    auto function =
-        func::FuncOp::create(builder, loc, one.name,
-                             builder.getFunctionType({pointer, pointer, builder.getI64Type()}, {}));
+    auto function = func::FuncOp::create(
+        builder, loc, name, builder.getFunctionType({pointer, pointer, builder.getI64Type()}, {}));
     Block *body = function.addEntryBlock();
     builder.setInsertionPointToEnd(body);
     VectorBuilder e(builder, loc, isa);
     Value n =
         arith::IndexCastOp::create(builder, loc, builder.getIndexType(), body->getArgument(2));
     e.loop(e.integer(0), n, e.lanes(), {}, [&](Value i, ValueRange) -> Values {
-      Value x = e.load(e.floats, e.address(body->getArgument(0), builder.getF32Type(), i));
-      e.store(one.emit(e, x), e.address(body->getArgument(1), builder.getF32Type(), i));
+      emit(e, body->getArgument(0), body->getArgument(1), i);
       return {};
     });
     func::ReturnOp::create(builder, loc);
@@ -73,6 +76,17 @@ std::string imageOfAll(const Isa &isa) {
   INFO((image.ok() ? std::string() : image.error().message));
   REQUIRE(image.ok());
   return *image;
+}
+
+/// One function per case: out[i] = f(in[i]).
+std::string imageOfAll(const Isa &isa) {
+  std::vector<std::pair<std::string, Body>> functions;
+  for (const Case &one : kCases)
+    functions.emplace_back(one.name, [&](VectorBuilder &e, Value in, Value out, Value i) {
+      Value x = e.load(e.floats, e.address(in, e.builder.getF32Type(), i));
+      e.store(one.emit(e, x), e.address(out, e.builder.getF32Type(), i));
+    });
+  return imageOf(isa, functions);
 }
 
 /// Every sign and exponent with many mantissas, small and large steps, and the special values.
@@ -151,6 +165,54 @@ TEST_CASE("vector functions are accurate over the whole range", "[cpu]") {
       }
       INFO(isa.name() << " " << one.name << ": " << worst << " ulp at " << where);
       CHECK(worst <= one.ulps);
+    }
+  }
+}
+
+TEST_CASE("vectors of integers are divided as C does it", "[cpu]") {
+  // Multiples of divisors and their neighbours, up to the bound.
+  const int64_t most = int64_t(kMostDividend) - 1;
+  std::vector<int64_t> xs, ys;
+  for (int64_t y : {int64_t(1), int64_t(2), int64_t(3), int64_t(7), int64_t(64), int64_t(777),
+                    (int64_t(1) << 26) + 1, most, int64_t(1) << 53, INT64_MAX})
+    for (int64_t multiple : {int64_t(0), int64_t(1), int64_t(5), most / y / 2, most / y})
+      for (int64_t near : {-1, 0, 1})
+        for (int64_t sign : {-1, 1})
+          for (int64_t divisor : {y, -y}) {
+            int64_t product = 0;
+            bool fits = !__builtin_mul_overflow(multiple, y, &product);
+            xs.push_back(fits ? std::clamp(sign * (product + near), -most, most) : sign * most);
+            ys.push_back(divisor);
+          }
+  while (xs.size() % 16) {
+    xs.push_back(1);
+    ys.push_back(1);
+  }
+  std::vector<int64_t> found(ys.size()), both(xs);
+  both.insert(both.end(), ys.begin(), ys.end()); // the divisors follow
+  for (const Isa &isa : hostIsas()) {
+    INFO(isa.name());
+    auto divide = [&](bool number) -> Body {
+      return [&, number](VectorBuilder &e, Value in, Value out, Value i) {
+        mlir::Type element = e.builder.getI64Type();
+        auto type = mlir::VectorType::get({e.lanes()}, element);
+        Value y = number ? Value(mlir::arith::ConstantOp::create(e.builder, e.loc,
+                                                                 e.builder.getI64IntegerAttr(-777)))
+                         : e.load(type, e.address(in, element, e.plus(i, int64_t(xs.size()))));
+        e.store(emitDivide(e, e.load(type, e.address(in, element, i)), y),
+                e.address(out, element, i));
+      };
+    };
+    LoadedImage image(imageOf(isa, {{"vectors", divide(false)}, {"number", divide(true)}}));
+    for (const char *name : {"vectors", "number"}) {
+      auto apply = image.symbol<void (*)(const int64_t *, int64_t *, int64_t)>(name);
+      REQUIRE(apply);
+      apply(both.data(), found.data(), int64_t(xs.size()));
+      for (size_t n = 0; n < xs.size(); ++n) {
+        int64_t y = std::string(name) == "number" ? -777 : ys[n];
+        INFO(xs[n] << " / " << y);
+        REQUIRE(found[n] == xs[n] / y);
+      }
     }
   }
 }

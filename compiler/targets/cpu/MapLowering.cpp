@@ -9,7 +9,9 @@
 #include "llvm/ADT/TypeSwitch.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "mlir/IR/Matchers.h"
 
+#include <cmath>
 #include <limits>
 
 using namespace mlir;
@@ -108,6 +110,35 @@ bool worksOnVectors(Operation *op) {
              math::CopySignOp, math::FmaOp>(op);
 }
 
+/// A number that no element of the integer exceeds in magnitude; infinity if none is known.
+double boundOf(Value value) {
+  if (APInt constant; matchPattern(value, m_ConstantInt(&constant)))
+    return std::abs(double(constant.getSExtValue()));
+  if (auto type = dyn_cast<IntegerType>(value.getType()); type && type.getWidth() <= 32)
+    return std::exp2(type.getWidth());
+  Operation *op = value.getDefiningOp();
+  return llvm::TypeSwitch<Operation *, double>(op)
+      .Case<arith::ExtSIOp, arith::ExtUIOp, arith::IndexCastOp>(
+          [&](auto) { return boundOf(op->getOperand(0)); })
+      .Case<arith::AddIOp, arith::SubIOp>(
+          [&](auto) { return boundOf(op->getOperand(0)) + boundOf(op->getOperand(1)); })
+      .Case<arith::MulIOp>(
+          [&](auto) { return boundOf(op->getOperand(0)) * boundOf(op->getOperand(1)); })
+      .Case<arith::DivSIOp>([&](auto) { return boundOf(op->getOperand(0)); })
+      .Case<arith::SelectOp>(
+          [&](auto) { return std::max(boundOf(op->getOperand(1)), boundOf(op->getOperand(2))); })
+      .Default([](Operation *) { return std::numeric_limits<double>::infinity(); });
+}
+
+/// Whether the op divides 64-bit integers in a way that has no instruction on vectors.
+bool dividesIntegers(Operation *op) {
+  if (!isa<arith::DivSIOp>(op) || !op->getResult(0).getType().isInteger(64))
+    return false;
+  APInt divisor;
+  bool shifts = matchPattern(op->getOperand(1), m_ConstantInt(&divisor)) && divisor.isPowerOf2();
+  return !shifts && boundOf(op->getOperand(0)) < kMostDividend;
+}
+
 Value lowerOp(VectorBuilder &e, Operation *op, ValueRange operands) {
   bool anyVector = llvm::any_of(operands, isVector);
   Type element = op->getResult(0).getType();
@@ -131,6 +162,8 @@ Value lowerOp(VectorBuilder &e, Operation *op, ValueRange operands) {
   if (isa<arith::ExtFOp>(op) && element.isF32() &&
       getElementTypeOrSelf(spreadOut[0].getType()).isBF16())
     return widenBf16(e, spreadOut[0]);
+  if (dividesIntegers(op))
+    return emitDivide(e, spreadOut[0], operands[1]);
   if (!worksOnVectors(op)) {
     op->emitError("the CPU target has no vector form of this op on ") << element;
     return {};

@@ -201,4 +201,32 @@ Value emitPow(VectorBuilder &e, Value x, Value y) {
   return e.select(zeroth, e.splat(1), power);
 }
 
+// By f64. x / y differs from a whole number that it does not reach by 1 / |y| or more, which is
+// more than half an ulp of a quotient below 2^52 / |y|: it is never rounded up to it. A y beyond
+// 2^53, of which f64 has no exact value, is larger than any x. Sums with 1.5 x 2^52 change the
+// format: their low bits are the integer, and AVX2 has no instruction for it.
+Value emitDivide(VectorBuilder &e, Value x, Value y) {
+  constexpr double kShift = 0x1.8p52;
+  auto ints = cast<VectorType>(x.getType());
+  VectorType doubles = VectorType::get(ints.getShape(), e.builder.getF64Type());
+  auto constant = [&](VectorType type, Attribute number) -> Value {
+    return arith::ConstantOp::create(e.builder, e.loc, DenseElementsAttr::get(type, number));
+  };
+  Value shift = constant(doubles, e.builder.getF64FloatAttr(kShift));
+  Value bits = constant(ints, e.builder.getI64IntegerAttr(llvm::bit_cast<int64_t>(kShift)));
+  Value shifted = arith::BitcastOp::create(e.builder, e.loc, doubles,
+                                           arith::AddIOp::create(e.builder, e.loc, x, bits));
+  Value dividend = arith::SubFOp::create(e.builder, e.loc, shifted, shift);
+  bool number = !isa<VectorType>(y.getType());
+  Type type = number ? Type(e.builder.getF64Type()) : Type(doubles);
+  Value divisor = arith::SIToFPOp::create(e.builder, e.loc, type, y);
+  if (number)
+    divisor = vector::BroadcastOp::create(e.builder, e.loc, doubles, divisor);
+  Value quotient = math::TruncOp::create(
+      e.builder, e.loc, arith::DivFOp::create(e.builder, e.loc, dividend, divisor));
+  Value sum = arith::AddFOp::create(e.builder, e.loc, quotient, shift);
+  return arith::SubIOp::create(e.builder, e.loc,
+                               arith::BitcastOp::create(e.builder, e.loc, ints, sum), bits);
+}
+
 } // namespace heddle::compiler::cpu
