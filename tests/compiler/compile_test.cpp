@@ -260,7 +260,8 @@ TEST_CASE("decode widens bf16 as words of two, and asks for what comes next") {
 }
 
 TEST_CASE("masks that divide positions do so on vectors") {
-  for (const char *support : {"j <= i and (i - j) mod l == 0", "(i - j) mod 3 == 0"}) {
+  for (const char *support :
+       {"j <= i and (i - j) mod l == 0", "j <= i and (i - j) mod (Tq div 8) == 0"}) {
     Problem problem{
         softmax(", l = 4", fmt::format("support {{ {} }} weight exp norm sum", support)),
         dims(1, 2, 2, 300, 300, 64, 64)};
