@@ -63,7 +63,7 @@ Request requestOf(const Problem &problem, const Device &device) {
 
 const char *const kTileMachine =
     "vendor GenuineIntel; model Some Xeon; features amx_bf16 amx_tile avx avx2 avx512_bf16 "
-    "avx512bw avx512dq avx512f avx512vl bmi1 bmi2 f16c fma; l1 49152; l2 2097152; l3 0";
+    "avx512bw avx512dq avx512f avx512vl avx_vnni bmi1 bmi2 f16c fma; l1 49152; l2 2097152; l3 0";
 
 /// Tensors of an artifact, filled with normal numbers rounded to their dtype.
 class Tensors {

@@ -80,6 +80,14 @@ TEST_CASE("the host is the best fitting file with the facts put in") {
   CHECK(machine->lanes(4) == 16);
   CHECK(!machine->has("avx512_bf16"));
 
+  // Two multiply-adds a cycle, with and without a matrix unit.
+  const std::string avx512 = "vendor V; model New; features avx avx2 avx512_bf16 avx512bw avx512dq "
+                             "avx512f avx512vl avx_vnni bmi1 bmi2 f16c fma";
+  request.deviceFacts = avx512 + "; l1 49152; l2 1048576; l3 0";
+  CHECK(machineOf(request)->title == "New (as x86-zen5)");
+  request.deviceFacts = avx512 + " amx_tile amx_bf16; l1 49152; l2 2097152; l3 0";
+  CHECK(machineOf(request)->title == "New (as x86-amx)");
+
   request.deviceFacts = "vendor V; model Old; features avx sse4_2; l1 1; l2 2; l3 3";
   machine = machineOf(request);
   REQUIRE(!machine.ok());

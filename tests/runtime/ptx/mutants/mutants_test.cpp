@@ -60,6 +60,14 @@ constexpr Argued kArgued[] = {
     {"causal_softmax", "maximum dropped", 4,
      "any maximum will do that leaves the exponentials finite"},
     {"sliding_window", "maximum dropped", 4, "the same"},
+    {"causal_softmax", "commit removed", 2,
+     "values of the tile after the last: one full tile a block here, and no wait follows it"},
+    {"causal_softmax", "copy's source off by its width", 1,
+     "rows behind a block's bound: copies of no bytes"},
+    {"causal_softmax", "mask always on", 2,
+     "a base of -inf is of a row that sees no key: another mask makes its result 0"},
+    {"sliding_window", "mask always on", 2, "the same"},
+    {"retnet", "scale alone", 2, "whole turns of an angle: sine and cosine are the same without"},
 };
 
 enum class Fate : uint8_t { Caught, Idle, Equivalent, Survived };
