@@ -1,6 +1,6 @@
 // The LLVM pipeline. Vector dialect in, LLVM text, assembly or object out:
 //   scf.for { vector.fma .. } -> cf + llvm dialect -> LLVM IR -> O2 -> x86-64 object
-//                                                  a module for each kernel, threads over them
+//   a module for each kernel from the start, threads over them
 // The target machine is built from the Isa alone, never from the host, and the library functions
 // LLVM would like to call (memset, memcpy) are declared absent: a kernel depends on nothing.
 #include "compiler/targets/cpu/NativeCode.h"
@@ -26,7 +26,10 @@
 #include "mlir/Conversion/SCFToControlFlow/SCFToControlFlow.h"
 #include "mlir/Conversion/VectorToLLVM/ConvertVectorToLLVM.h"
 #include "mlir/Dialect/Arith/Transforms/Passes.h"
+#include "mlir/Dialect/ControlFlow/IR/ControlFlow.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Interfaces/CallInterfaces.h"
+#include "mlir/Interfaces/FunctionInterfaces.h"
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Target/LLVMIR/Dialect/Builtin/BuiltinToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
@@ -165,13 +168,15 @@ Result<std::string> emitCode(llvm::Module &module, llvm::TargetMachine &machine,
 }
 
 /// A function and all that it calls, directly or not.
-SmallVector<LLVM::LLVMFuncOp> reachedFrom(LLVM::LLVMFuncOp entry, ModuleOp module) {
-  llvm::SetVector<LLVM::LLVMFuncOp> reached;
+SmallVector<FunctionOpInterface> reachedFrom(FunctionOpInterface entry, ModuleOp module) {
+  llvm::SetVector<FunctionOpInterface> reached;
   reached.insert(entry);
   for (size_t n = 0; n < reached.size(); ++n)
-    LLVM::LLVMFuncOp(reached[n]).walk([&](LLVM::CallOp call) {
-      if (auto callee = module.lookupSymbol<LLVM::LLVMFuncOp>(call.getCallee().value_or("")))
-        reached.insert(callee);
+    FunctionOpInterface(reached[n]).walk([&](CallOpInterface call) {
+      auto callee = dyn_cast<SymbolRefAttr>(call.getCallableForCallee());
+      if (auto function =
+              callee ? module.lookupSymbol<FunctionOpInterface>(callee) : FunctionOpInterface())
+        reached.insert(function);
     });
   return reached.takeVector();
 }
@@ -179,26 +184,27 @@ SmallVector<LLVM::LLVMFuncOp> reachedFrom(LLVM::LLVMFuncOp entry, ModuleOp modul
 /// Moves each function that the module exports to a module with those that it reaches; what several
 /// reach, each gets. Where one that is exported is called, all stay together.
 SmallVector<OwningOpRef<ModuleOp>> splitByExport(ModuleOp module) {
-  SmallVector<SmallVector<LLVM::LLVMFuncOp>> groups;
+  SmallVector<SmallVector<FunctionOpInterface>> groups;
   DenseMap<Operation *, int> exports; // that reach it
-  for (auto function : module.getOps<LLVM::LLVMFuncOp>())
+  for (auto function : module.getOps<FunctionOpInterface>())
     if (!function.isPrivate())
-      for (LLVM::LLVMFuncOp reached : groups.emplace_back(reachedFrom(function, module)))
+      for (FunctionOpInterface reached : groups.emplace_back(reachedFrom(function, module)))
         ++exports[reached];
-  auto isCalled = [&](ArrayRef<LLVM::LLVMFuncOp> group) { return exports[group.front()] > 1; };
+  auto isCalled = [&](ArrayRef<FunctionOpInterface> group) { return exports[group.front()] > 1; };
   SmallVector<OwningOpRef<ModuleOp>> parts;
   if (llvm::any_of(groups, isCalled) || groups.empty()) {
     Block &all = *parts.emplace_back(ModuleOp::create(module.getLoc()))->getBody();
     all.getOperations().splice(all.end(), module.getBody()->getOperations());
     return parts;
   }
-  for (ArrayRef<LLVM::LLVMFuncOp> group : groups) {
+  auto internal = LLVM::LinkageAttr::get(module.getContext(), LLVM::Linkage::Internal);
+  for (ArrayRef<FunctionOpInterface> group : groups) {
     ModuleOp part = *parts.emplace_back(ModuleOp::create(module.getLoc()));
-    for (LLVM::LLVMFuncOp function : group) {
+    for (FunctionOpInterface function : group) {
       if (exports[function] > 1) {
         function = function.clone();
         if (!function.isExternal())
-          function.setLinkage(LLVM::Linkage::Internal);
+          function->setAttr("llvm.linkage", internal);
       } else {
         function->remove();
       }
@@ -228,9 +234,12 @@ Result<NativeModule> translate(ModuleOp module, const Isa &isa) {
   return native;
 }
 
+void registerTranslations(MLIRContext &context) {
+  registerBuiltinDialectTranslation(context);
+  registerLLVMDialectTranslation(context);
+}
+
 Status toLlvm(ModuleOp module) {
-  registerBuiltinDialectTranslation(*module.getContext());
-  registerLLVMDialectTranslation(*module.getContext());
   return failed(toLlvmDialect(module)) ? Status(codeError("lowering to the LLVM dialect failed"))
                                        : Status();
 }
@@ -258,29 +267,29 @@ void inParallel(size_t count, llvm::function_ref<void(size_t)> work) {
 } // namespace
 
 Result<std::vector<std::string>> emitObjects(ModuleOp module, const Isa &isa) {
-  HEDDLE_CHECK(toLlvm(module));
-  std::vector<NativeModule> natives;
-  for (OwningOpRef<ModuleOp> &part : splitByExport(module)) {
-    HEDDLE_TRY(native, translate(*part, isa));
-    natives.push_back(std::move(native));
-  }
+  SmallVector<OwningOpRef<ModuleOp>> parts = splitByExport(module);
   // The longest first, so that none of them is begun alone at the end.
-  std::vector<size_t> order(natives.size());
+  std::vector<size_t> order(parts.size()), lengths(parts.size());
   std::iota(order.begin(), order.end(), 0);
-  std::vector<size_t> lengths;
-  for (const NativeModule &native : natives)
-    lengths.push_back(native.module->getInstructionCount());
+  for (size_t n : order)
+    parts[n]->walk([&](Operation *) { ++lengths[n]; });
   llvm::sort(order, [&](size_t a, size_t b) {
     return std::pair(lengths[b], a) < std::pair(lengths[a], b);
   });
-  std::vector<Result<std::string>> emitted(natives.size(), Error{});
-  inParallel(order.size(), [&](size_t turn) {
-    NativeModule &native = natives[order[turn]];
-    const Status optimised = optimise(*native.module, *native.machine);
-    emitted[order[turn]] = optimised.ok() ? emitCode(*native.module, *native.machine,
-                                                     llvm::CodeGenFileType::ObjectFile)
-                                          : Result<std::string>(optimised.error());
-  });
+  const auto emit = [&](ModuleOp part) -> Result<std::string> {
+    HEDDLE_CHECK(toLlvm(part));
+    HEDDLE_TRY(native, translate(part, isa));
+    HEDDLE_CHECK(optimise(*native.module, *native.machine));
+    return emitCode(*native.module, *native.machine, llvm::CodeGenFileType::ObjectFile);
+  };
+  MLIRContext *context = module.getContext(); // which the threads share
+  context->getOrLoadDialect<cf::ControlFlowDialect>();
+  registerTranslations(*context);
+  const bool threaded = context->isMultithreadingEnabled();
+  context->enableMultithreading(threaded || parts.size() > 1);
+  std::vector<Result<std::string>> emitted(parts.size(), Error{});
+  inParallel(order.size(), [&](size_t turn) { emitted[order[turn]] = emit(*parts[order[turn]]); });
+  context->enableMultithreading(threaded);
   std::vector<std::string> objects;
   for (Result<std::string> &object : emitted) {
     HEDDLE_TRY(bytes, std::move(object));
@@ -290,6 +299,7 @@ Result<std::vector<std::string>> emitObjects(ModuleOp module, const Isa &isa) {
 }
 
 Result<std::string> printNative(ModuleOp module, const Isa &isa, NativeText form) {
+  registerTranslations(*module.getContext());
   HEDDLE_CHECK(toLlvm(module));
   HEDDLE_TRY(native, translate(module, isa));
   HEDDLE_CHECK(optimise(*native.module, *native.machine));
