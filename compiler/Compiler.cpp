@@ -95,6 +95,7 @@ public:
 
   Status tilePasses() {
     mlir::PassManager passes(context.get());
+    passes.enableVerifier(false); // once, after layouts; heddle-opt verifies after each pass
     addTilePasses(passes);
     if (mlir::failed(passes.run(*program)))
       return failure(ErrorCode::CompilerFailure, "the passes on tile IR failed");
@@ -103,9 +104,12 @@ public:
 
   Status layoutPasses() {
     mlir::PassManager passes(context.get());
+    passes.enableVerifier(false);
     HEDDLE_CHECK(target->addLayoutPasses(passes, job()));
     if (mlir::failed(passes.run(*program)))
       return failure(ErrorCode::Unsupported, "no layouts fit the machine");
+    if (mlir::failed(mlir::verify(*program)))
+      return failure(ErrorCode::CompilerFailure, "the kernels do not verify after their layouts");
     return {};
   }
 

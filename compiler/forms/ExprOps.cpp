@@ -70,6 +70,16 @@ Value ExprOps::asReal(Value x) {
   return make<arith::SIToFPOp>(f32, x);
 }
 
+Value ExprOps::once(Expr expr, ExprType type, Value (ExprOps::*make)(Expr)) {
+  if (Value value = known.lookup({expr, type}))
+    return value;
+  return known[{expr, type}] = (this->*make)(expr);
+}
+
+Value ExprOps::integer(Expr expr) { return once(expr, ExprType::Integer, &ExprOps::makeInteger); }
+Value ExprOps::real(Expr expr) { return once(expr, ExprType::Real, &ExprOps::makeReal); }
+Value ExprOps::truth(Expr expr) { return once(expr, ExprType::Boolean, &ExprOps::makeTruth); }
+
 Value ExprOps::any(Expr expr) {
   switch (typeOf(expr)) {
   case ExprType::Integer:
@@ -84,7 +94,7 @@ Value ExprOps::any(Expr expr) {
 
 // ---- integers ----
 
-Value ExprOps::integer(Expr expr) {
+Value ExprOps::makeInteger(Expr expr) {
   if (Value value = leaf(expr))
     return value;
   switch (expr.getKind()) {
@@ -198,7 +208,7 @@ Value ExprOps::rounded(Expr expr) {
 
 // ---- reals ----
 
-Value ExprOps::real(Expr expr) {
+Value ExprOps::makeReal(Expr expr) {
   if (expr.is(ExprKind::Float))
     return constantReal(expr.number());
   if (expr.is(ExprKind::Integer))
@@ -354,7 +364,7 @@ static arith::CmpFPredicate realPredicate(ExprKind kind) {
   }
 }
 
-Value ExprOps::truth(Expr expr) {
+Value ExprOps::makeTruth(Expr expr) {
   if (Value value = leaf(expr))
     return value;
   Type i1 = builder.getI1Type();

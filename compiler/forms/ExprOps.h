@@ -15,7 +15,8 @@ std::string refuseExpr(Expr expr);
 
 /// Emits expressions at the builder's insertion point. Reals are f32, truth values i1, integers of
 /// the type given. `leaf` is asked first about every node: it returns the node's value (integers in
-/// the type given, any float type, i1), or null to have it computed from its children.
+/// the type given, any float type, i1), or null to have it computed from its children. An expression
+/// that stands in several places is emitted once: the insertion point stays in its block.
 class ExprOps {
 public:
   using Leaf = llvm::function_ref<mlir::Value(Expr)>;
@@ -38,6 +39,11 @@ private:
   template <typename Op, typename... Args> mlir::Value make(Args... args) {
     return builder.createOrFold<Op>(location, args...);
   }
+  /// What `make` emits for the expression, or what it emitted before.
+  mlir::Value once(Expr expr, pattern::ExprType type, mlir::Value (ExprOps::*make)(Expr));
+  mlir::Value makeInteger(Expr expr);
+  mlir::Value makeReal(Expr expr);
+  mlir::Value makeTruth(Expr expr);
   mlir::Value constantInteger(int64_t value);
   mlir::Value constantReal(double value);
   mlir::Value integerCall(Expr expr);
@@ -54,6 +60,7 @@ private:
   mlir::Type integerType;
   const pattern::TypeScope &scope;
   Leaf leaf;
+  llvm::DenseMap<std::pair<mlir::Attribute, pattern::ExprType>, mlir::Value> known;
 };
 
 } // namespace heddle::compiler

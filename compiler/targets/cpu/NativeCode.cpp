@@ -64,6 +64,7 @@ Error codeError(const std::string &message) { return {ErrorCode::CompilerFailure
 /// All dialects in one conversion that never undoes a step: a pass for each takes twice the time.
 LogicalResult toLlvmDialect(ModuleOp module) {
   PassManager passes(module.getContext());
+  passes.enableVerifier(false);
   passes.addPass(createCSEPass());
   passes.addPass(createSCFToControlFlowPass());
   if (failed(passes.run(module)))
