@@ -37,8 +37,10 @@ Status addCpuLayoutPasses(mlir::OpPassManager &passes, const TargetJob &job) {
   mlir::OpPassManager &kernels = passes.nest<tile::ProgramOp>().nest<tile::KernelOp>();
   if (options.amx || options.bf16Dot)
     kernels.addPass(createRoundProductsPass(options)); // products of a state in bf16
-  kernels.addPass(createFoldScalePass());              // one multiply-add a score
-  kernels.addPass(createHoistReciprocalsPass());       // a row is divided once
+  if (options.bf16Dot)
+    kernels.addPass(createCarryRoundedPass());   // a state is rounded where it is made
+  kernels.addPass(createFoldScalePass());        // one multiply-add a score
+  kernels.addPass(createHoistReciprocalsPass()); // a row is divided once
   if (options.amx)
     kernels.addPass(createKeepBasePass());           // sums are seldom scaled
   kernels.addPass(createAssignLayoutsPass(options)); // layout and space of every tile

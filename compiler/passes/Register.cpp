@@ -15,6 +15,7 @@ void registerPasses() {
       [] { return createFoldScalePass(); },
       [] { return createHoistReciprocalsPass(); },
       [] { return createRoundProductsPass({.amx = true}); },
+      [] { return createCarryRoundedPass(); },
       [] { return createKeepBasePass(); },
       [] { return createAssignLayoutsPass({}); },
       [] { return createPlaceMemoryPass(); },

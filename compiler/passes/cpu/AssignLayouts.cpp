@@ -240,6 +240,11 @@ void SpaceChooser::placeLoop(tile::ForOp loop) {
   for (auto [n, result] : llvm::enumerate(loop.getResults())) {
     if (!tileType(result))
       continue;
+    if (auto pairs = laneDims.pairsFor(result)) {
+      placePairs(result, pairs->first, pairs->second);
+      placePairs(loop.getIterArgs()[n], pairs->first, pairs->second);
+      continue;
+    }
     bool registers = tileType(result).getRank() < 2 && !laneDims.inMemory(result);
     Space space = registers ? Space::Reg : Space::Local;
     int64_t lanes = laneDims.of(result);

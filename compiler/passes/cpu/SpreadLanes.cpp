@@ -174,7 +174,23 @@ void Lanes::joinRows(tile::KernelOp kernel) {
   });
 }
 
+/// The argument as which a loop carries the tile, or the tile itself.
+static Value asCarried(Value value) {
+  if (auto loop = value.getDefiningOp<tile::ForOp>())
+    return loop.getIterArgs()[cast<OpResult>(value).getResultNumber()];
+  for (OpOperand &use : value.getUses()) {
+    auto loop = dyn_cast<tile::ForOp>(use.getOwner());
+    if (loop && llvm::is_contained(loop.getInits(), value))
+      return loop.getIterArgs()[use.getOperandNumber() - loop.getBounds().size()];
+    loop = dyn_cast<tile::ForOp>(use.getOwner()->getParentOp());
+    if (loop && isa<tile::YieldOp>(use.getOwner()))
+      return loop.getIterArgs()[use.getOperandNumber()];
+  }
+  return value;
+}
+
 std::optional<std::pair<int64_t, int64_t>> Lanes::pairsFor(Value value) {
+  value = asCarried(value);
   for (const Product &product : products) {
     if (!product.pairs || product.kind == Product::Dot)
       continue;
