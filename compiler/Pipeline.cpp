@@ -35,8 +35,10 @@ Status addCpuLayoutPasses(mlir::OpPassManager &passes, const TargetJob &job) {
       isa, cpu::chooseIsa(job.request.deviceFacts, knob == job.schedule.end() ? 0 : knob->second));
   CpuLayoutOptions options{isa.lanes(), isa.dotPays, job.machine.l2Bytes, isa.amx};
   mlir::OpPassManager &kernels = passes.nest<tile::ProgramOp>().nest<tile::KernelOp>();
-  if (options.amx)
-    kernels.addPass(createRoundProductsPass());  // products of a state in bf16
+  if (options.amx || options.bf16Dot)
+    kernels.addPass(createRoundProductsPass(options)); // products of a state in bf16
+  if (options.bf16Dot)
+    kernels.addPass(createCarryRoundedPass());   // a state is rounded where it is made
   kernels.addPass(createFoldScalePass());        // one multiply-add a score
   kernels.addPass(createHoistReciprocalsPass()); // a row is divided once
   if (options.amx)

@@ -9,11 +9,17 @@ namespace heddle::compiler {
 void registerPasses() {
   using Create = std::unique_ptr<mlir::Pass> (*)();
   static constexpr Create kPasses[] = {
-      [] { return createTileLoopsPass(); },        [] { return createSplitEdgesPass(); },
-      [] { return createSimplifyMapsPass(); },     [] { return createFoldScalePass(); },
-      [] { return createHoistReciprocalsPass(); }, [] { return createRoundProductsPass(); },
-      [] { return createKeepBasePass(); },         [] { return createAssignLayoutsPass({}); },
-      [] { return createPlaceMemoryPass(); },      [] { return createVerifyBudgetPass({}); },
+      [] { return createTileLoopsPass(); },
+      [] { return createSplitEdgesPass(); },
+      [] { return createSimplifyMapsPass(); },
+      [] { return createFoldScalePass(); },
+      [] { return createHoistReciprocalsPass(); },
+      [] { return createRoundProductsPass({.amx = true}); },
+      [] { return createCarryRoundedPass(); },
+      [] { return createKeepBasePass(); },
+      [] { return createAssignLayoutsPass({}); },
+      [] { return createPlaceMemoryPass(); },
+      [] { return createVerifyBudgetPass({}); },
   };
   for (Create create : kPasses)
     mlir::registerPass(create);

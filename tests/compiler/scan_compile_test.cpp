@@ -2,6 +2,7 @@
 // scan, lengths around the chunk, head sizes that fill no vector, all element types; forms and
 // chunk sizes agree with one another.
 #include "compiler/Compiler.h"
+#include "compiler/machine/Isa.h"
 #include "runtime/Jit.h"
 #include "tests/compiler/ScanClasses.h"
 #include "tests/support/Paths.h"
@@ -539,11 +540,14 @@ TEST_CASE("updates, element types, chunks, groups, states and packed sequences c
   }
 }
 
-TEST_CASE("compiled scans: products of bf16 by the matrix unit") {
+TEST_CASE("compiled scans: products of bf16 by the matrix unit or dot products of pairs") {
   // Whole tiles of the unit: chunks and keys in 32s, values in 16s; a last chunk that is not full.
   const Result<std::unique_ptr<Device>> host = openDevice("cpu", 1);
-  if ((*host)->facts().find("amx_bf16") == std::string::npos)
-    HEDDLE_SKIP("the processor has no amx_bf16");
+  const std::string facts = (*host)->facts();
+  const Result<compiler::cpu::Isa> isa = compiler::cpu::chooseIsa(facts, 0);
+  REQUIRE(isa.ok());
+  if (!isa->amx && !isa->dotPays)
+    HEDDLE_SKIP("the processor has no products of bf16 that pay");
   int64_t taken = 0, kinds = 0;
   for (const ScanClass &kind : kScanClasses) {
     INFO(kind.what);
@@ -553,13 +557,27 @@ TEST_CASE("compiled scans: products of bf16 by the matrix unit") {
     for (int64_t chunk : {32, 64}) {
       if (chunk == 64 && !wholeTier())
         continue;
-      CompiledScan scan(scanCase(textOf(kind), sizes(45, 32, 48), "chunked", chunk), DType::BF16);
-      scan.check();
-      const std::vector<std::string> &needed = scan.artifact.requiredFeatures;
-      taken += chunk == 32 && std::count(needed.begin(), needed.end(), "amx_bf16");
+      FormCase c = scanCase(textOf(kind), sizes(45, 32, 48), "chunked", chunk);
+      runCompiled(c, DType::BF16);
+      Result<std::string> code = compiler::show(requestOf(c, DType::BF16, 1000, facts), "vector");
+      REQUIRE(code.ok());
+      taken += chunk == 32 && code->find("dpbf16ps") != std::string::npos;
     }
+    // Pairs of any even number; rows that fill no vector.
+    if (isa->dotPays)
+      runCompiled(scanCase(textOf(kind), sizes(23, 24, 40), "chunked", 16), DType::BF16);
   }
   CHECK(taken > kinds / 2); // others have no whole tiles
+  // A decay of the keys along the lanes for the weights, across them for the state.
+  const ScanClass features = {"features with a constant decay", "",
+                              "features q [silu] features k [silu] decay constant { -1 - h } "
+                              "weight id norm none gives o",
+                              "%o"};
+  runCompiled(scanCase(textOf(features), sizes(45, 32, 32), "chunked", 32), DType::BF16);
+  // Weights that are summed in a loop of their own.
+  const ScanClass normed = {"norm", "",
+                            "features q [elu1] features k [elu1] weight id norm sum gives o", "%o"};
+  runCompiled(scanCase(textOf(normed), sizes(130, 24, 16), "chunked", 160), DType::BF16);
   // Features made where the state is written, turned with what they are made of.
   const ScanClass power = {"power", "",
                            "features q [spow(p = 2)] features k [spow(p = 2)] weight id norm sum "

@@ -56,6 +56,7 @@ private:
     place(value, tile::StridedAttr::get(kernel.getContext()), Space::Global);
   }
   bool needsMemory(Value value);
+  bool isSummedInMemory(Value value);
   bool readByColumns(Value value);
 
   tile::KernelOp kernel;
@@ -109,7 +110,7 @@ void SpaceChooser::placeLoad(tile::LoadOp load) {
   }
   if (auto pairs = laneDims.pairsFor(value))
     return placePairs(value, pairs->first, pairs->second);
-  if (int64_t lanes = laneDims.rowsOfUnit(value); lanes >= 0)
+  if (int64_t lanes = laneDims.rowsOfPairs(value); lanes >= 0)
     return placeLanes(value, lanes, Space::Local);
   // What a product starts from lies as its result does. What the kernel also writes is read at
   // once: later it may be another value.
@@ -166,8 +167,26 @@ bool isStored(Value value) {
   });
 }
 
+/// Whether a sum that goes to memory, and so has a loop of its own, reads the tile.
+bool SpaceChooser::isSummedInMemory(Value value) {
+  return llvm::any_of(value.getUsers(), [&](Operation *user) {
+    auto reduce = dyn_cast<tile::ReduceOp>(user);
+    return reduce && laneDims.inMemory(reduce.getResult());
+  });
+}
+
+/// Whether a product, in registers, is what maps make the tile of.
+bool isMadeOfProduct(Value value) {
+  auto map = value.getDefiningOp<tile::MapOp>();
+  auto mma = value.getDefiningOp<tile::MmaOp>();
+  return (mma && !mma->hasAttr(tile::kAtomAttr)) ||
+         (map && llvm::any_of(map.getInputs(), isMadeOfProduct));
+}
+
 /// Whether some use reads the tile other than point by point in the nest that makes it.
 bool SpaceChooser::needsMemory(Value value) {
+  if (rankOf(value) == 2 && isMadeOfProduct(value) && isSummedInMemory(value))
+    return true;
   DenseMap<Value, int64_t> memo;
   Block *block = value.getParentBlock();
   int64_t own = level(value, block, memo);
@@ -210,7 +229,7 @@ void SpaceChooser::placeMap(tile::MapOp map) {
         });
     if (auto pairs = laneDims.pairsFor(result))
       placePairs(result, pairs->first, pairs->second);
-    else if (int64_t rows = laneDims.rowsOfUnit(result); rows >= 0)
+    else if (int64_t rows = laneDims.rowsOfPairs(result); rows >= 0)
       placeLanes(result, rows, Space::Local);
     else
       placeLanes(result, lanes, needsMemory(result) && !readAsItLies ? Space::Local : Space::Reg);
@@ -221,6 +240,11 @@ void SpaceChooser::placeLoop(tile::ForOp loop) {
   for (auto [n, result] : llvm::enumerate(loop.getResults())) {
     if (!tileType(result))
       continue;
+    if (auto pairs = laneDims.pairsFor(result)) {
+      placePairs(result, pairs->first, pairs->second);
+      placePairs(loop.getIterArgs()[n], pairs->first, pairs->second);
+      continue;
+    }
     bool registers = tileType(result).getRank() < 2 && !laneDims.inMemory(result);
     Space space = registers ? Space::Reg : Space::Local;
     int64_t lanes = laneDims.of(result);

@@ -45,12 +45,18 @@ bool readsInTime(Operation *user, Value read, Operation *op, bool points = true)
   });
 }
 
+/// Whether a loop carries the value on in one place only, whatever reads it beside.
+bool isYieldedOnce(Value value) {
+  return llvm::count_if(value.getUses(),
+                        [](OpOperand &use) { return isa<tile::YieldOp>(use.getOwner()); }) == 1;
+}
+
 /// Whether `value`, yielded for iter argument `carried`, may be written where `carried` lies: its
 /// op is the last reader of the old value and reads it point by point.
 bool madeInPlace(Value value, Value carried) {
   Operation *op = value.getDefiningOp();
   return op && op->getBlock() == carried.getParentBlock() && tileType(value) == tileType(carried) &&
-         value.hasOneUse() && isa<tile::MmaOp, tile::MapOp>(op) &&
+         isYieldedOnce(value) && isa<tile::MmaOp, tile::MapOp>(op) &&
          llvm::all_of(carried.getUsers(),
                       [&](Operation *user) { return readsInTime(user, carried, op); });
 }
@@ -111,8 +117,9 @@ void carryInPlace(tile::KernelOp kernel) {
       if (!type || type.getSpace() != Space::Local)
         continue;
       Value init = loop.getInits()[n];
-      bool fromLoop = init.getDefiningOp<tile::ForOp>() && init.hasOneUse();
-      if (!fromLoop) {
+      bool ofItsOwn = isa_and_nonnull<tile::ForOp>(init.getDefiningOp()) ||
+                      (init.getDefiningOp<tile::MapOp>() && isa<tile::PairsAttr>(type.getLayout()));
+      if (!ofItsOwn || !init.hasOneUse()) {
         builder.setInsertionPoint(loop);
         loop.getInitsMutable()[n].set(
             tile::ConvertOp::create(builder, loop.getLoc(), type, init, UnitAttr()));

@@ -1,6 +1,7 @@
 // Passes that make tile IR concrete for the CPU. In order:
 //
-//   RoundProducts   products for a matrix unit in kernels that carry a state
+//   RoundProducts   products of bf16 in kernels that carry a state
+//   CarryRounded    what loops round of a tile they carry is rounded where that is made
 //   KeepBase        exponentials keep their base, so that sums are seldom scaled
 //   AssignLayouts   layout and space of every tile (README.md has the rules and a picture)
 //   PlaceMemory     offsets of `local` tiles in the worker's scratch, by liveness
@@ -26,8 +27,13 @@ struct CpuLayoutOptions {
 };
 
 /// Where the kernel carries a state over bf16 tensors, products that fit tdpbf16ps become products
-/// of bf16, marked `tile.atom = "amx"`; sums and the state stay f32. For processors that have it.
-std::unique_ptr<mlir::Pass> createRoundProductsPass();
+/// of bf16, marked `tile.atom = "amx"`, and without it those that fit vdpbf16ps; sums and the state
+/// stay f32. For processors that have the one or where the other pays.
+std::unique_ptr<mlir::Pass> createRoundProductsPass(const CpuLayoutOptions &options);
+
+/// Where a loop rounds a tile that it carries and that a product makes, it carries the rounded one
+/// too, made beside that product. For dot products of bf16.
+std::unique_ptr<mlir::Pass> createCarryRoundedPass();
 
 /// The base of a softmax's exponentials moves only where a maximum grew by more than 8 in log2, in
 /// loops with products of bf16. For processors that have tdpbf16ps.

@@ -58,8 +58,9 @@ public:
   bool inMemory(mlir::Value row);
   /// A product's operand that must lie in memory as bf16 pairs: (lanes, packed).
   std::optional<std::pair<int64_t, int64_t>> pairsFor(mlir::Value value);
-  /// The dimension that lies side by side in what the matrix unit reads in rows; -1 for others.
-  int64_t rowsOfUnit(mlir::Value value);
+  /// The dimension that lies side by side in what products of pairs read in rows: all that the
+  /// matrix unit does, maps that dot products do. -1 for others.
+  int64_t rowsOfPairs(mlir::Value value);
 
 private:
   /// A dimension of a value, as the classes name it.
@@ -74,6 +75,7 @@ private:
   void joinRows(tile::KernelOp kernel);
   Meetings &meetingsOf(mlir::Value row);
   void meet(mlir::Value row, mlir::Value matrix, int64_t dim);
+  bool liesInRows(mlir::Value value);
   bool isTurned(mlir::Value value);
 
   const CpuLayoutOptions &options;

@@ -2,6 +2,7 @@
 #include "compiler/passes/cpu/Layouts.h"
 #include "compiler/support/Names.h"
 
+#include "llvm/ADT/SetVector.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 
 #include <map>
@@ -151,42 +152,48 @@ void ProductOrienter::chooseAtoms() {
   separateUses();
 }
 
-/// A tile lies in one way: as pairs or in rows for the matrix unit, packed in pairs or as its
-/// tensor has it for dot products of pairs, along either dimension. What is read in two ways, or by
-/// other ops too (keys that are the values), is made or loaded once for each.
+/// Products of pairs read a tile as pairs or in rows, along either dimension: what is read in two
+/// ways (keys that are the values), or by other ops too, is made once for each. Rows that dot
+/// products read suit all others.
 void ProductOrienter::separateUses() {
   std::map<std::tuple<void *, bool, int64_t>, Value> copies;
-  auto isFirst = [](Product &product, Value tile) {
-    return tile == (product.amx ? product.a() : product.lanesOperand());
+  auto asPairs = [](const Product &product, bool first) {
+    return first || (!product.amx && product.sumB == 0);
   };
-  auto sumOf = [](Product &product, Value tile) {
-    return tile == product.a() ? product.sumA : product.sumB;
-  };
-  auto separate = [&](Product &product, OpOperand &operand) {
-    Value tile = operand.get();
-    if (!product.amx && !tile.getDefiningOp<tile::LoadOp>())
+  auto separate = [&](const Product &product, bool first) {
+    OpOperand &operand =
+        first ? tile::MmaOp(product.op).getAMutable() : tile::MmaOp(product.op).getBMutable();
+    auto tile = dyn_cast<OpResult>(operand.get());
+    bool pairs = asPairs(product, first);
+    int64_t sum = first ? product.sumA : product.sumB;
+    if (!tile || !(pairs || product.amx))
       return;
-    bool first = isFirst(product, tile);
-    int64_t sum = sumOf(product, tile);
-    auto readAlike = [&](Operation *user) {
-      return llvm::any_of(products, [&](Product &other) {
-        return other.pairs && other.amx == product.amx && other.op == user &&
-               isFirst(other, tile) == first && sumOf(other, tile) == sum;
+    auto readAlike = [&](OpOperand &use) {
+      return llvm::any_of(products, [&](const Product &other) {
+        bool asFirst = use.getOperandNumber() == 0;
+        return other.pairs && other.kind == Product::Outer && other.op == use.getOwner() &&
+               use.getOperandNumber() < 2 && asPairs(other, asFirst) == pairs &&
+               (asFirst ? other.sumA : other.sumB) == sum;
       });
     };
-    auto [copy, isNew] = copies.try_emplace({tile.getAsOpaquePointer(), first, sum}, tile);
-    if (isNew && !llvm::all_of(tile.getUsers(), readAlike)) {
-      Operation *owner = tile.getDefiningOp();
-      builder.setInsertionPointAfter(owner);
-      copy->second = builder.clone(*owner)->getResult(cast<OpResult>(tile).getResultNumber());
+    auto [copy, isNew] = copies.try_emplace({tile.getAsOpaquePointer(), pairs, sum}, tile);
+    if (isNew && !llvm::all_of(tile.getUses(), readAlike)) {
+      builder.setInsertionPointAfter(tile.getOwner());
+      copy->second = builder.clone(*tile.getOwner())->getResult(tile.getResultNumber());
     }
     operand.set(copy->second);
   };
-  for (Product &product : products)
-    if (product.amx || (product.pairs && product.kind == Product::Outer)) {
-      separate(product, product.op.getAMutable());
-      separate(product, product.op.getBMutable());
-    }
+  llvm::SetVector<Operation *> made;
+  for (const Product &product : products)
+    if (product.pairs && product.kind == Product::Outer)
+      for (bool first : {true, false}) {
+        if (Operation *op = (first ? product.a() : product.b()).getDefiningOp())
+          made.insert(op);
+        separate(product, first);
+      }
+  for (Operation *op : made)
+    if (op->use_empty())
+      op->erase();
 }
 
 /// Rows of zeros up to a multiple of what the matrix unit sums by an instruction:

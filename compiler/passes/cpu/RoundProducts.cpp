@@ -1,11 +1,11 @@
-// RoundProducts, for CPUs with a matrix unit: forms multiply f32 tiles where an operand is one; in
-// kernels that carry a state over bf16 tensors such products become products of bf16 for the unit,
-// while sums and the state stay f32.
+// RoundProducts, for CPUs with a matrix unit or dot products of bf16 that pay: forms multiply f32
+// tiles where an operand is one; in kernels that carry a state over bf16 tensors such products
+// become products of bf16, while sums and the state stay f32.
 //
 //   %k = map extf(%K) ; %A = mma %q, %k     ->   %A = mma %K, %q16
 //   %O = mma %S, %q                         ->   %S16 = map truncf(%S) ; %O = mma %S16, %q16
 //
-// The unit reads its first operand as pairs, the other one in rows along the sum: operands change
+// The first operand is read as pairs by lanes, the other one in rows along the sum: operands change
 // places where the product's result is such rows of another one (weights, with keys along the
 // lanes).
 #include "compiler/passes/Passes.h"
@@ -29,13 +29,16 @@ namespace {
 
 class RoundProductsPass : public PassWrapper<RoundProductsPass, OperationPass<tile::KernelOp>> {
 public:
+  RoundProductsPass() = default;
+  explicit RoundProductsPass(const CpuLayoutOptions &options) { dots = !options.amx; }
+  RoundProductsPass(const RoundProductsPass &other) : PassWrapper(other) {}
   MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(RoundProductsPass)
   void getDependentDialects(DialectRegistry &registry) const override {
     registry.insert<arith::ArithDialect, math::MathDialect>();
   }
   StringRef getArgument() const override { return "round-products"; }
   StringRef getDescription() const override {
-    return "products of a state's kernel in bf16, for the matrix unit";
+    return "products of a state's kernel in bf16, for the matrix unit or dot products of pairs";
   }
 
   void runOnOperation() override {
@@ -115,19 +118,35 @@ private:
     return !map || llvm::all_of(map.getInputs(), isMadeByUnit);
   }
 
-  /// Whether the tiles are whole ones of the unit; see AssignLayouts.
-  static bool fits(tile::MmaOp op) {
+  /// Whether the lanes of a product run along the dimension of what maps make of it: of pairs made
+  /// there both would be in one vector.
+  static bool hasLanesAlong(Value tile, int64_t dim) {
+    if (auto mma = tile.getDefiningOp<tile::MmaOp>()) // of few rows lanes may run along either
+      return positionOf(mma.getADims(), mma.getCDims()[dim]) >= 0 ||
+             tileType(tile).getDim(1 - dim) < kLanes;
+    auto map = tile.getDefiningOp<tile::MapOp>();
+    for (int64_t n = 0; map && n < static_cast<int64_t>(map.getInputs().size()); ++n)
+      for (auto [inner, position] : llvm::enumerate(map.getInputPositions(n)))
+        if (position == dim && hasLanesAlong(map.getInputs()[n], inner))
+          return true;
+    return false;
+  }
+
+  /// Whether the tiles are whole ones of the unit, or make pairs by vectors; see AssignLayouts.
+  bool fits(tile::MmaOp op) {
     if (op.getContracted().size() != 1 || !tileType(op.getA()).getElementType().isF32() ||
         tileType(op.getA()).getRank() != 2 || tileType(op.getB()).getRank() != 2)
       return false;
     auto [a, b] = operandsOf(op);
-    return tileType(a.tile).getDim(a.sum) % tile::kAmxDepth == 0 &&
-           tileType(a.tile).getDim(1 - a.sum) % tile::kAmxSide == 0 &&
+    int64_t sums = tileType(a.tile).getDim(a.sum), rows = tileType(a.tile).getDim(1 - a.sum);
+    if (dots)
+      return sums % 2 == 0 && rows >= kLanes && !hasLanesAlong(a.tile, a.sum);
+    return sums % tile::kAmxDepth == 0 && rows % tile::kAmxSide == 0 &&
            tileType(b.tile).getDim(1 - b.sum) >= tile::kAmxSide && isMadeByUnit(a.tile) &&
            isMadeByUnit(b.tile);
   }
 
-  static void round(tile::MmaOp op, DenseMap<Value, Value> &copies) {
+  void round(tile::MmaOp op, DenseMap<Value, Value> &copies) {
     auto [a, b] = operandsOf(op);
     for (Value tile : {a.tile, b.tile})
       if (!copies.count(tile))
@@ -137,7 +156,8 @@ private:
     op.setADimsAttr(a.dims);
     op.setBDimsAttr(b.dims);
     op.setPrecision(tile::Precision::BF16);
-    op->setAttr(tile::kAtomAttr, StringAttr::get(op.getContext(), tile::kAmxAtom));
+    if (!dots)
+      op->setAttr(tile::kAtomAttr, StringAttr::get(op.getContext(), tile::kAmxAtom));
   }
 
   static Value rounded(Value tile) {
@@ -146,10 +166,15 @@ private:
       return narrow;
     return narrowed(tile, type);
   }
+
+  static constexpr int64_t kLanes = 16; ///< f32 of the vectors that have dot products of bf16
+  Option<bool> dots{*this, "dots", llvm::cl::desc("for dot products of pairs, without a unit")};
 };
 
 } // namespace
 
-std::unique_ptr<Pass> createRoundProductsPass() { return std::make_unique<RoundProductsPass>(); }
+std::unique_ptr<Pass> createRoundProductsPass(const CpuLayoutOptions &options) {
+  return std::make_unique<RoundProductsPass>(options);
+}
 
 } // namespace heddle::compiler

@@ -73,7 +73,7 @@ void Lanes::spread(tile::KernelOp kernel) {
     });
   for (const Product &product : products) {
     written.insert(leader(tile::MmaOp(product.op).getResult(), product.lanes));
-    if (product.kind == Product::Outer && !product.amx)
+    if (product.kind == Product::Outer && !product.pairs)
       wishes.insert(
           leader(product.lanesOperand(), product.lanesFromA ? product.freeA : product.freeB));
   }
@@ -99,6 +99,10 @@ int64_t Lanes::of(Value value) {
     bool alone = rankOf(value) == 1 && !met.across; // no matrix wants an element in every lane
     return met.along || alone || inMemory(value) ? 0 : -1;
   }
+  if (auto pairs = pairsFor(value))
+    return pairs->first;
+  if (int64_t rows = rowsOfPairs(value); rows >= 0)
+    return rows;
   if (int64_t lanes = writtenOf(value); lanes >= 0)
     return lanes;
   for (const Product &product : products)
@@ -170,7 +174,23 @@ void Lanes::joinRows(tile::KernelOp kernel) {
   });
 }
 
+/// The argument as which a loop carries the tile, or the tile itself.
+static Value asCarried(Value value) {
+  if (auto loop = value.getDefiningOp<tile::ForOp>())
+    return loop.getIterArgs()[cast<OpResult>(value).getResultNumber()];
+  for (OpOperand &use : value.getUses()) {
+    auto loop = dyn_cast<tile::ForOp>(use.getOwner());
+    if (loop && llvm::is_contained(loop.getInits(), value))
+      return loop.getIterArgs()[use.getOperandNumber() - loop.getBounds().size()];
+    loop = dyn_cast<tile::ForOp>(use.getOwner()->getParentOp());
+    if (loop && isa<tile::YieldOp>(use.getOwner()))
+      return loop.getIterArgs()[use.getOperandNumber()];
+  }
+  return value;
+}
+
 std::optional<std::pair<int64_t, int64_t>> Lanes::pairsFor(Value value) {
+  value = asCarried(value);
   for (const Product &product : products) {
     if (!product.pairs || product.kind == Product::Dot)
       continue;
@@ -181,16 +201,26 @@ std::optional<std::pair<int64_t, int64_t>> Lanes::pairsFor(Value value) {
     bool readByLanes = value == product.lanesOperand();
     if (product.amx && !readByLanes)
       continue;
-    if (readByLanes || sum == 0 || !value.getDefiningOp<tile::LoadOp>())
+    if (readByLanes || sum == 0 || !liesInRows(value))
       return std::make_pair(free, sum);
   }
   return std::nullopt;
 }
 
-int64_t Lanes::rowsOfUnit(Value value) {
-  for (const Product &product : products)
-    if (product.amx && value == product.scalarOperand())
+/// Whether pairs along the last dimension lie side by side anyway: in a tensor, or in what no
+/// product writes by columns.
+bool Lanes::liesInRows(Value value) {
+  return value.getDefiningOp<tile::LoadOp>() ||
+         (value.getDefiningOp<tile::MapOp>() && writtenOf(value) != 0);
+}
+
+int64_t Lanes::rowsOfPairs(Value value) {
+  for (const Product &product : products) {
+    bool isB = product.kind == Product::Outer && value == product.scalarOperand();
+    bool made = value.getDefiningOp<tile::MapOp>() && liesInRows(value);
+    if (isB && (product.amx || (product.pairs && product.sumB == 1 && made)))
       return product.sumB;
+  }
   return -1;
 }
 
@@ -198,7 +228,7 @@ int64_t Lanes::rowsOfUnit(Value value) {
 /// made of along the lanes.
 bool Lanes::isTurned(Value value) {
   auto pairs = pairsFor(value);
-  bool across = rowsOfUnit(value) == 0 || (pairs && pairs->first == 0 && pairs->second == 1);
+  bool across = rowsOfPairs(value) == 0 || (pairs && pairs->first == 0 && pairs->second == 1);
   return (across && writtenOf(value) != 0) || llvm::any_of(value.getUsers(), [&](Operation *user) {
            return isa<tile::MapOp>(user) && rankOf(user->getResult(0)) == 2 &&
                   isTurned(user->getResult(0));

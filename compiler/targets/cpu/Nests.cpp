@@ -88,6 +88,8 @@ NestEmitter::Nest::Nest(NestEmitter &emitter, const NestGroup &group)
                  : dot            ? 1
                                   : emitter.blocking.vectors;
   blockOthers = products.empty() ? 1 : dot ? std::min<int64_t>(others, 4) : emitter.blocking.others;
+  if (!products.empty() && !dot && vectors < blockVectors && blockVectors % vectors == 0)
+    blockOthers *= blockVectors / vectors; // as many sums in flight
   if (!products.empty() && !dot && emitter.blocking.vectors == 1 && others <= 8) {
     // Few rows: wide blocks, so that each row of memory is walked once or twice.
     blockOthers = std::min<int64_t>(others, 4);

@@ -111,12 +111,16 @@ void Evaluator::outerProduct(tile::MmaOp op) {
 
   auto pairWord = [&](const Coord &other, const Coord &sum) {
     if (auto place = locals.find(roles.others); place != locals.end())
-      return loadPairWord(e, place->second, other.index, sum.index);
+      return place->second.pairs
+                 ? loadPairWord(e, place->second, other.index, sum.index)
+                 : loadRowPairWord(e, place->second, pointOf(roles.othersFree, other, sum));
     return loadGlobalPairWord(e, globals.find(roles.others)->second,
                               pointOf(roles.othersFree, other, sum));
   };
+  auto others = locals.find(roles.others);
+  bool inRows = others != locals.end() && others->second.strides[roles.othersSum] == 1;
   if (pairs && (!locals.count(roles.lanes) || !isPairs(roles.lanes) ||
-                !(globals.count(roles.others) || isPairs(roles.others)))) {
+                !(globals.count(roles.others) || isPairs(roles.others) || inRows))) {
     reportUnsupported(op, "operands of a product of bf16 pairs are not packed in pairs");
     return;
   }

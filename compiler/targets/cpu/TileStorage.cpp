@@ -422,6 +422,11 @@ Value loadPairWord(VectorBuilder &e, const LocalPlace &place, Value lane, Value 
   return asPairs(e, e.broadcast(word));
 }
 
+Value loadRowPairWord(VectorBuilder &e, const LocalPlace &place, ArrayRef<Coord> point) {
+  Value address = localAddress(e, place, point, e.builder.getBF16Type());
+  return asPairs(e, e.broadcast(e.load(e.builder.getI32Type(), address)));
+}
+
 Value loadGlobalPairWord(VectorBuilder &e, const GlobalPlace &place, ArrayRef<Coord> point) {
   Value address = globalAddress(e, place, point);
   Value word = LLVM::LoadOp::create(e.builder, e.loc, e.builder.getI32Type(), address, 2);

@@ -107,9 +107,11 @@ Value localAddress(VectorBuilder &e, const LocalPlace &place, mlir::ArrayRef<Coo
 Value pairAddress(VectorBuilder &e, const LocalPlace &place, Value lane, Value packed);
 
 /// Dot products of pairs: the packed dimension's index is even. `loadPairs` gives vector<2W x bf16>
-/// by lanes, `loadPairWord` the same with one pair in each lane.
+/// by lanes, the others the same with one pair in each lane: of a tile of pairs, or of neighbours
+/// in a row of scratch or memory.
 Value loadPairs(VectorBuilder &e, const LocalPlace &place, Value lane, Value packed);
 Value loadPairWord(VectorBuilder &e, const LocalPlace &place, Value lane, Value packed);
+Value loadRowPairWord(VectorBuilder &e, const LocalPlace &place, mlir::ArrayRef<Coord> point);
 Value loadGlobalPairWord(VectorBuilder &e, const GlobalPlace &place, mlir::ArrayRef<Coord> point);
 /// Interleaves two vectors of bf16 (packed indices p and p + 1) and writes them.
 void storePairs(VectorBuilder &e, const LocalPlace &place, Value lane, Value packed, Value even,

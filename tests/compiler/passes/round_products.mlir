@@ -1,6 +1,8 @@
-// A chunk's products in bf16 for the matrix unit: weights with the keys along the lanes, the values as
+// A chunk's products in bf16, for the matrix unit and for dot products of pairs: weights with the keys along the lanes, the values as
 // they lie, the state rounded; a sum of 8 is no whole tile, and a kernel without a state stays as it is.
+// Pairs may be few, but lie in one vector where a product's lanes run along its sum.
 // RUN: heddle-opt %s --pass-pipeline="builtin.module(tile.program(tile.kernel(round-products)))" | FileCheck %s
+// RUN: heddle-opt %s --pass-pipeline="builtin.module(tile.program(tile.kernel(round-products{dots=true})))" | FileCheck %s --check-prefix=DOTS
 !F = !tile.tile<32x32xf32>
 !H = !tile.tile<32x32xbf16>
 !N = !tile.tile<32x8xf32>
@@ -35,13 +37,21 @@ tile.program @chunk {
     }
     // CHECK: %[[A:.*]] = tile.mma %[[K]][j, d], %[[Q]][i, d] init %{{.*}}[i, j] contract(d) {tile.atom = "amx"}
     %A = tile.mma %Q[i, d], %K[j, d] init %zero[i, j] contract(d) : !F, !F, !F
+    // DOTS: %[[A:.*]] = tile.mma %[[K:.*]][j, d], %[[Q:.*]][i, d] init %{{.*}}[i, j] contract(d) :
+    // DOTS: %[[A16:.*]] = tile.map (%{{.*}} = %[[A]]
+    // DOTS: arith.truncf
+    // DOTS: %[[O:.*]] = tile.mma %[[K]][j, e], %[[A16]][i, j] init %{{.*}}[i, e] contract(j) :
+    // DOTS: %[[P:.*]] = tile.mma %{{.*}}[i, n], %{{.*}}[e, n] init %[[O]][i, e] contract(n) : !tile.tile<32x8xbf16>
+    // DOTS: %{{.*}} = tile.mma %[[P]][i, e], %{{.*}}[i, d] init %{{.*}}[e, d] contract(i) : !tile.tile<32x32xf32>
     // CHECK: %[[A16:.*]] = tile.map (%{{.*}} = %[[A]]
     // CHECK: arith.truncf
     // CHECK: %[[O:.*]] = tile.mma %[[K]][j, e], %[[A16]][i, j] init %{{.*}}[i, e] contract(j) {tile.atom = "amx"}
     %O = tile.mma %K[j, e], %A[i, j] init %S[i, e] contract(j) : !F, !F, !F
     // CHECK: %[[P:.*]] = tile.mma %{{.*}}[i, n], %{{.*}}[e, n] init %[[O]][i, e] contract(n) :
     %P = tile.mma %N[i, n], %N[e, n] init %O[i, e] contract(n) : !N, !N, !F
-    tile.store %P, %o[0, 0] : !F -> !tile.view<32x32xf32>
+    // CHECK: %{{.*}} = tile.mma %[[P]][i, e], %{{.*}}[i, d] init %{{.*}}[e, d] contract(i) : !tile.tile<32x32xf32>
+    %R = tile.mma %P[i, e], %S[i, d] init %zero[e, d] contract(i) : !F, !F, !F
+    tile.store %R, %o[0, 0] : !F -> !tile.view<32x32xf32>
   }
   // CHECK-LABEL: tile.kernel @none
   tile.kernel @none grid(%g = 1) stage(abstract) {
