@@ -583,5 +583,10 @@ TEST_CASE("compiled scans: products of bf16 by the matrix unit or dot products o
                            "features q [spow(p = 2)] features k [spow(p = 2)] weight id norm sum "
                            "gives o",
                            "%o"};
-  runCompiled(scanCase(textOf(power), sizes(45, 32, 32), "chunked", 32), DType::BF16);
+  FormCase c = scanCase(textOf(power), sizes(45, 32, 32), "chunked", 32);
+  runCompiled(c, DType::BF16);
+  // They are summed where they are made, before the product reads them.
+  Result<std::string> code = compiler::show(requestOf(c, DType::BF16, 1000, facts), "tile");
+  REQUIRE(code.ok());
+  CHECK(code->rfind("dim(0) init") < code->rfind("tile.mma"));
 }
