@@ -111,15 +111,16 @@ private:
       carried.push_back(body.zeros({body.C, W}));
     carried = features.forBlocks(carried, [&](const PowerBlock &at, ValueRange in) {
       Value phi = features.block(at, q, view, chunk.t, body.C, chunk.valid, true);
-      llvm::SmallVector<Value> out{body.read(phi, state.loadRows(at.row, W, at.count), in[0])};
-      if (in.size() > 1) { // column by column, joined once at the end
+      llvm::SmallVector<Value> out(in);
+      if (in.size() > 1) { // column by column, joined once at the end; where the features are made
         Value z = state.loadSums(at.row, W, at.count);
         Names id{"i", "d"};
-        out.push_back(w.elementwise({in[1], phi, z}, {id, id, Names{"d"}}, id,
-                                    [](OpBuilder &b, Location loc, ValueRange v) {
-                                      return added(b, loc, v[0], product(b, loc, v[1], v[2]));
-                                    }));
+        out[1] = w.elementwise({in[1], phi, z}, {id, id, Names{"d"}}, id,
+                               [](OpBuilder &b, Location loc, ValueRange v) {
+                                 return added(b, loc, v[0], product(b, loc, v[1], v[2]));
+                               });
       }
+      out[0] = body.read(phi, state.loadRows(at.row, W, at.count), in[0]);
       return out;
     });
     rows.O = carried[0];
@@ -176,14 +177,14 @@ private:
 
   /// The block's rows after the chunk; `values` decayed to its end.
   void change(const Chunk &chunk, Value phi, Value values, Value row, int64_t rows, Value count) {
+    if (state.sums()) { // first, where the features are made
+      Value z = body.decayedState(state.loadSums(row, rows, count), chunk.decay.total);
+      Value keys = body.decayed(phi, chunk.decay.after);
+      state.storeSums(w.reduce(tile::Reduction::Sum, keys, 0, z), row, count);
+    }
     Value S = body.decayedState(state.loadRows(row, rows, count), chunk.decay.total);
     state.storeRows(w.mma(values, {"j", "e"}, phi, {"j", "d"}, S, {"d", "e"}, body.precision), row,
                     count);
-    if (!state.sums())
-      return;
-    Value z = body.decayedState(state.loadSums(row, rows, count), chunk.decay.total);
-    Value keys = body.decayed(phi, chunk.decay.after);
-    state.storeSums(w.reduce(tile::Reduction::Sum, keys, 0, z), row, count);
   }
 
   void advance(const Chunk &chunk, Value values) {

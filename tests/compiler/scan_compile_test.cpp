@@ -12,6 +12,7 @@
 #include <cstring>
 #include <fstream>
 #include <iterator>
+#include <sstream>
 
 using namespace heddle;
 using namespace heddle::test;
@@ -540,6 +541,29 @@ TEST_CASE("updates, element types, chunks, groups, states and packed sequences c
   }
 }
 
+/// Weights of 32 keys are two vectors wide: their product takes eight queries a block, not four.
+TEST_CASE("products of few vectors have as many sums in flight as others") {
+  const ScanClass linear = {"linear", "", "weight id norm none gives o", "%o"};
+  const Result<std::unique_ptr<Device>> host = openDevice("cpu", 1);
+  const Result<compiler::cpu::Isa> isa = compiler::cpu::chooseIsa((*host)->facts(), 0);
+  REQUIRE(isa.ok());
+  if (isa->level != compiler::cpu::Isa::Avx512)
+    HEDDLE_SKIP("the processor has other vectors");
+  const Result<std::string> code =
+      compiler::show(requestOf(scanCase(textOf(linear), sizes(300, 128, 128), "chunked", 32),
+                               DType::F32, 1000, (*host)->facts()),
+                     "vector");
+  REQUIRE(code.ok());
+  std::istringstream lines(*code);
+  int loops = 0;
+  for (std::string line; std::getline(lines, line);)
+    if (const size_t at = line.find("iter_args("); at != std::string::npos) {
+      ++loops;
+      CHECK(std::count(line.begin() + int64_t(at), line.end(), '=') == 16);
+    }
+  CHECK(loops == 4);
+}
+
 TEST_CASE("compiled scans: products of bf16 by the matrix unit or dot products of pairs") {
   // Whole tiles of the unit: chunks and keys in 32s, values in 16s; a last chunk that is not full.
   const Result<std::unique_ptr<Device>> host = openDevice("cpu", 1);
@@ -583,5 +607,10 @@ TEST_CASE("compiled scans: products of bf16 by the matrix unit or dot products o
                            "features q [spow(p = 2)] features k [spow(p = 2)] weight id norm sum "
                            "gives o",
                            "%o"};
-  runCompiled(scanCase(textOf(power), sizes(45, 32, 32), "chunked", 32), DType::BF16);
+  FormCase c = scanCase(textOf(power), sizes(45, 32, 32), "chunked", 32);
+  runCompiled(c, DType::BF16);
+  // They are summed where they are made, before the product reads them.
+  Result<std::string> code = compiler::show(requestOf(c, DType::BF16, 1000, facts), "tile");
+  REQUIRE(code.ok());
+  CHECK(code->rfind("dim(0) init") < code->rfind("tile.mma"));
 }
