@@ -123,6 +123,10 @@ private:
   /// row of that number is read.
   void askFor(const Later &later, Value row, Value column);
   void askForPart(const Later &later, Value row, int64_t part, int64_t parts);
+  /// When that column of `count` rows is read, asks for as many lines of the rows to ask for, in
+  /// the order in which they lie. False, and nothing is asked for, where another order is better or
+  /// rows are no whole number of turns.
+  bool askForLines(const Later &later, Value row, Value column, int64_t count);
   /// The rows of bf16 that a map widens and nothing masks; null: others.
   const GlobalPlace *wordRows(Value tile);
   /// Two vectors' elements from a column on: those with even and with odd distance from it.

@@ -275,12 +275,14 @@ void Evaluator::dotProduct(tile::MmaOp op) {
         askForPart(later, row, 0, 1);
       keys.push_back(element(allThere ? row : e.minIndex(row, lastRow)));
     }
-    auto askForLines = [&](Value c) {
+    auto askForTurn = [&](Value c) {
+      if (byLines && askForLines(later, firstRow, c, rowsAsked.size()))
+        return;
       for (Value row : rowsAsked)
         askFor(later, row, c);
     };
     auto byWords = [&](Value c, ValueRange carried) {
-      askForLines(c);
+      askForTurn(c);
       std::array<Values, 2> ys;
       for (const Coord &key : keys) {
         auto [even, odd] = loadWords(*keyWords, key, c);
@@ -301,7 +303,7 @@ void Evaluator::dotProduct(tile::MmaOp op) {
     };
     auto accumulate = [&](Value c, ValueRange carried, bool whole) {
       pushScope();
-      askForLines(c);
+      askForTurn(c);
       Values xs, ys, next;
       for (const Coord &query : queries)
         xs.push_back(piece(roles.others, roles.othersFree, query, c, whole));
@@ -332,20 +334,14 @@ void Evaluator::dotProduct(tile::MmaOp op) {
     const int64_t turns = width / count;
     if (turns == 1)
       return {sumsOf(queries, lane, e.integer(0))};
-    Value memory = e.stackArray(e.floats, turns);
-    auto place = [&](Value key) {
-      return e.address(memory, e.builder.getF32Type(), e.times(key, turns));
-    };
-    e.loop(e.integer(0), e.integer(width), count, {}, [&](Value first, ValueRange) -> Values {
-      pushScope();
-      e.store(sumsOf(queries, lane, first), place(first));
-      popScope();
-      return {};
-    });
-    Values parts;
-    for (int64_t first = 0; first < width; first += count)
-      parts.push_back(e.load(e.floats, place(e.integer(first))));
-    return parts;
+    return e.loop(e.integer(0), e.integer(width), count, Values(turns, e.splat(0)),
+                  [&](Value first, ValueRange before) {
+                    pushScope();
+                    Values parts = llvm::to_vector(before.drop_front());
+                    parts.push_back(sumsOf(queries, lane, first));
+                    popScope();
+                    return parts;
+                  });
   };
   for (const Coord &lane : block.lanes) {
     ArrayRef<Coord> left = block.others;

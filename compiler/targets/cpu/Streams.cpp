@@ -7,7 +7,9 @@
 //   So memory has something to do whatever the loop does, and a tile comes from the second-level
 //   cache: a distance in rows leaves the start of each tile, and what lies between heads, to
 //   chance. The pages of a tile are asked for in turn (rows 0, 16, 32, 48, 1, 17, ..), since the
-//   processor reads ahead some lines in each page that is walked, but never beyond its end.
+//   processor reads ahead some lines in each page that is walked, but never beyond its end. Where
+//   lines asked for too fast are dropped, they are asked for in order: the processor that reads
+//   ahead brings those that were dropped.
 //
 //   many queries or tokens, a loop over tiles of 128 x 128
 //     each register block of S = Q K[t] asks for 8 lines of K[t+1], each of O += P V[t] of V[t+1]
@@ -214,7 +216,7 @@ Later Evaluator::readAfter(Value tile) {
     TileType type = typeOf(later);
     bool alike = type.getDim(0) == typeOf(stream).getDim(0);
     return Later{globals.find(later)->second, type.getDim(1), e.integer(rows),
-                 inTurn && alike ? pagesOf(type) : 1, type.getDim(0)};
+                 inTurn && alike && !e.isa.dropsAsked ? pagesOf(type) : 1, type.getDim(0)};
   };
   if (!loop)
     return at(stream, kRowsAhead);
@@ -254,7 +256,29 @@ Value Evaluator::rowToAskFor(const Later &later, Value number) {
 }
 
 void Evaluator::askFor(const Later &later, Value row, Value column) {
-  e.prefetch(globalAddress(e, later.place, {Coord{row}, Coord{column}}), /*near=*/false);
+  e.prefetch(globalAddress(e, later.place, {Coord{row}, Coord{column}}),
+             /*near=*/e.isa.dropsAsked);
+}
+
+bool Evaluator::askForLines(const Later &later, Value row, Value column, int64_t count) {
+  int64_t elements = lineElements(later.place), lines = later.columns / elements;
+  if (!e.isa.dropsAsked || later.columns % elements || (lines % count && count % lines))
+    return false;
+  auto divided = [&](Value value, int64_t by) {
+    return Value(arith::DivUIOp::create(e.builder, e.loc, value, e.integer(by)));
+  };
+  Value turn = divided(column, elements), first = e.integer(0);
+  if (count < lines) { // a row in several turns
+    int64_t turns = lines / count;
+    row = e.plus(row, divided(turn, turns));
+    turn = arith::RemUIOp::create(e.builder, e.loc, turn, e.integer(turns));
+    first = e.times(turn, count * elements);
+  } else {
+    row = e.plus(row, e.times(turn, count / lines));
+  }
+  for (int64_t n = 0; n < count; ++n)
+    askFor(later, rowToAskFor(later, e.plus(row, n / lines)), e.plus(first, n % lines * elements));
+  return true;
 }
 
 void Evaluator::askForPart(const Later &later, Value row, int64_t part, int64_t parts) {
@@ -266,7 +290,7 @@ void Evaluator::askForPart(const Later &later, Value row, int64_t part, int64_t 
   }
   int64_t count = lines / parts;
   Value first = e.integer(part * count * elements);
-  if (later.pages > 1 && parts > 1 &&
+  if ((later.pages > 1 || e.isa.dropsAsked) && parts > 1 &&
       later.extent % parts == 0) { // whole rows, in several turns each
     Value number = e.plus(row, part * later.extent), turns = e.integer(parts);
     row = arith::DivUIOp::create(e.builder, e.loc, number, turns);
