@@ -314,7 +314,7 @@ std::vector<int> linesAskedFor(const Request &request) {
   return counts;
 }
 
-TEST_CASE("lines are asked for near and in order where they may be dropped") {
+TEST_CASE("lines that may be dropped are asked for near, in order and twice") {
   for (DType dtype : {DType::F32, DType::BF16}) { // 8 and 4 lines a row
     Request request =
         requestOf({softmax("", kCausal), dims(1, 4, 1, 1, 300, 128, 128), dtype}, *cpu());
@@ -326,12 +326,28 @@ TEST_CASE("lines are asked for near and in order where they may be dropped") {
     int inOrder = 0;
     for (const std::string &piece : piecesOf(*code))
       if (const int lines = countOf(piece, "prefetcht0")) {
-        const int step = lines - countOf(piece, "prefetcht0\t64(") -
-                         countOf(piece, "prefetcht0\t128(") - countOf(piece, "prefetcht0\t192(");
-        inOrder += lines == 4 && step == 1;
-        CHECK(lines <= 8);
+        int rows = lines; // four lines of a row have one base
+        for (const char *next : {"prefetcht0\t64(", "prefetcht0\t128(", "prefetcht0\t192("})
+          rows -= countOf(piece, next);
+        inOrder += lines == 8 && rows == 2;
+        CHECK(lines <= 24);
       }
-    CHECK(inOrder >= 2); // keys of full and of edge tiles, 4 rows at a time
+    CHECK(inOrder >= 2); // keys of full and of edge tiles: the next tile's lines, and own ones
+  }
+}
+
+TEST_CASE("rows of values in bf16 are multiplied two at a time where dot products pay") {
+  for (auto [facts, pays] : {std::pair(kTileMachine, false), std::pair(kDroppingMachine, true)}) {
+    Request request =
+        requestOf({softmax("", kCausal), dims(1, 4, 1, 1, 300, 64, 64), DType::BF16}, *cpu());
+    request.deviceFacts = facts;
+    const Result<std::string> code = compiler::show(request, "asm");
+    INFO((code ? "" : code.error().toString()));
+    REQUIRE(code.ok());
+    bool found = false;
+    for (const std::string &piece : piecesOf(*code)) // rows interleaved in a product's loop
+      found |= countOf(piece, "vpermt2w") > 0 && countOf(piece, "vdpbf16ps") == 16;
+    CHECK(found == pays);
   }
 }
 
