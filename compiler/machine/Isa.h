@@ -15,10 +15,11 @@ namespace heddle::compiler::cpu {
 struct Isa {
   enum Level : uint8_t { Avx2 = 2, Avx512 = 5 };
   Level level = Avx2;
-  bool bf16Dot = false; ///< vdpbf16ps on vectors of this width
-  bool dotPays = false; ///< .. at the rate of f32 multiply-adds, so that products gain by it
-  bool amx = false;     ///< tdpbf16ps on tiles of 16 x 16 sums, 32 deep
-  std::string tuneCpu;  ///< LLVM's name of the processor whose latencies are assumed
+  bool bf16Dot = false;    ///< vdpbf16ps on vectors of this width
+  bool dotPays = false;    ///< .. at the rate of f32 multiply-adds, so that products gain by it
+  bool amx = false;        ///< tdpbf16ps on tiles of 16 x 16 sums, 32 deep
+  std::string tuneCpu;     ///< LLVM's name of the processor whose latencies are assumed
+  bool dropsAsked = false; ///< lines asked for while many are on their way: Machine::prefetch
 
   int64_t lanes() const { return level == Avx512 ? 16 : 8; } ///< f32 in a vector
   int64_t registers() const { return level == Avx512 ? 32 : 16; }

@@ -43,6 +43,13 @@ public:
   }
   void read(const char *key, double &value) { readNumber(key, value); }
   void read(const char *key, int64_t &value) { readNumber(key, value); }
+  void read(const char *key, bool &value) {
+    const toml::node *node = find(key, "true or false");
+    if (node && node->is_boolean())
+      value = *node->value<bool>();
+    else if (node)
+      complain(key, "true or false");
+  }
   void read(const char *key, std::vector<std::string> &values) {
     const toml::node *node = find(key, "a list of texts");
     const toml::array *list = node ? node->as_array() : nullptr;
@@ -98,6 +105,12 @@ std::string readVector(const toml::table &file, VectorUnit &vector) {
   table.read("fma_per_cycle", vector.fmaPerCycle);
   table.read("bf16_dot_per_cycle", vector.bf16DotPerCycle);
   table.read("exp_cycles_per_lane", vector.expCyclesPerLane);
+  return table.finish();
+}
+
+std::string readPrefetch(const toml::table &file, PrefetchUnit &prefetch) {
+  TableReader table(file["prefetch"].as_table(), "prefetch.");
+  table.read("dropped", prefetch.dropped);
   return table.finish();
 }
 
@@ -214,7 +227,8 @@ Result<Machine> parseMachine(std::string_view name, std::string_view text) {
   const bool cpu = machine.target == "cpu";
   for (const std::string &mistake :
        {top.finish(), readCache(file, machine),
-        cpu ? readVector(file, machine.vector) : readGpu(file, machine.gpu)})
+        cpu ? readVector(file, machine.vector) : readGpu(file, machine.gpu),
+        cpu ? readPrefetch(file, machine.prefetch) : std::string()})
     if (!mistake.empty())
       return wrong(mistake);
   return machine;

@@ -37,6 +37,12 @@ struct GpuUnit {
   int64_t sharedBytesPerCycle = 0;
 };
 
+/// What becomes of lines of memory that a program asks for before it reads them.
+struct PrefetchUnit {
+  /// They are forgotten while the core waits for as many as it can; else the program waits.
+  bool dropped = false;
+};
+
 struct Machine {
   std::string name;                  ///< the file's: "x86-avx512", "h100", ...
   std::string title;                 ///< for people
@@ -47,6 +53,7 @@ struct Machine {
   int64_t l1Bytes = 0, l2Bytes = 0, l3Bytes = 0; ///< a core's own, a core's own, shared
   double memoryGBs = 0;                          ///< bandwidth to DRAM, GB/s
   VectorUnit vector;                             ///< target cpu
+  PrefetchUnit prefetch;                         ///< target cpu
   GpuUnit gpu;                                   ///< targets sm_*
 
   bool has(std::string_view feature) const;

@@ -53,8 +53,11 @@ int64_t defaultBm(const Machine &machine, const Problem &problem) {
 }
 
 int64_t defaultBn(const Machine &machine, const Problem &problem) {
-  if (isDecode(problem))
-    return 64; // a tile of keys is read while the next one of values is on its way
+  if (isDecode(problem)) { // a tile of keys is read while the next one of values is on its way
+    // Short tiles where lines are dropped that are asked for too fast: tiles take turns, and what
+    // was dropped is soon read ahead by the processor.
+    return machine.prefetch.dropped ? 64 / sizeOf(problem.dtype) : 64;
+  }
   // The widest of the good sizes whose working set leaves half of L2 to K and V.
   Schedule schedule = {{"BM", defaultBm(machine, problem)}};
   // A matrix unit fetches and stores its sums once a tile: longer tiles do that less often.

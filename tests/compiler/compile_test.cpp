@@ -65,6 +65,11 @@ const char *const kTileMachine =
     "vendor GenuineIntel; model Some Xeon; features amx_bf16 amx_tile avx avx2 avx512_bf16 "
     "avx512bw avx512dq avx512f avx512vl avx_vnni bmi1 bmi2 f16c fma; l1 49152; l2 2097152; l3 0";
 
+/// Forgets lines that are asked for while many are on their way.
+const char *const kDroppingMachine =
+    "vendor AuthenticAMD; model Some EPYC; features avx avx2 avx512_bf16 avx512bw avx512dq avx512f "
+    "avx512vl avx_vnni bmi1 bmi2 f16c fma; l1 49152; l2 1048576; l3 0";
+
 /// Tensors of an artifact, filled with normal numbers rounded to their dtype.
 class Tensors {
 public:
@@ -289,6 +294,16 @@ TEST_CASE("decode asks for the pages of a tile in turn") {
   }
 }
 
+TEST_CASE("sums of few queries with a vector of keys stay in registers") {
+  Request request = requestOf({softmax("", kCausal), dims(1, 4, 1, 1, 300, 64, 64)}, *cpu());
+  request.deviceFacts = kTileMachine;
+  const Result<std::string> code = compiler::show(request, "vector");
+  INFO((code ? "" : code.error().toString()));
+  REQUIRE(code.ok());
+  const std::string split = code->substr(0, code->find("@merge"));
+  CHECK(countOf(split, "llvm.alloca") == countOf(split, "x i32 {")); // numbers of a grid point
+}
+
 struct Asked {
   int near = 0, far = 0; ///< lines of memory: into the first-level cache, into the second
 };
@@ -311,6 +326,65 @@ std::vector<int> linesAskedFor(const Request &request) {
     if (piece.far)
       counts.push_back(piece.far);
   return counts;
+}
+
+TEST_CASE("lines that may be dropped are asked for near, in order and twice") {
+  for (DType dtype : {DType::F32, DType::BF16}) { // 8 and 4 lines a row
+    Request request =
+        requestOf({softmax("", kCausal), dims(1, 4, 1, 1, 300, 128, 128), dtype}, *cpu());
+    request.deviceFacts = kDroppingMachine;
+    const Result<std::string> code = compiler::show(request, "asm");
+    INFO((code ? "" : code.error().toString()));
+    REQUIRE(code.ok());
+    CHECK(code->find("prefetcht1") == std::string::npos);
+    int inOrder = 0;
+    for (const std::string &piece : piecesOf(*code))
+      if (const int lines = countOf(piece, "prefetcht0")) {
+        int rows = lines; // four lines of a row have one base
+        for (const char *next : {"prefetcht0\t64(", "prefetcht0\t128(", "prefetcht0\t192("})
+          rows -= countOf(piece, next);
+        inOrder += lines == 8 && rows == 2;
+        CHECK(lines <= 24);
+      }
+    CHECK(inOrder >= 2); // keys of full and of edge tiles: the next tile's lines, and own ones
+  }
+}
+
+TEST_CASE("rows of values in bf16 are multiplied two at a time where dot products pay") {
+  for (auto [facts, pays] : {std::pair(kTileMachine, false), std::pair(kDroppingMachine, true)}) {
+    Request request =
+        requestOf({softmax("", kCausal), dims(1, 4, 1, 1, 300, 64, 64), DType::BF16}, *cpu());
+    request.deviceFacts = facts;
+    const Result<std::string> code = compiler::show(request, "asm");
+    INFO((code ? "" : code.error().toString()));
+    REQUIRE(code.ok());
+    bool found = false;
+    for (const std::string &piece : piecesOf(*code)) // rows interleaved in a product's loop
+      found |= countOf(piece, "vpermt2w") > 0 && countOf(piece, "vdpbf16ps") == 16;
+    CHECK(found == pays);
+  }
+}
+
+TEST_CASE("a step reads and writes whole rows of its state where order matters") {
+  Request request = requestOf({softmax("", kCausal), dims(1, 4, 1, 1, 300, 128, 128)}, *cpu());
+  request.patternText =
+      "pattern.def @p(%q: seq<T x H x K>, %k: seq<T x H x K>, %v: seq<T x H x V>,\n"
+      "  %s0: seq<f32, H x K x V>) {\n"
+      "  %o, %s = mix %q, %k, %v weight id norm none initial state %s0 gives o, state\n"
+      "  return %o, %s\n}\n";
+  request.dims = {{"K", 128}, {"V", 128}};
+  request.extents = {
+      {"B", ExtentClass::of(1)}, {"H", ExtentClass::of(2)}, {"T", ExtentClass::of(1)}};
+  for (auto [facts, lines] : {std::pair(kTileMachine, 4), std::pair(kDroppingMachine, 8)}) {
+    request.deviceFacts = facts;
+    const Result<std::string> code = compiler::show(request, "asm");
+    INFO((code ? "" : code.error().toString()));
+    REQUIRE(code.ok());
+    int most = 0;
+    for (const std::string &piece : piecesOf(*code))
+      most = std::max(most, countOf(piece, "vmovntps"));
+    CHECK(most == lines);
+  }
 }
 
 TEST_CASE("products ask for the next step's tiles, a few lines in each register block") {

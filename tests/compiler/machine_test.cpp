@@ -46,6 +46,7 @@ TEST_CASE("GPU rates give the data sheets' figures") {
 TEST_CASE("mistakes in a machine file are named") {
   const std::string good = "title = 'x'\ntarget = 'cpu'\nfeatures = []\nsources = []\n"
                            "clock_ghz = 1\nmemory_gbs = 1\n[cache]\nl1 = 1\nl2 = 1\nl3 = 1\n"
+                           "[prefetch]\ndropped = true\n"
                            "[vector]\nbits = 256\nregisters = 16\nfma_per_cycle = 2\n"
                            "bf16_dot_per_cycle = 0\nexp_cycles_per_lane = 1\n";
   REQUIRE(parseMachine("good", good).ok());
@@ -61,6 +62,7 @@ TEST_CASE("mistakes in a machine file are named") {
   CHECK(mistake("bits = 256", "bits = -1").find("vector.bits") != std::string::npos);
   CHECK(mistake("bits = 256\n", "").find("vector.bits") != std::string::npos);
   CHECK(mistake("l1 = 1", "l1 = 1\nl9 = 4").find("unknown key cache.l9") != std::string::npos);
+  CHECK(mistake("dropped = true", "dropped = 1").find("prefetch.dropped") != std::string::npos);
   CHECK(mistake("title", "titel").find("title") != std::string::npos);
   CHECK(mistake("clock_ghz = 1", "clock_ghz = ").find("line 5") != std::string::npos);
 }

@@ -104,6 +104,16 @@ TEST_CASE("the defaults suit an instruction set that was asked for") {
   CHECK(schedule->at("MQ") == 2);
 }
 
+TEST_CASE("tiles of decode are short where lines that are asked for may be dropped") {
+  const auto keys = [&](const char *name, DType dtype) {
+    return completeSchedule({}, machine(name), problem(128, dtype, ExtentClass::of(1)))->at("BN");
+  };
+  CHECK(keys("x86-amx", DType::F32) == 64);
+  CHECK(keys("x86-amx", DType::BF16) == 64);
+  CHECK(keys("x86-zen5", DType::F32) == 16);
+  CHECK(keys("x86-zen5", DType::BF16) == 32);
+}
+
 TEST_CASE("tiles are longer where a matrix unit or two multiply-adds a cycle take them") {
   const auto knob = [&](const char *name, const char *knob, DType dtype = DType::F32) {
     return completeSchedule({}, machine(name), problem(128, dtype))->at(knob);

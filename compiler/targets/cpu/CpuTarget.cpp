@@ -35,6 +35,7 @@ Result<Lowered> lower(ModuleOp module, const TargetJob &job, const Artifact &art
   Lowered lowered;
   HEDDLE_TRY(isa, chooseIsa(job.request.deviceFacts, knob(job, "ISA", 0)));
   lowered.isa = isa;
+  lowered.isa.dropsAsked = job.machine.prefetch.dropped;
   Blocking blocking;
   blocking.vectors = knob(job, "MQ", isa.level == Isa::Avx512 ? 4 : 2);
   blocking.others = knob(job, "MK", 4);

@@ -117,16 +117,31 @@ private:
   /// What is read from memory after a tile that is read once: the next tile of the loop around it,
   /// the first one of the loop's next step, or that of the next grid point.
   Later readAfter(Value tile);
+  /// The tile's own rows some further on, to be asked for again where they may have been dropped.
+  Later readSoon(Value tile);
   /// The row to ask for when the row of that number is read.
   Value rowToAskFor(const Later &later, Value number);
   /// Asks for the line of a column in a row to ask for; for a part of the lines of one, when the
   /// row of that number is read.
   void askFor(const Later &later, Value row, Value column);
   void askForPart(const Later &later, Value row, int64_t part, int64_t parts);
+  /// When that column of `count` rows is read, asks for as many lines of the rows to ask for, in
+  /// the order in which they lie. False, and nothing is asked for, where another order is better or
+  /// rows are no whole number of turns.
+  bool askForLines(const Later &later, Value row, Value column, int64_t count);
+
+  // Rows of bf16 as words of two: Words.cpp.
   /// The rows of bf16 that a map widens and nothing masks; null: others.
   const GlobalPlace *wordRows(Value tile);
   /// Two vectors' elements from a column on: those with even and with odd distance from it.
   std::pair<Value, Value> loadWords(const GlobalPlace &place, const Coord &row, Value column);
+  /// The same of two neighbouring rows as pairs of bf16, the first row's elements first.
+  std::pair<Value, Value> loadRowPairs(const GlobalPlace &place, const Coord &row, Value column);
+  /// A tile of scratch that is widened from bf16, so that the lower halves of its words are zero,
+  /// with neighbours of a row side by side; null: others.
+  const LocalPlace *roundedRows(Value tile);
+  /// Two neighbours of such a row as a pair of bf16 in each lane.
+  Value loadRoundedPair(const LocalPlace &place, const Coord &row, const Coord &column);
   /// Two vectors in order to even and odd elements, and back.
   std::pair<Value, Value> byParity(Value low, Value high);
   std::pair<Value, Value> inOrder(Value even, Value odd);

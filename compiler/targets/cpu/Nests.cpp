@@ -84,7 +84,11 @@ NestEmitter::Nest::Nest(NestEmitter &emitter, const NestGroup &group)
   bool dot = llvm::any_of(products, isDotProduct);
   constexpr int64_t kManySums = 8; // more side by side are no faster than a loop
   bool loopsAcross = !across.empty() && others * vectors > kManySums;
-  blockVectors = products.empty() ? std::min<int64_t>(vectors, loopsAcross ? 1 : 4)
+  // Where order matters rows are walked whole, if they are no longer than a block can be.
+  const int64_t most = e.isa.registers() / 4;
+  const bool wholeRows = e.isa.dropsAsked && lanes == 1 && vectors <= most;
+  const int64_t sideBySide = wholeRows ? most : 4;
+  blockVectors = products.empty() ? std::min<int64_t>(vectors, loopsAcross ? 1 : sideBySide)
                  : dot            ? 1
                                   : emitter.blocking.vectors;
   blockOthers = products.empty() ? 1 : dot ? std::min<int64_t>(others, 4) : emitter.blocking.others;

@@ -159,6 +159,7 @@ void Evaluator::outerProduct(tile::MmaOp op) {
   Later later;
   if (walksRows && block.lanes[0].number >= 0 && block.others[0].number <= 0)
     later = readAfter(roles.lanes);
+  Later soon = later.columns && part == 0 ? readSoon(roles.lanes) : Later();
   auto lanesAt = [&](const Coord &sum) {
     Values read;
     for (size_t n = 0; n < block.lanes.size(); n += words ? 2 : 1) {
@@ -177,6 +178,8 @@ void Evaluator::outerProduct(tile::MmaOp op) {
     pushScope();
     Coord sum = element(c);
     Values next(carried.begin(), carried.end());
+    if (soon.columns)
+      askForPart(soon, c, 0, 1);
     if (later.columns)
       askForPart(later, c, part, parts);
     else if (walkedRows && !walksRows)
@@ -204,8 +207,38 @@ void Evaluator::outerProduct(tile::MmaOp op) {
   int64_t step = pairs ? 2 : 1;
   bool twice = VectorBuilder::constantOf(begin) && VectorBuilder::constantOf(end) &&
                extent % (2 * step) == 0;
+  // Rounded weights and rows of bf16: two rows at once, half as many instructions.
+  const LocalPlace *weights =
+      words && twice && e.isa.dotPays && roles.othersSum == 1 ? roundedRows(roles.others) : nullptr;
+  auto addPairs = [&](Value c, ValueRange carried) {
+    pushScope();
+    Coord sum = element(c);
+    Values next(carried.begin(), carried.end()), vectors;
+    if (later.columns)
+      for (int64_t row : {0, 1}) {
+        if (soon.columns)
+          askForPart(soon, e.plus(c, row), 0, 1);
+        askForPart(later, e.plus(c, row), part, parts);
+      }
+    for (size_t n = 0; n < block.lanes.size(); n += 2) {
+      auto [even, odd] = loadRowPairs(*words, sum, block.lanes[n].index);
+      vectors.append({even, odd});
+    }
+    int64_t n = 0;
+    for (const Coord &other : block.others) {
+      Value weight = loadRoundedPair(*weights, other, sum);
+      for (Value vector : vectors) {
+        next[n] = dotOfPairs(e, next[n], weight, vector);
+        ++n;
+      }
+    }
+    popScope();
+    return next;
+  };
   Values sums =
       e.loop(begin, end, twice ? 2 * step : step, start, [&](Value c, ValueRange carried) {
+        if (weights)
+          return addPairs(c, carried);
         Values next = add(c, carried);
         return twice ? add(e.plus(c, step), next) : next;
       });
@@ -270,6 +303,7 @@ void Evaluator::dotProduct(tile::MmaOp op) {
     Value firstRow = e.plus(lane.index, firstKey);
     bool first = queries.data() == block.others.data() && block.others[0].number <= 0;
     Later later = first && roles.lanesFree == 0 ? readAfter(roles.lanes) : Later();
+    Later soon = first && roles.lanesFree == 0 ? readSoon(roles.lanes) : Later();
     bool byLines = later.columns == extent; // each column of a row asks for its own
     for (int64_t t = 0; t < width / static_cast<int64_t>(queries.size()); ++t) {
       Value row = e.plus(firstRow, t);
@@ -279,12 +313,16 @@ void Evaluator::dotProduct(tile::MmaOp op) {
         askForPart(later, row, 0, 1);
       keys.push_back(element(allThere ? row : e.minIndex(row, lastRow)));
     }
-    auto askForLines = [&](Value c) {
+    auto askForTurn = [&](Value c) {
+      if (soon.columns == extent)
+        askForLines(soon, firstRow, c, keys.size());
+      if (byLines && askForLines(later, firstRow, c, rowsAsked.size()))
+        return;
       for (Value row : rowsAsked)
         askFor(later, row, c);
     };
     auto byWords = [&](Value c, ValueRange carried) {
-      askForLines(c);
+      askForTurn(c);
       std::array<Values, 2> ys;
       for (const Coord &key : keys) {
         auto [even, odd] = loadWords(*keyWords, key, c);
@@ -305,7 +343,7 @@ void Evaluator::dotProduct(tile::MmaOp op) {
     };
     auto accumulate = [&](Value c, ValueRange carried, bool whole) {
       pushScope();
-      askForLines(c);
+      askForTurn(c);
       Values xs, ys, next;
       for (const Coord &query : queries)
         xs.push_back(piece(roles.others, roles.othersFree, query, c, whole));
@@ -336,20 +374,14 @@ void Evaluator::dotProduct(tile::MmaOp op) {
     const int64_t turns = width / count;
     if (turns == 1)
       return {sumsOf(queries, lane, e.integer(0))};
-    Value memory = e.stackArray(e.floats, turns);
-    auto place = [&](Value key) {
-      return e.address(memory, e.builder.getF32Type(), e.times(key, turns));
-    };
-    e.loop(e.integer(0), e.integer(width), count, {}, [&](Value first, ValueRange) -> Values {
-      pushScope();
-      e.store(sumsOf(queries, lane, first), place(first));
-      popScope();
-      return {};
-    });
-    Values parts;
-    for (int64_t first = 0; first < width; first += count)
-      parts.push_back(e.load(e.floats, place(e.integer(first))));
-    return parts;
+    return e.loop(e.integer(0), e.integer(width), count, Values(turns, e.splat(0)),
+                  [&](Value first, ValueRange before) {
+                    pushScope();
+                    Values parts = llvm::to_vector(before.drop_front());
+                    parts.push_back(sumsOf(queries, lane, first));
+                    popScope();
+                    return parts;
+                  });
   };
   for (const Coord &lane : block.lanes) {
     ArrayRef<Coord> left = block.others;

@@ -1,5 +1,4 @@
-// Rows that products read from memory as they lie: what is asked for ahead, and how bf16 is
-// widened.
+// Rows that products read from memory as they lie: what is asked for ahead.
 //
 //   few queries, a loop over tiles: each line is read once
 //     K[t] is read, V[t] is asked for;  V[t] is read, K[t+1] is asked for
@@ -7,18 +6,13 @@
 //   So memory has something to do whatever the loop does, and a tile comes from the second-level
 //   cache: a distance in rows leaves the start of each tile, and what lies between heads, to
 //   chance. The pages of a tile are asked for in turn (rows 0, 16, 32, 48, 1, 17, ..), since the
-//   processor reads ahead some lines in each page that is walked, but never beyond its end.
+//   processor reads ahead some lines in each page that is walked, but never beyond its end. Where
+//   lines asked for too fast are dropped, they are asked for in order: the processor that reads
+//   ahead brings those that were dropped.
 //
 //   many queries or tokens, a loop over tiles of 128 x 128
 //     each register block of S = Q K[t] asks for 8 lines of K[t+1], each of O += P V[t] of V[t+1]
-//
-//   a line of bf16, 16 words of two neighbours
-//     w << 16: elements 0, 2, .. 30;   w & 0xffff0000: elements 1, 3, .. 31
-//   One instruction for 16 elements instead of two; sums over both kinds do not mind the order.
 #include "compiler/targets/cpu/Evaluator.h"
-
-#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
-#include "mlir/Dialect/Vector/IR/VectorOps.h"
 
 using namespace mlir;
 
@@ -45,18 +39,6 @@ int64_t pagesOf(TileType type) {
   int64_t bytes = type.getNumElements() * type.getElementType().getIntOrFloatBitWidth() / 8;
   int64_t pages = llvm::bit_floor(static_cast<uint64_t>(std::max<int64_t>(bytes / kPage, 1)));
   return type.getDim(0) % pages ? 1 : pages;
-}
-
-/// What a map widens, element by element, and does nothing else to; or the tile itself.
-Value beforeWidening(Value tile) {
-  auto map = tile.getDefiningOp<tile::MapOp>();
-  if (!map || map.getInputs().size() != 1 || map.getNumResults() != 1)
-    return tile;
-  Block &body = map.getBody().front();
-  bool widens =
-      llvm::hasNItems(body, 2) && isa<arith::ExtFOp>(body.front()) &&
-      llvm::equal(map.getInputPositions(0), llvm::seq<int64_t>(0, map.getExtents().size()));
-  return widens ? map.getInputs()[0] : tile;
 }
 
 /// A step of a loop: whether it is the last one, and rows to the next one (`forth`) and to the
@@ -214,7 +196,7 @@ Later Evaluator::readAfter(Value tile) {
     TileType type = typeOf(later);
     bool alike = type.getDim(0) == typeOf(stream).getDim(0);
     return Later{globals.find(later)->second, type.getDim(1), e.integer(rows),
-                 inTurn && alike ? pagesOf(type) : 1, type.getDim(0)};
+                 inTurn && alike && !e.isa.dropsAsked ? pagesOf(type) : 1, type.getDim(0)};
   };
   if (!loop)
     return at(stream, kRowsAhead);
@@ -243,6 +225,18 @@ Later Evaluator::readAfter(Value tile) {
   return next;
 }
 
+Later Evaluator::readSoon(Value tile) {
+  constexpr int64_t kBytesAhead = 4096;
+  Value stream = e.isa.dropsAsked ? streamOf(*this, tile) : Value();
+  if (!stream)
+    return {};
+  const GlobalPlace &place = globals.find(stream)->second;
+  int64_t columns = typeOf(stream).getDim(1);
+  int64_t row = std::max<int64_t>(columns * kLine / lineElements(place), 1);
+  return {place, columns, e.integer(std::max<int64_t>(kBytesAhead / row, 1)), 1,
+          typeOf(stream).getDim(0)};
+}
+
 Value Evaluator::rowToAskFor(const Later &later, Value number) {
   if (later.pages > 1) { // the pages' first rows, their second ones, ..
     Value pages = e.integer(later.pages);
@@ -254,7 +248,29 @@ Value Evaluator::rowToAskFor(const Later &later, Value number) {
 }
 
 void Evaluator::askFor(const Later &later, Value row, Value column) {
-  e.prefetch(globalAddress(e, later.place, {Coord{row}, Coord{column}}), /*near=*/false);
+  e.prefetch(globalAddress(e, later.place, {Coord{row}, Coord{column}}),
+             /*near=*/e.isa.dropsAsked);
+}
+
+bool Evaluator::askForLines(const Later &later, Value row, Value column, int64_t count) {
+  int64_t elements = lineElements(later.place), lines = later.columns / elements;
+  if (!e.isa.dropsAsked || later.columns % elements || (lines % count && count % lines))
+    return false;
+  auto divided = [&](Value value, int64_t by) {
+    return Value(arith::DivUIOp::create(e.builder, e.loc, value, e.integer(by)));
+  };
+  Value turn = divided(column, elements), first = e.integer(0);
+  if (count < lines) { // a row in several turns
+    int64_t turns = lines / count;
+    row = e.plus(row, divided(turn, turns));
+    turn = arith::RemUIOp::create(e.builder, e.loc, turn, e.integer(turns));
+    first = e.times(turn, count * elements);
+  } else {
+    row = e.plus(row, e.times(turn, count / lines));
+  }
+  for (int64_t n = 0; n < count; ++n)
+    askFor(later, rowToAskFor(later, e.plus(row, n / lines)), e.plus(first, n % lines * elements));
+  return true;
 }
 
 void Evaluator::askForPart(const Later &later, Value row, int64_t part, int64_t parts) {
@@ -266,7 +282,7 @@ void Evaluator::askForPart(const Later &later, Value row, int64_t part, int64_t 
   }
   int64_t count = lines / parts;
   Value first = e.integer(part * count * elements);
-  if (later.pages > 1 && parts > 1 &&
+  if ((later.pages > 1 || e.isa.dropsAsked) && parts > 1 &&
       later.extent % parts == 0) { // whole rows, in several turns each
     Value number = e.plus(row, part * later.extent), turns = e.integer(parts);
     row = arith::DivUIOp::create(e.builder, e.loc, number, turns);
@@ -275,73 +291,6 @@ void Evaluator::askForPart(const Later &later, Value row, int64_t part, int64_t 
   row = rowToAskFor(later, row);
   for (int64_t line = 0; line < count; ++line)
     askFor(later, row, e.plus(first, line * elements));
-}
-
-//===------------------------------------------------------------------------------------------===//
-// Words of two bf16
-//===------------------------------------------------------------------------------------------===//
-
-const GlobalPlace *Evaluator::wordRows(Value tile) {
-  Value narrow = beforeWidening(tile);
-  const GlobalPlace *place = denseRows(narrow);
-  if (narrow == tile || !place || locals.count(tile) || typeOf(tile).getRank() != 2 ||
-      !place->view.element.isBF16() || VectorBuilder::constantOf(place->view.strides[1]) != 1)
-    return nullptr;
-  bool masked = !place->valid.empty() && (!place->clipped || place->valid[1]);
-  return masked ? nullptr : place;
-}
-
-std::pair<Value, Value> Evaluator::loadWords(const GlobalPlace &place, const Coord &row,
-                                             Value column) {
-  Value address = globalAddress(e, place, {Coord{row.index}, Coord{column}});
-  Value words = LLVM::LoadOp::create(e.builder, e.loc, e.ints, address, /*alignment=*/2);
-  return {e.fromBits(e.shiftLeft(words, 16)), e.fromBits(e.andInt(words, e.splatInt(-65536)))};
-}
-
-/// Queries that products read as words of two are the same for all keys: they are widened once,
-/// for each line the elements at even distances from its start, then the others.
-void Evaluator::keepWidened(tile::MapOp map) {
-  Value tile = map.getResult(0);
-  const GlobalPlace *place = wordRows(tile);
-  bool multiplied = llvm::all_of(tile.getUsers(), [&](Operation *user) {
-    auto product = dyn_cast<tile::MmaOp>(user);
-    return product && isDotProduct(product) && product.getA() == tile && product.getB() != tile;
-  });
-  int64_t line = 2 * e.lanes(), columns = place ? typeOf(tile).getDim(1) / line * line : 0;
-  if (!multiplied || columns == 0)
-    return;
-  int64_t rows = typeOf(tile).getDim(0);
-  WidenedRows &kept = widened[tile];
-  kept = {e.stackArray(e.floats, rows * columns / e.lanes()), columns};
-  e.loop(e.integer(0), e.integer(rows), 1, {}, [&](Value row, ValueRange) -> Values {
-    e.loop(e.integer(0), e.integer(columns), line, {}, [&](Value column, ValueRange) -> Values {
-      auto [even, odd] = loadWords(*place, Coord{row}, column);
-      e.store(even, kept.at(e, row, column));
-      e.store(odd, kept.at(e, row, e.plus(column, e.lanes())));
-      return {};
-    });
-    return {};
-  });
-}
-
-std::pair<Value, Value> Evaluator::byParity(Value low, Value high) {
-  SmallVector<int64_t> even, odd;
-  for (int64_t lane = 0; lane < e.lanes(); ++lane) {
-    even.push_back(2 * lane);
-    odd.push_back(2 * lane + 1);
-  }
-  return {vector::ShuffleOp::create(e.builder, e.loc, low, high, even),
-          vector::ShuffleOp::create(e.builder, e.loc, low, high, odd)};
-}
-
-std::pair<Value, Value> Evaluator::inOrder(Value even, Value odd) {
-  SmallVector<int64_t> low, high;
-  for (int64_t lane = 0; lane < e.lanes(); ++lane) {
-    low.push_back(lane / 2 + lane % 2 * e.lanes());
-    high.push_back((lane + e.lanes()) / 2 + lane % 2 * e.lanes());
-  }
-  return {vector::ShuffleOp::create(e.builder, e.loc, even, odd, low),
-          vector::ShuffleOp::create(e.builder, e.loc, even, odd, high)};
 }
 
 } // namespace heddle::compiler::cpu

@@ -139,11 +139,6 @@ Value allLanes(VectorBuilder &e) {
   return arith::ConstantOp::create(e.builder, e.loc, DenseElementsAttr::get(e.bits, true));
 }
 
-Value asPairs(VectorBuilder &e, Value words) {
-  return vector::BitCastOp::create(
-      e.builder, e.loc, VectorType::get({2 * e.lanes()}, e.builder.getBF16Type()), words);
-}
-
 /// Lanes from their pointers, `fill` where the mask has none. Elements below 32 bits are cut out of
 /// the aligned words that hold them, which lie in the same page: processors gather no narrower
 /// ones, and LLVM would make a branch for each lane.
@@ -411,6 +406,11 @@ void storeElement(VectorBuilder &e, const LocalPlace &place, ArrayRef<Coord> poi
   Type element = movedAs(place.type.getElementType());
   Value one = vector::ExtractOp::create(e.builder, e.loc, asType(e, vector, element), int64_t(0));
   e.store(one, localAddress(e, place, point, element));
+}
+
+Value asPairs(VectorBuilder &e, Value words) {
+  return vector::BitCastOp::create(
+      e.builder, e.loc, VectorType::get({2 * e.lanes()}, e.builder.getBF16Type()), words);
 }
 
 Value loadPairs(VectorBuilder &e, const LocalPlace &place, Value lane, Value packed) {

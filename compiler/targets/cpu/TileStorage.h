@@ -117,6 +117,9 @@ Value loadGlobalPairWord(VectorBuilder &e, const GlobalPlace &place, mlir::Array
 void storePairs(VectorBuilder &e, const LocalPlace &place, Value lane, Value packed, Value even,
                 Value odd);
 
+/// Words of 32 bits as pairs of bf16.
+Value asPairs(VectorBuilder &e, Value words);
+
 /// Two vectors of bf16 shuffled into one of 32-bit words; words written as a row of pairs.
 Value joinPairs(VectorBuilder &e, Value low, Value high, mlir::ArrayRef<int64_t> order);
 void storePairWords(VectorBuilder &e, const LocalPlace &place, Value lane, Value packed,
