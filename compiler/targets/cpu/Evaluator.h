@@ -108,10 +108,21 @@ private:
   void dotProduct(tile::MmaOp op);
 
   // Rows read from memory as they lie: Streams.cpp.
-  void askForNext(tile::MmaOp op);
+  /// Lines of a tile that a register block asks for: `count` from a line of a row on.
+  struct Share {
+    GlobalPlace place;
+    Value row, line;
+    int64_t count, lines; ///< lines: of a row
+  };
+  std::vector<Share> sharesOfNext(tile::MmaOp op);
+  Share shareOf(const GlobalPlace &place, tile::TileType type, tile::MmaOp op);
+  /// Asks for all lines of a share at once.
+  void askForAll(const Share &share);
+  /// Where many at once would be dropped: for those of the share that fall, when `done` of the
+  /// sum's `extent` are done, to the next `width`.
+  void askForSome(const Share &share, Value done, int64_t width, int64_t extent);
   void askForRows(tile::MmaOp op, const GlobalPlace &place, int64_t columns);
   void planAsking(tile::ForOp loop);
-  void askForShare(const GlobalPlace &place, tile::TileType type, tile::MmaOp op);
   /// Whether so few rows are made that a product reads its rows of memory once.
   bool isReadOnce(tile::MmaOp op);
   /// What is read from memory after a tile that is read once: the next tile of the loop around it,

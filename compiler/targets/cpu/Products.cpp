@@ -130,7 +130,10 @@ void Evaluator::outerProduct(tile::MmaOp op) {
     clip = clip ? clip : otherClip;
   else if (clip != otherClip)
     clip = e.minIndex(clip, otherClip);
-  askForNext(op);
+  std::vector<Share> shares = sharesOfNext(op);
+  if (!e.isa.dropsAsked)
+    for (const Share &share : shares)
+      askForAll(share);
   int64_t extent = cast<TileType>(roles.lanes.getType()).getDim(roles.lanesSum);
   Value begin = e.integer(0), end = clip ? e.minIndex(clip, e.integer(extent)) : e.integer(extent);
   if (LaneRanges ranges = rangesOf(roles.lanes)) { // the block's vectors are of one group
@@ -237,6 +240,9 @@ void Evaluator::outerProduct(tile::MmaOp op) {
   };
   Values sums =
       e.loop(begin, end, twice ? 2 * step : step, start, [&](Value c, ValueRange carried) {
+        for (const Share &share : shares)
+          if (e.isa.dropsAsked)
+            askForSome(share, c, twice ? 2 * step : step, extent);
         if (weights)
           return addPairs(c, carried);
         Values next = add(c, carried);

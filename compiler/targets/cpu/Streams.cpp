@@ -118,26 +118,30 @@ void Evaluator::planAsking(tile::ForOp loop) {
     share(load, load.getResult());
 }
 
-/// Asks for what the loop's next step reads and writes; in the last step for the first one's, where
-/// the next grid point may begin. Each register block asks for a few lines, so that the product's
-/// blocks together ask for whole tiles: they come while multipliers work. Many lines at once would
-/// fill the first-level cache's list of misses, and all other loads would wait.
-void Evaluator::askForNext(tile::MmaOp op) {
+/// What a register block asks for of the tiles that the loop's next step reads and writes; in the
+/// last step of the first one's, where the next grid point may begin. Each block asks for a few
+/// lines, so that the product's blocks together ask for whole tiles: they come while multipliers
+/// work. Many lines at once would fill the first-level cache's list of misses, and all other loads
+/// would wait, or lines be dropped.
+std::vector<Evaluator::Share> Evaluator::sharesOfNext(tile::MmaOp op) {
   auto loop = dyn_cast<tile::ForOp>(op->getParentOp());
   if (!loop || loop.getKind() == tile::LoopKind::Edge)
-    return;
+    return {};
   if (planned.insert(loop).second)
     planAsking(loop);
+  std::vector<Share> shares;
   for (Operation *transfer : asked.lookup(op))
     if (auto found = transfers.find(transfer); found != transfers.end())
-      askForShare(found->second,
-                  isa<tile::LoadOp>(transfer) ? typeOf(transfer->getResult(0))
-                                              : typeOf(cast<tile::StoreOp>(transfer).getTile()),
-                  op);
+      shares.push_back(shareOf(found->second,
+                               isa<tile::LoadOp>(transfer)
+                                   ? typeOf(transfer->getResult(0))
+                                   : typeOf(cast<tile::StoreOp>(transfer).getTile()),
+                               op));
+  return shares;
 }
 
 /// The register block's share of a tile's lines: whole rows, or a part of one.
-void Evaluator::askForShare(const GlobalPlace &place, TileType type, tile::MmaOp op) {
+Evaluator::Share Evaluator::shareOf(const GlobalPlace &place, TileType type, tile::MmaOp op) {
   TileType result = typeOf(op.getResult());
   auto divided = [&](Value value, int64_t by) {
     return Value(arith::DivUIOp::create(e.builder, e.loc, value, e.integer(by)));
@@ -156,12 +160,30 @@ void Evaluator::askForShare(const GlobalPlace &place, TileType type, tile::MmaOp
   Value first = e.times(number, share);
   Value row = e.minIndex(divided(first, lines), e.integer(type.getDim(0) - 1));
   Value line = arith::RemUIOp::create(e.builder, e.loc, first, e.integer(lines));
-
   auto [last, forth, back] = turnOf(*this, cast<tile::ForOp>(op->getParentOp()));
-  row = e.plus(row, e.select(last, back, forth));
-  for (int64_t n = 0; n < share; ++n) {
-    Value column = e.times(e.plus(line, n % lines), elements);
-    e.prefetch(globalAddress(e, place, {Coord{e.plus(row, n / lines)}, Coord{column}}),
+  return {place, e.plus(row, e.select(last, back, forth)), line, share, lines};
+}
+
+void Evaluator::askForAll(const Share &share) {
+  for (int64_t n = 0; n < share.count; ++n) {
+    Value column = e.times(e.plus(share.line, n % share.lines), lineElements(share.place));
+    e.prefetch(
+        globalAddress(e, share.place, {Coord{e.plus(share.row, n / share.lines)}, Coord{column}}),
+        /*near=*/false);
+  }
+}
+
+void Evaluator::askForSome(const Share &share, Value done, int64_t width, int64_t extent) {
+  Value number =
+      arith::DivUIOp::create(e.builder, e.loc, e.times(done, share.count), e.integer(extent));
+  const int64_t some = llvm::divideCeil(share.count * width, extent);
+  for (int64_t n = 0; n < some; ++n) {
+    Value own = e.plus(number, n), lines = e.integer(share.lines);
+    Value row = arith::DivUIOp::create(e.builder, e.loc, own, lines);
+    Value line = e.plus(share.line, arith::RemUIOp::create(e.builder, e.loc, own, lines));
+    e.prefetch(globalAddress(e, share.place,
+                             {Coord{e.plus(share.row, row)},
+                              Coord{e.times(line, lineElements(share.place))}}),
                /*near=*/false);
   }
 }
