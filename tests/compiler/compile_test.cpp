@@ -353,7 +353,7 @@ TEST_CASE("lines that may be dropped are asked for near, in order and twice") {
 TEST_CASE("rows of values in bf16 are multiplied two at a time where dot products pay") {
   for (auto [facts, pays] : {std::pair(kTileMachine, false), std::pair(kDroppingMachine, true)}) {
     Request request =
-        requestOf({softmax("", kCausal), dims(1, 4, 1, 1, 300, 64, 64), DType::BF16}, *cpu());
+        requestOf({softmax("", kCausal), dims(1, 8, 1, 1, 300, 64, 64), DType::BF16}, *cpu());
     request.deviceFacts = facts;
     const Result<std::string> code = compiler::show(request, "asm");
     INFO((code ? "" : code.error().toString()));

@@ -210,9 +210,12 @@ void Evaluator::outerProduct(tile::MmaOp op) {
   int64_t step = pairs ? 2 : 1;
   bool twice = VectorBuilder::constantOf(begin) && VectorBuilder::constantOf(end) &&
                extent % (2 * step) == 0;
-  // Rounded weights and rows of bf16: two rows at once, half as many instructions.
-  const LocalPlace *weights =
-      words && twice && e.isa.dotPays && roles.othersSum == 1 ? roundedRows(roles.others) : nullptr;
+  // Rounded weights and rows of bf16: two rows at once, half as many instructions. Up to 4 queries
+  // wait for memory anyway, and lines that are asked for faster are dropped.
+  constexpr int64_t kMemoryBound = 4;
+  bool inPairs = words && twice && e.isa.dotPays && roles.othersSum == 1 &&
+                 cast<TileType>(op.getResult().getType()).getDim(1 - block.lanesDim) > kMemoryBound;
+  const LocalPlace *weights = inPairs ? roundedRows(roles.others) : nullptr;
   auto addPairs = [&](Value c, ValueRange carried) {
     pushScope();
     Coord sum = element(c);

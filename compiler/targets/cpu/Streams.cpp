@@ -252,9 +252,14 @@ Later Evaluator::readSoon(Value tile) {
   Value stream = e.isa.dropsAsked ? streamOf(*this, tile) : Value();
   if (!stream)
     return {};
-  const GlobalPlace &place = globals.find(stream)->second;
+  GlobalPlace place = globals.find(stream)->second;
   int64_t columns = typeOf(stream).getDim(1);
   int64_t row = std::max<int64_t>(columns * kLine / lineElements(place), 1);
+  // Rows that lie apart lose by it: the first one is asked for all the time, which is there.
+  Value &stride = place.view.strides[0];
+  Value follow =
+      arith::CmpIOp::create(e.builder, e.loc, arith::CmpIPredicate::eq, stride, e.integer(columns));
+  stride = e.select(follow, stride, e.integer(0));
   return {place, columns, e.integer(std::max<int64_t>(kBytesAhead / row, 1)), 1,
           typeOf(stream).getDim(0)};
 }
