@@ -15,8 +15,9 @@ std::string refuseExpr(Expr expr);
 
 /// Emits expressions at the builder's insertion point. Reals are f32, truth values i1, integers of
 /// the type given. `leaf` is asked first about every node: it returns the node's value (integers in
-/// the type given, any float type, i1), or null to have it computed from its children. An expression
-/// that stands in several places is emitted once: the insertion point stays in its block.
+/// the type given, any float type, i1), or null to have it computed from its children. An
+/// expression that stands in several places is emitted once: the insertion point stays in its
+/// block.
 class ExprOps {
 public:
   using Leaf = llvm::function_ref<mlir::Value(Expr)>;

@@ -252,6 +252,8 @@ def run_checks_itself_against_the_definition():
         out = json.loads(heddle("run", pattern, "--shape", SMALL, "--check", "--json")[0])
         assert out["check"]["passed"] is True, out
         assert out["check"]["rows"] == 4 * 77, out
+    for form in ["attention", "recurrent", "chunked"]:  # bounds of gates below 1
+        heddle("run", "hgrn2", "--shape", "B=1,H=2,T=130,K=16,V=24", "--form", form, "--check")
 
 
 @case

@@ -226,7 +226,10 @@ Status fillRandom(const Signature &signature, std::vector<HostTensor> &tensors, 
   if (decodes(signature, tensors) && fillCodec(fill, signature, tensors, index, own))
     return {};
   if (isFloat(tensor.dtype())) {
-    fill.each([&](int64_t n, int64_t) { return normalAt(own, n); });
+    const bool bound = signature.tensors[index].name == "lb"; // of gates, from below: in [0, 1)
+    fill.each([&](int64_t n, int64_t) {
+      return bound ? static_cast<double>(fill.below(n, 256)) / 256 : normalAt(own, n);
+    });
     return {};
   }
   if (tensor.dtype() != DType::I8 && tensor.dtype() != DType::U8)
