@@ -94,6 +94,7 @@ public:
   void keepWidened(tile::MapOp map);
 
 private:
+  friend class OuterProduct;
   using Key = std::pair<void *, std::vector<int64_t>>;
   Key keyOf(Value tile, mlir::ArrayRef<Coord> point);
   Value read(Value tile, mlir::ArrayRef<Coord> point);
@@ -104,7 +105,6 @@ private:
   Value makeMap(tile::MapOp map, Value tile, mlir::ArrayRef<Coord> point);
   /// Makes the product for the whole register block and remembers all of it.
   void makeProduct(tile::MmaOp op);
-  void outerProduct(tile::MmaOp op);
   void dotProduct(tile::MmaOp op);
 
   // Rows read from memory as they lie: Streams.cpp.
@@ -174,6 +174,11 @@ struct Roles {
   int64_t othersFree, othersSum;
 };
 Roles rolesOf(tile::MmaOp op, int64_t lanesDim);
+
+/// A point of a matrix by its coordinate along dimension `firstDim` and the other one.
+Point pointOf(int64_t firstDim, const Coord &first, const Coord &second);
+/// accumulator + a . b of pairs of bf16 in each lane.
+Value dotOfPairs(VectorBuilder &e, Value accumulator, Value a, Value b);
 
 /// Whether the matrix unit makes the product, from scratch to scratch: AmxProducts.cpp.
 bool isAmxProduct(tile::MmaOp op);

@@ -1,13 +1,12 @@
-// Matrix products in a register block.
+// Matrix products in a register block: which kind, and those of few rows.
 //
-//   outer:  acc[k][n] += other(k, c) * lanes(n, c)      lanes along a result dimension
-//           4 vectors x 4 others: 16 accumulators carried through the loop over c, one broadcast
-//           and four vectors loaded for sixteen (dpbf16: thirty-two) multiply-adds
+//   outer:  lanes along a result dimension: OuterProduct.cpp
 //   dot:    16 partial sums along c, of 16 keys or of 4 keys with 4 queries, added up by exchanges;
 //           for few rows, whose operands both lie with c contiguous
 #include "compiler/support/Names.h"
-#include "compiler/targets/cpu/Evaluator.h"
+#include "compiler/targets/cpu/OuterProduct.h"
 
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 
 using namespace mlir;
@@ -29,8 +28,6 @@ Roles rolesOf(tile::MmaOp op, int64_t lanesDim) {
   return roles;
 }
 
-namespace {
-
 Point pointOf(int64_t firstDim, const Coord &first, const Coord &second) {
   Point point(2);
   point[firstDim] = first;
@@ -41,6 +38,8 @@ Point pointOf(int64_t firstDim, const Coord &first, const Coord &second) {
 Value dotOfPairs(VectorBuilder &e, Value accumulator, Value a, Value b) {
   return e.intrinsic("llvm.x86.avx512bf16.dpbf16ps.512", e.floats, {accumulator, a, b});
 }
+
+namespace {
 
 /// Lanes first .. first + count of each of the parts, one part after the other.
 Value lanesOfParts(VectorBuilder &e, Values parts, int64_t first, int64_t count) {
@@ -55,24 +54,6 @@ Value lanesOfParts(VectorBuilder &e, Values parts, int64_t first, int64_t count)
     parts = joined;
   }
   return parts[0];
-}
-
-/// Whether the vectors are neighbours two by two.
-bool comesInTwos(ArrayRef<Coord> lanes) {
-  for (size_t n = 0; n + 1 < lanes.size(); n += 2)
-    if (lanes[n].number < 0 || lanes[n + 1].number != lanes[n].number + 1 || !lanes[n + 1].whole)
-      return false;
-  return lanes.size() % 2 == 0;
-}
-
-bool isPairs(Value tile) {
-  return isa<tile::PairsAttr>(cast<TileType>(tile.getType()).getLayout());
-}
-
-/// The same address, related to no other: LLVM would keep few of a block's rows in registers and
-/// add up the others' distances in each step.
-Value onItsOwn(VectorBuilder &e, Value address) {
-  return LLVM::LaunderInvariantGroupOp::create(e.builder, e.loc, address);
 }
 
 } // namespace
@@ -98,165 +79,7 @@ void Evaluator::makeProduct(tile::MmaOp op) {
   else if (isDotProduct(op))
     dotProduct(op);
   else
-    outerProduct(op);
-}
-
-void Evaluator::outerProduct(tile::MmaOp op) {
-  Roles roles = rolesOf(op, block.lanesDim);
-  bool pairs = op.getPrecision() == tile::Precision::BF16;
-  Values start;
-  for (const Coord &other : block.others)
-    for (const Coord &lane : block.lanes)
-      start.push_back(at(op.getInit(), pointOf(block.lanesDim, lane, other)));
-
-  auto pairWord = [&](const Coord &other, const Coord &sum) {
-    if (auto place = locals.find(roles.others); place != locals.end())
-      return place->second.pairs
-                 ? loadPairWord(e, place->second, other.index, sum.index)
-                 : loadRowPairWord(e, place->second, pointOf(roles.othersFree, other, sum));
-    return loadGlobalPairWord(e, globals.find(roles.others)->second,
-                              pointOf(roles.othersFree, other, sum));
-  };
-  auto others = locals.find(roles.others);
-  bool inRows = others != locals.end() && others->second.strides[roles.othersSum] == 1;
-  if (pairs && (!locals.count(roles.lanes) || !isPairs(roles.lanes) ||
-                !(globals.count(roles.others) || isPairs(roles.others) || inRows))) {
-    reportUnsupported(op, "operands of a product of bf16 pairs are not packed in pairs");
-    return;
-  }
-  Value clip = clipOf(roles.lanes, roles.lanesSum);
-  Value otherClip = clipOf(roles.others, roles.othersSum);
-  if (!clip || !otherClip)
-    clip = clip ? clip : otherClip;
-  else if (clip != otherClip)
-    clip = e.minIndex(clip, otherClip);
-  std::vector<Share> shares = sharesOfNext(op);
-  if (!e.isa.dropsAsked)
-    for (const Share &share : shares)
-      askForAll(share);
-  int64_t extent = cast<TileType>(roles.lanes.getType()).getDim(roles.lanesSum);
-  Value begin = e.integer(0), end = clip ? e.minIndex(clip, e.integer(extent)) : e.integer(extent);
-  if (LaneRanges ranges = rangesOf(roles.lanes)) { // the block's vectors are of one group
-    auto [lo, hi] = ranges.at(e, block.lanes[0].number, block.lanes[0].index);
-    begin = lo;
-    end = e.minIndex(end, hi);
-  }
-  bool walksRows = roles.lanesSum == 0 && isReadOnce(op);
-  int64_t width = e.lanes() * block.lanes.size();
-  int64_t parts =
-      llvm::divideCeil(cast<TileType>(op.getResult().getType()).getDim(block.lanesDim), width);
-  int64_t part = block.lanes[0].number / static_cast<int64_t>(block.lanes.size());
-  const GlobalPlace *walkedRows = roles.lanesSum == 0 ? denseRows(roles.lanes) : nullptr;
-  const GlobalPlace *words =
-      walksRows && comesInTwos(block.lanes) ? wordRows(roles.lanes) : nullptr;
-  for (size_t n = 0; words && n < start.size(); n += 2)
-    std::tie(start[n], start[n + 1]) = byParity(start[n], start[n + 1]);
-  Values lines; // of the other operand, where they lie in memory with the sum contiguous
-  if (const GlobalPlace *place = pairs || roles.othersSum == 0 ? nullptr : denseRows(roles.others);
-      place && place->view.element.isF32() && (place->valid.empty() || place->clipped) &&
-      VectorBuilder::constantOf(place->view.strides[1]) == 1) {
-    for (const Coord &other : block.others)
-      lines.push_back(onItsOwn(e, globalAddress(e, *place, {other, element(e.integer(0))})));
-    askForRows(op, *place, extent);
-  }
-  Later later;
-  if (walksRows && block.lanes[0].number >= 0 && block.others[0].number <= 0)
-    later = readAfter(roles.lanes);
-  Later soon = later.columns && part == 0 ? readSoon(roles.lanes) : Later();
-  auto lanesAt = [&](const Coord &sum) {
-    Values read;
-    for (size_t n = 0; n < block.lanes.size(); n += words ? 2 : 1) {
-      const Coord &lane = block.lanes[n];
-      if (words) {
-        auto [even, odd] = loadWords(*words, sum, lane.index);
-        read.append({even, odd});
-      } else {
-        read.push_back(pairs ? loadPairs(e, locals.find(roles.lanes)->second, lane.index, sum.index)
-                             : at(roles.lanes, pointOf(roles.lanesFree, lane, sum)));
-      }
-    }
-    return read;
-  };
-  auto add = [&](Value c, ValueRange carried) {
-    pushScope();
-    Coord sum = element(c);
-    Values next(carried.begin(), carried.end());
-    if (soon.columns)
-      askForPart(soon, c, 0, 1);
-    if (later.columns)
-      askForPart(later, c, part, parts);
-    else if (walkedRows && !walksRows)
-      for (const Coord &lane : block.lanes)
-        e.prefetch(globalAddress(e, *walkedRows, {element(e.plus(c, kRowsAhead)), lane}));
-    Values vectors = lanesAt(sum);
-    int64_t n = 0;
-    for (auto [k, other] : llvm::enumerate(block.others)) {
-      Value factor;
-      if (!lines.empty())
-        factor = e.broadcast(
-            e.load(e.builder.getF32Type(), e.address(lines[k], e.builder.getF32Type(), sum.index)));
-      else
-        factor =
-            pairs ? pairWord(other, sum) : at(roles.others, pointOf(roles.othersFree, other, sum));
-      for (Value vector : vectors) {
-        next[n] = pairs ? dotOfPairs(e, next[n], factor, vector) : e.fma(factor, vector, next[n]);
-        ++n;
-      }
-    }
-    popScope();
-    return next;
-  };
-  // Two steps at once where they are known to come in twos: 2 % of attention's time.
-  int64_t step = pairs ? 2 : 1;
-  bool twice = VectorBuilder::constantOf(begin) && VectorBuilder::constantOf(end) &&
-               extent % (2 * step) == 0;
-  // Rounded weights and rows of bf16: two rows at once, half as many instructions. Up to 4 queries
-  // wait for memory anyway, and lines that are asked for faster are dropped.
-  constexpr int64_t kMemoryBound = 4;
-  bool inPairs = words && twice && e.isa.dotPays && roles.othersSum == 1 &&
-                 cast<TileType>(op.getResult().getType()).getDim(1 - block.lanesDim) > kMemoryBound;
-  const LocalPlace *weights = inPairs ? roundedRows(roles.others) : nullptr;
-  auto addPairs = [&](Value c, ValueRange carried) {
-    pushScope();
-    Coord sum = element(c);
-    Values next(carried.begin(), carried.end()), vectors;
-    if (later.columns)
-      for (int64_t row : {0, 1}) {
-        if (soon.columns)
-          askForPart(soon, e.plus(c, row), 0, 1);
-        askForPart(later, e.plus(c, row), part, parts);
-      }
-    for (size_t n = 0; n < block.lanes.size(); n += 2) {
-      auto [even, odd] = loadRowPairs(*words, sum, block.lanes[n].index);
-      vectors.append({even, odd});
-    }
-    int64_t n = 0;
-    for (const Coord &other : block.others) {
-      Value weight = loadRoundedPair(*weights, other, sum);
-      for (Value vector : vectors) {
-        next[n] = dotOfPairs(e, next[n], weight, vector);
-        ++n;
-      }
-    }
-    popScope();
-    return next;
-  };
-  Values sums =
-      e.loop(begin, end, twice ? 2 * step : step, start, [&](Value c, ValueRange carried) {
-        for (const Share &share : shares)
-          if (e.isa.dropsAsked)
-            askForSome(share, c, twice ? 2 * step : step, extent);
-        if (weights)
-          return addPairs(c, carried);
-        Values next = add(c, carried);
-        return twice ? add(e.plus(c, step), next) : next;
-      });
-  for (size_t n = 0; words && n < sums.size(); n += 2)
-    std::tie(sums[n], sums[n + 1]) = inOrder(sums[n], sums[n + 1]);
-  int64_t n = 0;
-  for (const Coord &other : block.others)
-    for (const Coord &lane : block.lanes)
-      remember(op.getResult(), pointOf(block.lanesDim, lane, other), sums[n++]);
+    OuterProduct(*this, op).emit();
 }
 
 void Evaluator::dotProduct(tile::MmaOp op) {
