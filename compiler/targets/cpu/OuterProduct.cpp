@@ -51,10 +51,7 @@ void OuterProduct::emit() {
     return;
   }
   Value clip = commonClip();
-  shares = v.sharesOfNext(op);
-  if (!e.isa.dropsAsked)
-    for (const Evaluator::Share &share : shares)
-      v.askForAll(share);
+  askForNext();
   findRange(clip);
   findRows();
   for (size_t n = 0; words && n < sums.size(); n += 2)
@@ -68,8 +65,7 @@ void OuterProduct::emit() {
   const int64_t width = twice ? 2 * step : step;
   sums = e.loop(begin, end, width, sums, [&](Value c, ValueRange carried) {
     for (const Evaluator::Share &share : shares)
-      if (e.isa.dropsAsked)
-        v.askForSome(share, c, width, extent);
+      v.askForSome(share, c, width, extent);
     if (weights)
       return addPairs(*weights, c, carried);
     Values next = add(c, carried);
@@ -88,6 +84,17 @@ bool OuterProduct::arePacked() {
   bool inRows = others != v.locals.end() && others->second.strides[roles.othersSum] == 1;
   return !pairs || (v.locals.count(roles.lanes) && isPairs(roles.lanes) &&
                     (v.globals.count(roles.others) || isPairs(roles.others) || inRows));
+}
+
+/// Asks for the block's shares of the next tiles, or keeps those for the turns of the loop of which
+/// some lines would be dropped.
+void OuterProduct::askForNext() {
+  constexpr int64_t kAtOnce = 8; // find free buffers; in turns they cost 1 % of attention in f32
+  for (Evaluator::Share &share : v.sharesOfNext(op))
+    if (e.isa.dropsAsked && share.count > kAtOnce)
+      shares.push_back(share);
+    else
+      v.askForAll(share);
 }
 
 /// Where the elements end that count in both operands; null: all do.

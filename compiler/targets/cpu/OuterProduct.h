@@ -14,6 +14,7 @@ public:
 
 private:
   bool arePacked();
+  void askForNext();
   Value commonClip();
   void findRange(Value clip);
   void findRows();
@@ -33,10 +34,10 @@ private:
   const RegisterBlock &block;
   tile::MmaOp op;
   Roles roles;
-  bool pairs;           ///< of bf16, by dot products
-  int64_t step, extent; ///< of the sum
-  Value begin, end;     ///< what of it is not masked
-  std::vector<Evaluator::Share> shares;
+  bool pairs;                              ///< of bf16, by dot products
+  int64_t step, extent;                    ///< of the sum
+  Value begin, end;                        ///< what of it is not masked
+  std::vector<Evaluator::Share> shares;    ///< asked for in the turns of the loop
   bool walksRows = false;                  ///< .. of the lanes' operand, and once
   int64_t part = 0, parts = 1;             ///< which of a row's parts the block reads
   const GlobalPlace *walkedRows = nullptr; ///< where those rows lie in memory
