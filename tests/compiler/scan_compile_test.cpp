@@ -541,6 +541,18 @@ TEST_CASE("updates, element types, chunks, groups, states and packed sequences c
   }
 }
 
+TEST_CASE("heads that share a state read it rounded before it is written") {
+  const std::string text = coverText(kCovers[0], true, false, false);
+  for (int64_t width : {16, 64, 72}) {
+    FormCase c =
+        scanCase(text, {{"B", 1}, {"H", 2}, {"Hq", 6}, {"K", width}, {"V", width}, {"T", 77}},
+                 "chunked", 16);
+    c.fixed.insert(c.fixed.end(), {"H", "Hq"});
+    for (DType dtype : {DType::BF16, DType::F32})
+      runCompiled(c, dtype);
+  }
+}
+
 /// Weights of 32 keys are two vectors wide: their product takes eight queries a block, not four.
 TEST_CASE("products of few vectors have as many sums in flight as others") {
   const ScanClass linear = {"linear", "", "weight id norm none gives o", "%o"};

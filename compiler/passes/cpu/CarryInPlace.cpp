@@ -34,7 +34,8 @@ bool readsInTime(Operation *user, Value read, Operation *op, bool points = true)
   points = points && readsPoints(user, read);
   if (user == op)
     return points;
-  if (user->getBlock() != op->getBlock() || !user->isBeforeInBlock(op))
+  Operation *around = op->getBlock()->findAncestorOpInBlock(*user); // a loop over queries, say
+  if (!around || !around->isBeforeInBlock(op))
     return false;
   return llvm::all_of(user->getResults(), [&](Value result) {
     TileType type = tileType(result);
