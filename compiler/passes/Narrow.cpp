@@ -10,15 +10,23 @@ namespace heddle::compiler {
 
 using tile::tileType;
 
+/// Whether the map is of one tile, element by element, and nothing but that cast.
+template <typename Cast> static bool onlyCasts(tile::MapOp map) {
+  if (!map || map.getNumResults() != 1 || map.getInputs().size() != 1 ||
+      cast<ArrayAttr>(map.getInputDims()[0]) != map.getDims())
+    return false;
+  auto made = map.getYield().getValues()[0].getDefiningOp<Cast>();
+  return made && isa<BlockArgument>(made.getOperand());
+}
+
 Value unwidened(Value value, Type type) {
   auto map = value.getDefiningOp<tile::MapOp>();
-  if (!map || map.getNumResults() != 1 || map.getInputs().size() != 1 ||
-      cast<ArrayAttr>(map.getInputDims()[0]) != map.getDims() ||
-      tileType(map.getInputs()[0]).getElementType() != type)
-    return {};
-  auto wide = map.getYield().getValues()[0].getDefiningOp<arith::ExtFOp>();
-  return wide && isa<BlockArgument>(wide.getOperand()) ? map.getInputs()[0] : Value();
+  bool widens =
+      onlyCasts<arith::ExtFOp>(map) && tileType(map.getInputs()[0]).getElementType() == type;
+  return widens ? map.getInputs()[0] : Value();
 }
+
+bool isNarrowing(Operation *op) { return onlyCasts<arith::TruncFOp>(dyn_cast<tile::MapOp>(op)); }
 
 Value narrowed(Value value, Type type) {
   OpBuilder builder(value.getContext());

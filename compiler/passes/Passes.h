@@ -33,6 +33,9 @@ std::optional<double> floatConstant(mlir::Value value);
 /// What a tile was before a map widened it from `type`, or null.
 mlir::Value unwidened(mlir::Value value, mlir::Type type);
 
+/// Whether the op is a map that rounds its tile, element by element, and does nothing else.
+bool isNarrowing(mlir::Operation *op);
+
 /// The tile rounded to `type` by a map behind it.
 mlir::Value narrowed(mlir::Value value, mlir::Type type);
 

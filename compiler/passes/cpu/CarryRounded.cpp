@@ -22,17 +22,11 @@ using tile::tileType;
 
 namespace {
 
-/// The map of the loop's own that rounds the tile, element by element, and does nothing else.
+/// The map of the loop's own that rounds the tile, or null.
 tile::MapOp roundingOf(Value carried) {
-  for (Operation *user : carried.getUsers()) {
-    auto map = dyn_cast<tile::MapOp>(user);
-    if (!map || map->getBlock() != carried.getParentBlock() || map.getInputs().size() != 1 ||
-        map.getNumResults() != 1 || cast<ArrayAttr>(map.getInputDims()[0]) != map.getDims())
-      continue;
-    auto narrow = map.getYield().getValues()[0].getDefiningOp<arith::TruncFOp>();
-    if (narrow && isa<BlockArgument>(narrow.getOperand()))
-      return map;
-  }
+  for (Operation *user : carried.getUsers())
+    if (user->getBlock() == carried.getParentBlock() && isNarrowing(user))
+      return cast<tile::MapOp>(user);
   return {};
 }
 

@@ -33,6 +33,14 @@ int64_t lineElements(const GlobalPlace &place) {
   return 8 * kLine / place.view.element.getIntOrFloatBitWidth();
 }
 
+Value divided(VectorBuilder &e, Value value, int64_t by) {
+  return arith::DivUIOp::create(e.builder, e.loc, value, e.integer(by));
+}
+
+Value rest(VectorBuilder &e, Value value, int64_t by) {
+  return arith::RemUIOp::create(e.builder, e.loc, value, e.integer(by));
+}
+
 /// How many pages a tile's rows fill that lie one after the other, as a power of two.
 int64_t pagesOf(TileType type) {
   constexpr int64_t kPage = 4096;
@@ -143,14 +151,11 @@ std::vector<Evaluator::Share> Evaluator::sharesOfNext(tile::MmaOp op) {
 /// The register block's share of a tile's lines: whole rows, or a part of one.
 Evaluator::Share Evaluator::shareOf(const GlobalPlace &place, TileType type, tile::MmaOp op) {
   TileType result = typeOf(op.getResult());
-  auto divided = [&](Value value, int64_t by) {
-    return Value(arith::DivUIOp::create(e.builder, e.loc, value, e.integer(by)));
-  };
   int64_t count = block.others.size(), width = e.lanes() * block.lanes.size();
   int64_t blocks = llvm::divideCeil(result.getDim(1 - block.lanesDim), count);
   int64_t groups = llvm::divideCeil(result.getDim(block.lanesDim), width);
-  Value number = e.plus(e.times(divided(block.lanes[0].index, width), blocks),
-                        divided(block.others[0].index, count));
+  Value number = e.plus(e.times(divided(e, block.lanes[0].index, width), blocks),
+                        divided(e, block.others[0].index, count));
   int64_t elements = lineElements(place);
   int64_t lines = llvm::divideCeil(type.getDim(1), elements); // of a row
   int64_t share = llvm::divideCeil(type.getDim(0) * lines, blocks * groups);
@@ -158,33 +163,31 @@ Evaluator::Share Evaluator::shareOf(const GlobalPlace &place, TileType type, til
   while (share < lines && lines % share)
     ++share;
   Value first = e.times(number, share);
-  Value row = e.minIndex(divided(first, lines), e.integer(type.getDim(0) - 1));
-  Value line = arith::RemUIOp::create(e.builder, e.loc, first, e.integer(lines));
+  Value row = e.minIndex(divided(e, first, lines), e.integer(type.getDim(0) - 1));
+  Value line = rest(e, first, lines);
   auto [last, forth, back] = turnOf(*this, cast<tile::ForOp>(op->getParentOp()));
   return {place, e.plus(row, e.select(last, back, forth)), line, share, lines};
 }
 
+/// Asks for a line of a row of the share's tile.
+static void askForLine(VectorBuilder &e, const GlobalPlace &place, Value row, Value line) {
+  Value column = e.times(line, lineElements(place));
+  e.prefetch(globalAddress(e, place, {Coord{row}, Coord{column}}), /*near=*/false);
+}
+
 void Evaluator::askForAll(const Share &share) {
-  for (int64_t n = 0; n < share.count; ++n) {
-    Value column = e.times(e.plus(share.line, n % share.lines), lineElements(share.place));
-    e.prefetch(
-        globalAddress(e, share.place, {Coord{e.plus(share.row, n / share.lines)}, Coord{column}}),
-        /*near=*/false);
-  }
+  for (int64_t n = 0; n < share.count; ++n)
+    askForLine(e, share.place, e.plus(share.row, n / share.lines),
+               e.plus(share.line, n % share.lines));
 }
 
 void Evaluator::askForSome(const Share &share, Value done, int64_t width, int64_t extent) {
-  Value number =
-      arith::DivUIOp::create(e.builder, e.loc, e.times(done, share.count), e.integer(extent));
+  Value number = divided(e, e.times(done, share.count), extent);
   const int64_t some = llvm::divideCeil(share.count * width, extent);
   for (int64_t n = 0; n < some; ++n) {
-    Value own = e.plus(number, n), lines = e.integer(share.lines);
-    Value row = arith::DivUIOp::create(e.builder, e.loc, own, lines);
-    Value line = e.plus(share.line, arith::RemUIOp::create(e.builder, e.loc, own, lines));
-    e.prefetch(globalAddress(e, share.place,
-                             {Coord{e.plus(share.row, row)},
-                              Coord{e.times(line, lineElements(share.place))}}),
-               /*near=*/false);
+    Value own = e.plus(number, n);
+    askForLine(e, share.place, e.plus(share.row, divided(e, own, share.lines)),
+               e.plus(share.line, rest(e, own, share.lines)));
   }
 }
 
@@ -283,14 +286,11 @@ bool Evaluator::askForLines(const Later &later, Value row, Value column, int64_t
   int64_t elements = lineElements(later.place), lines = later.columns / elements;
   if (!e.isa.dropsAsked || later.columns % elements || (lines % count && count % lines))
     return false;
-  auto divided = [&](Value value, int64_t by) {
-    return Value(arith::DivUIOp::create(e.builder, e.loc, value, e.integer(by)));
-  };
-  Value turn = divided(column, elements), first = e.integer(0);
+  Value turn = divided(e, column, elements), first = e.integer(0);
   if (count < lines) { // a row in several turns
     int64_t turns = lines / count;
-    row = e.plus(row, divided(turn, turns));
-    turn = arith::RemUIOp::create(e.builder, e.loc, turn, e.integer(turns));
+    row = e.plus(row, divided(e, turn, turns));
+    turn = rest(e, turn, turns);
     first = e.times(turn, count * elements);
   } else {
     row = e.plus(row, e.times(turn, count / lines));
