@@ -130,9 +130,9 @@ def run_case(problem, np, case, dtype, workers, arguments, scratch):
         if "reason" not in answer and not answer["error"] < LIMITS[dtype]:
             answer = {"reason": f"wrong result: relative error {answer['error']:.1e}, limit {LIMITS[dtype]:.0e}"}
         found[worker.name] = answer
-    rates = []
+    rates, least = [], []  # of each round: the rate of reading, Heddle's least time
     for _ in range(arguments.rounds):
-        for worker in workers:
+        for worker in reversed(workers):  # Heddle last: beside it the rate of reading is measured
             result = found[worker.name]
             if "reason" in result:
                 continue
@@ -141,8 +141,9 @@ def run_case(problem, np, case, dtype, workers, arguments, scratch):
                 found[worker.name] = answer
             else:
                 result.setdefault("times", []).extend(answer["times"])
-        if problem.is_memory_bound(case):  # last: it leaves the caches full
-            rates.append(read_rate(arguments.build.resolve(), arguments.threads))
+                if worker.name == "heddle" and problem.is_memory_bound(case):
+                    least.append(min(answer["times"]))
+                    rates.append(read_rate(arguments.build.resolve(), arguments.threads))
     for result in found.values():
         if "times" in result:
             times = sorted(result.pop("times"))
@@ -152,9 +153,10 @@ def run_case(problem, np, case, dtype, workers, arguments, scratch):
     peers = {n: r for n, r in found.items() if n != "heddle" and "min_ms" in r}
     record = {"case": case["name"], "dtype": dtype, "group": "attention" if problem.is_attention(case) else "retention",
               "results": found}
-    if any(rates) and "gbps" in found["heddle"]:
-        record["read_gbps"] = max(filter(None, rates)) / 1e9
-        record["of_read"] = found["heddle"]["gbps"] / record["read_gbps"]
+    if rates and all(rates):
+        shares = sorted(problem.least_bytes(case, dtype) / time / rate for time, rate in zip(least, rates))
+        record["read_gbps"] = max(rates) / 1e9
+        record["of_read"] = shares[len(shares) // 2]
     if peers:
         record["best_peer"] = min(peers, key=lambda n: peers[n]["min_ms"])
         if "min_ms" in found["heddle"]:
@@ -168,7 +170,7 @@ def print_record(record):
     beside = record["results"][best] if best else {}
     cell = lambda r: f"{r['gflops']:8.1f} {r['gbps']:7.1f}" if "gflops" in r else f"{'-':>8} {'-':>7}"
     ratio = f"{record['ratio']:6.2f}x" if "ratio" in record else "      -"
-    share = f"  {100 * record['of_read']:.0f} % of {record['read_gbps']:.1f} GB/s read" if "of_read" in record else ""
+    share = f"  {100 * record['of_read']:.0f} % of the rate of reading, up to {record['read_gbps']:.1f} GB/s" if "of_read" in record else ""
     print(f"{record['case']:18} {record['dtype']:5} {cell(mine)} {cell(beside)} {ratio}  "
           f"{(best + ': ' + beside['how']) if best else ''}{share}{'  ' + mine['reason'] if 'reason' in mine else ''}", flush=True)
 

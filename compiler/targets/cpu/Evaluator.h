@@ -21,12 +21,21 @@ struct RegisterBlock {
   int64_t lanesDim = 0; ///< of the result of products in this nest
 };
 
-/// Rows of a tensor that are read later than others, `rows` rows further on; columns 0: none.
-struct Later {
+/// A tile of memory that is read `rows` rows further on than its place says.
+struct Reading {
   GlobalPlace place;
-  int64_t columns = 0;
   Value rows;
-  int64_t pages = 1, extent = 0; ///< rows of that many pages are asked for in turn
+};
+
+/// What to ask for when rows of a tile are read.
+struct Later {
+  mlir::SmallVector<Reading, 3> order; ///< the tile itself and what is read after it, tile by tile
+  int64_t columns = 0;                 ///< of a row; 0: ask for nothing
+  int64_t extent = 0;                  ///< rows of each tile
+  int64_t pages = 1;                   ///< rows of that many pages are asked for in turn
+  mlir::SmallVector<int64_t> ahead;    ///< rows further on, in the order in which rows are read
+  /// A place whose rows are like those that are asked for.
+  const GlobalPlace &asked() const { return order[order.size() > 1 ? 1 : 0].place; }
 };
 
 /// Rows of bf16 that were widened to the stack, line by line: keepWidened.
@@ -128,12 +137,11 @@ private:
   /// What is read from memory after a tile that is read once: the next tile of the loop around it,
   /// the first one of the loop's next step, or that of the next grid point.
   Later readAfter(Value tile);
-  /// The tile's own rows some further on, to be asked for again where they may have been dropped.
-  Later readSoon(Value tile);
-  /// The row to ask for when the row of that number is read.
-  Value rowToAskFor(const Later &later, Value number);
-  /// Asks for the line of a column in a row to ask for; for a part of the lines of one, when the
-  /// row of that number is read.
+  Reading inNextStep(Value tile, tile::ForOp loop);
+  /// Where the row lies to ask for when the row of that number is read, so many rows ahead.
+  Value rowToAskFor(const Later &later, Value number, int64_t ahead);
+  /// Asks for the line of a column in such a row; for a part of the lines of one, when the row of
+  /// that number is read.
   void askFor(const Later &later, Value row, Value column);
   void askForPart(const Later &later, Value row, int64_t part, int64_t parts);
   /// When that column of `count` rows is read, asks for as many lines of the rows to ask for, in

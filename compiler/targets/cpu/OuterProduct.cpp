@@ -137,12 +137,10 @@ void OuterProduct::findLines() {
   v.askForRows(op, *place, extent);
 }
 
-/// What rows that are read once ask for: what comes after them, and their own lines once more.
+/// What rows that are read once ask for: what comes after them.
 void OuterProduct::planAsking() {
   if (walksRows && block.lanes[0].number >= 0 && block.others[0].number <= 0)
     later = v.readAfter(roles.lanes);
-  if (later.columns && part == 0)
-    soon = v.readSoon(roles.lanes);
 }
 
 /// Rounded weights for rows of bf16: two rows at once, half as many instructions. Up to 4 queries
@@ -155,8 +153,6 @@ const LocalPlace *OuterProduct::weightsInPairs() {
 }
 
 void OuterProduct::askWith(Value row) {
-  if (soon.columns)
-    v.askForPart(soon, row, 0, 1);
   if (later.columns)
     v.askForPart(later, row, part, parts);
 }

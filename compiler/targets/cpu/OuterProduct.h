@@ -43,7 +43,7 @@ private:
   const GlobalPlace *walkedRows = nullptr; ///< where those rows lie in memory
   const GlobalPlace *words = nullptr;      ///< .. read as words of two bf16
   Values lines;                            ///< addresses of the other operand's rows
-  Later later, soon;
+  Later later;
 };
 
 } // namespace heddle::compiler::cpu

@@ -135,20 +135,17 @@ void Evaluator::dotProduct(tile::MmaOp op) {
     Value firstRow = e.plus(lane.index, firstKey);
     bool first = queries.data() == block.others.data() && block.others[0].number <= 0;
     Later later = first && roles.lanesFree == 0 ? readAfter(roles.lanes) : Later();
-    Later soon = first && roles.lanesFree == 0 ? readSoon(roles.lanes) : Later();
     bool byLines = later.columns == extent; // each column of a row asks for its own
     for (int64_t t = 0; t < width / static_cast<int64_t>(queries.size()); ++t) {
       Value row = e.plus(firstRow, t);
-      if (byLines)
-        rowsAsked.push_back(rowToAskFor(later, row));
-      else if (later.columns)
+      for (int64_t ahead : byLines ? ArrayRef<int64_t>(later.ahead) : ArrayRef<int64_t>())
+        rowsAsked.push_back(rowToAskFor(later, row, ahead));
+      if (!byLines && later.columns)
         askForPart(later, row, 0, 1);
       keys.push_back(element(allThere ? row : e.minIndex(row, lastRow)));
     }
     auto askForTurn = [&](Value c) {
-      if (soon.columns == extent)
-        askForLines(soon, firstRow, c, keys.size());
-      if (byLines && askForLines(later, firstRow, c, rowsAsked.size()))
+      if (byLines && askForLines(later, firstRow, c, keys.size()))
         return;
       for (Value row : rowsAsked)
         askFor(later, row, c);

@@ -6,9 +6,12 @@
 //   So memory has something to do whatever the loop does, and a tile comes from the second-level
 //   cache: a distance in rows leaves the start of each tile, and what lies between heads, to
 //   chance. The pages of a tile are asked for in turn (rows 0, 16, 32, 48, 1, 17, ..), since the
-//   processor reads ahead some lines in each page that is walked, but never beyond its end. Where
-//   lines asked for too fast are dropped, they are asked for in order: the processor that reads
-//   ahead brings those that were dropped.
+//   processor reads ahead some lines in each page that is walked, but never beyond its end.
+//
+//   the same where lines asked for too fast are dropped
+//     a row is read; those 16, 12, 8 and 4 KiB further on are asked for, in the order in which rows
+//     are read:  K[t] .. V[t] .. K[t+1] ..
+//   So a line has four chances, and the processor that reads ahead sees rows in order.
 //
 //   many queries or tokens, a loop over tiles of 128 x 128
 //     each register block of S = Q K[t] asks for 8 lines of K[t+1], each of O += P V[t] of V[t+1]
@@ -63,6 +66,18 @@ Turn turnOf(Evaluator &evaluator, tile::ForOp loop) {
   Value last =
       arith::CmpIOp::create(e.builder, e.loc, arith::CmpIPredicate::sge, e.plus(index, step), end);
   return {last, step, arith::SubIOp::create(e.builder, e.loc, begin, index)};
+}
+
+/// How many rows further on to ask for rows, where lines that are asked for too fast are dropped:
+/// each line several times, so that one that was dropped is asked for again.
+SmallVector<int64_t> rowsAhead(const Later &later) {
+  constexpr int64_t kTimes = 4, kBytesApart = 4096;
+  int64_t row = std::max<int64_t>(later.columns * kLine / lineElements(later.asked()), 1);
+  int64_t most = (static_cast<int64_t>(later.order.size()) - 1) * later.extent;
+  SmallVector<int64_t> found;
+  for (int64_t time = kTimes; time > 0; --time)
+    found.push_back(std::clamp<int64_t>(time * kBytesApart / row, 1, most));
+  return found;
 }
 
 /// The tile of a tensor that a product reads, through maps; null: another one.
@@ -210,33 +225,10 @@ bool Evaluator::isReadOnce(tile::MmaOp op) {
   return typeOf(op.getResult()).getDim(1 - block.lanesDim) <= kFewRows;
 }
 
-Later Evaluator::readAfter(Value tile) {
-  Value stream = streamOf(*this, tile);
-  if (!stream)
-    return {};
-  auto load = stream.getDefiningOp<tile::LoadOp>();
-  auto loop = load ? dyn_cast<tile::ForOp>(load->getParentOp()) : tile::ForOp();
-  bool inTurn = loop && loop.getKind() == tile::LoopKind::Full;
-  auto at = [&](Value later, int64_t rows) {
-    TileType type = typeOf(later);
-    bool alike = type.getDim(0) == typeOf(stream).getDim(0);
-    return Later{globals.find(later)->second, type.getDim(1), e.integer(rows),
-                 inTurn && alike && !e.isa.dropsAsked ? pagesOf(type) : 1, type.getDim(0)};
-  };
-  if (!loop)
-    return at(stream, kRowsAhead);
-  Value first;
-  bool passed = false;
-  for (auto other : loop.getBody().getOps<tile::LoadOp>()) {
-    Value result = other.getResult();
-    if (!denseRows(result) || typeOf(result).getRank() != 2)
-      continue;
-    if (passed)
-      return at(result, 0);
-    first = first ? first : result;
-    passed = other == load;
-  }
-  Later next = at(first, loop.getStep());
+/// A tile of the loop in its next step; after the last one, in the first step of the next grid
+/// point, if that is known.
+Reading Evaluator::inNextStep(Value tile, tile::ForOp loop) {
+  Reading next{globals.find(tile)->second, e.integer(loop.getStep())};
   ViewPlace &view = next.place.view;
   if (!view.toNextPoint)
     return next;
@@ -250,40 +242,75 @@ Later Evaluator::readAfter(Value tile) {
   return next;
 }
 
-Later Evaluator::readSoon(Value tile) {
-  constexpr int64_t kBytesAhead = 4096;
-  Value stream = e.isa.dropsAsked ? streamOf(*this, tile) : Value();
+Later Evaluator::readAfter(Value tile) {
+  Value stream = streamOf(*this, tile);
   if (!stream)
     return {};
-  GlobalPlace place = globals.find(stream)->second;
-  int64_t columns = typeOf(stream).getDim(1);
-  int64_t row = std::max<int64_t>(columns * kLine / lineElements(place), 1);
-  // Rows that lie apart lose by it: the first one is asked for all the time, which is there.
-  Value &stride = place.view.strides[0];
-  Value follow =
-      arith::CmpIOp::create(e.builder, e.loc, arith::CmpIPredicate::eq, stride, e.integer(columns));
-  stride = e.select(follow, stride, e.integer(0));
-  return {place, columns, e.integer(std::max<int64_t>(kBytesAhead / row, 1)), 1,
-          typeOf(stream).getDim(0)};
+  auto load = stream.getDefiningOp<tile::LoadOp>();
+  auto loop = load ? dyn_cast<tile::ForOp>(load->getParentOp()) : tile::ForOp();
+  Later later;
+  TileType type = typeOf(stream);
+  later.columns = type.getDim(1);
+  later.extent = type.getDim(0);
+  later.order.push_back({*denseRows(stream), e.integer(0)});
+  if (!loop) {
+    later.order[0].rows = e.integer(kRowsAhead);
+    later.ahead = {0};
+    return later;
+  }
+  SmallVector<Value> tiles; // in the order in which a step reads them
+  for (auto other : loop.getBody().getOps<tile::LoadOp>())
+    if (denseRows(other.getResult()) && typeOf(other.getResult()).getRank() == 2)
+      tiles.push_back(other.getResult());
+  auto isAlike = [&](Value other) {
+    return typeOf(other).getShape() == type.getShape() &&
+           lineElements(*denseRows(other)) == lineElements(*denseRows(stream));
+  };
+  size_t at = llvm::find(tiles, stream) - tiles.begin();
+  Value next = tiles[(at + 1) % tiles.size()];
+  for (size_t n = at + 1; n <= at + std::min<size_t>(tiles.size(), 2); ++n)
+    if (Value other = tiles[n % tiles.size()]; other == next || isAlike(other))
+      later.order.push_back(n < tiles.size() ? Reading{*denseRows(other), e.integer(0)}
+                                             : inNextStep(other, loop));
+  later.columns = typeOf(next).getDim(1);
+  later.ahead = {later.extent};
+  if (loop.getKind() != tile::LoopKind::Full)
+    return later;
+  if (e.isa.dropsAsked && isAlike(next))
+    later.ahead = rowsAhead(later);
+  if (!e.isa.dropsAsked && typeOf(next).getDim(0) == later.extent)
+    later.pages = pagesOf(typeOf(next));
+  return later;
 }
 
-Value Evaluator::rowToAskFor(const Later &later, Value number) {
+Value Evaluator::rowToAskFor(const Later &later, Value number, int64_t ahead) {
   if (later.pages > 1) { // the pages' first rows, their second ones, ..
     Value pages = e.integer(later.pages);
     Value page = arith::RemUIOp::create(e.builder, e.loc, number, pages);
     Value own = arith::DivUIOp::create(e.builder, e.loc, number, pages);
     number = e.plus(e.times(page, later.extent / later.pages), own);
   }
-  return e.plus(number, later.rows);
+  int64_t first = ahead / later.extent;
+  auto at = [&](int64_t tile) {
+    const Reading &reading = later.order[tile];
+    Value row = e.plus(e.plus(number, ahead - tile * later.extent), reading.rows);
+    return globalAddress(e, reading.place, {Coord{row}, Coord{e.integer(0)}});
+  };
+  if (ahead % later.extent == 0)
+    return at(first);
+  Value inFirst = arith::CmpIOp::create(e.builder, e.loc, arith::CmpIPredicate::slt, number,
+                                        e.integer((first + 1) * later.extent - ahead));
+  return e.select(inFirst, at(first), at(first + 1));
 }
 
 void Evaluator::askFor(const Later &later, Value row, Value column) {
-  e.prefetch(globalAddress(e, later.place, {Coord{row}, Coord{column}}),
+  const ViewPlace &view = later.asked().view;
+  e.prefetch(e.address(row, view.element, e.times(column, view.strides[1])),
              /*near=*/e.isa.dropsAsked);
 }
 
 bool Evaluator::askForLines(const Later &later, Value row, Value column, int64_t count) {
-  int64_t elements = lineElements(later.place), lines = later.columns / elements;
+  int64_t elements = lineElements(later.asked()), lines = later.columns / elements;
   if (!e.isa.dropsAsked || later.columns % elements || (lines % count && count % lines))
     return false;
   Value turn = divided(e, column, elements), first = e.integer(0);
@@ -295,13 +322,17 @@ bool Evaluator::askForLines(const Later &later, Value row, Value column, int64_t
   } else {
     row = e.plus(row, e.times(turn, count / lines));
   }
-  for (int64_t n = 0; n < count; ++n)
-    askFor(later, rowToAskFor(later, e.plus(row, n / lines)), e.plus(first, n % lines * elements));
+  for (int64_t ahead : later.ahead)
+    for (int64_t n = 0; n < count; n += lines) {
+      Value address = rowToAskFor(later, e.plus(row, n / lines), ahead);
+      for (int64_t line = 0; line < std::min(lines, count - n); ++line)
+        askFor(later, address, e.plus(first, line * elements));
+    }
   return true;
 }
 
 void Evaluator::askForPart(const Later &later, Value row, int64_t part, int64_t parts) {
-  int64_t elements = lineElements(later.place);
+  int64_t elements = lineElements(later.asked());
   int64_t lines = llvm::divideCeil(later.columns, elements);
   if (lines % parts) { // the first part asks for all
     lines = part == 0 ? lines : 0;
@@ -315,9 +346,11 @@ void Evaluator::askForPart(const Later &later, Value row, int64_t part, int64_t 
     row = arith::DivUIOp::create(e.builder, e.loc, number, turns);
     first = e.times(arith::RemUIOp::create(e.builder, e.loc, number, turns), count * elements);
   }
-  row = rowToAskFor(later, row);
-  for (int64_t line = 0; line < count; ++line)
-    askFor(later, row, e.plus(first, line * elements));
+  for (int64_t ahead : later.ahead) {
+    Value address = rowToAskFor(later, row, ahead);
+    for (int64_t line = 0; line < count; ++line)
+      askFor(later, address, e.plus(first, line * elements));
+  }
 }
 
 } // namespace heddle::compiler::cpu

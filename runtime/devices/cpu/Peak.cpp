@@ -8,7 +8,9 @@
 #include "runtime/devices/cpu/Peak.h"
 
 #include "runtime/devices/cpu/Host.h"
+#include "runtime/devices/cpu/ThreadPool.h"
 
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -150,7 +152,9 @@ Result<Unit> unitFor(PeakKind kind) {
 }
 
 constexpr double kRoundSeconds = 0.5e-3;
-constexpr int64_t kPieceBytes = int64_t{4} << 20; ///< what a round of Read reads
+constexpr int64_t kPieceBytes = int64_t{256} << 10; ///< what a thread reads at a time
+constexpr int64_t kPiecesPerThread = 64;            ///< in a round
+constexpr size_t kPageBytes = size_t{2} << 20;      ///< large pages, as large tensors have
 constexpr int kLeastRounds = 5;
 
 double now() {
@@ -162,19 +166,24 @@ struct FreeMemory {
 };
 using Memory = std::unique_ptr<std::byte, FreeMemory>;
 
-/// Memory so large that a piece has left the last-level cache when its turn comes again.
-int64_t bytesToRead(int64_t cacheBytes) {
+/// Memory of whole rounds, so large that a piece has left the last-level cache when its turn comes
+/// again.
+int64_t bytesToRead(int64_t cacheBytes, int64_t roundBytes) {
   int64_t cache = cacheBytes > 0 ? cacheBytes : sysconf(_SC_LEVEL3_CACHE_SIZE);
   constexpr int64_t kLeast = int64_t{64} << 20;
   constexpr int64_t kMost = int64_t{1} << 30;
-  return std::clamp(4 * cache, kLeast, kMost) / kPieceBytes * kPieceBytes;
+  int64_t wanted = std::clamp(4 * cache, kLeast, kMost);
+  return (wanted + roundBytes - 1) / roundBytes * roundBytes;
 }
 
 /// Touched, so that no round pays for page faults. Null if there is not so much.
 Memory allocate(int64_t bytes) {
-  Memory memory(static_cast<std::byte *>(std::aligned_alloc(4096, static_cast<size_t>(bytes))));
-  if (memory)
-    std::memset(memory.get(), 1, static_cast<size_t>(bytes));
+  size_t size = static_cast<size_t>(bytes);
+  Memory memory(static_cast<std::byte *>(std::aligned_alloc(kPageBytes, size)));
+  if (!memory)
+    return memory;
+  madvise(memory.get(), size, MADV_HUGEPAGE); // a wish: small pages do too
+  std::memset(memory.get(), 1, size);
   return memory;
 }
 
@@ -190,41 +199,70 @@ int64_t calibrate(const Unit &unit) {
   }
 }
 
-/// Rates of rounds for as long as asked. `memory` is walked piece by piece, if there is any.
-std::vector<double> measureRounds(const Unit &unit, std::span<const std::byte> memory,
-                                  double seconds) {
-  int64_t trips = memory.empty() ? calibrate(unit) : kPieceBytes / kReadBytesPerTrip;
-  size_t at = 0;
+/// Rates of a thread's rounds for as long as asked.
+std::vector<double> measureRounds(const Unit &unit, double seconds) {
+  int64_t trips = calibrate(unit);
   std::vector<double> rates;
   double begin = now();
   for (double start = begin;
        start - begin < seconds || rates.size() < static_cast<size_t>(kLeastRounds);) {
-    unit.loop(trips, memory.data() + at);
+    unit.loop(trips, nullptr);
     double end = now();
     rates.push_back(static_cast<double>(trips) * unit.workPerTrip / (end - start));
     start = end;
-    if (!memory.empty())
-      at = (at + kPieceBytes) % memory.size();
   }
   return rates;
 }
 
-/// Every thread's rounds, all threads at the same time; each with its own share of the memory.
-std::vector<std::vector<double>> measureThreads(const Unit &unit, std::span<const std::byte> memory,
-                                                const PeakOptions &options) {
-  size_t count = static_cast<size_t>(options.threads);
-  size_t share = memory.size() / count / kPieceBytes * kPieceBytes;
-  std::vector<std::vector<double>> rates(count);
-  std::barrier together(options.threads);
-  auto work = [&](size_t thread) {
-    together.arrive_and_wait();
-    rates[thread] = measureRounds(unit, memory.subspan(thread * share, share), options.seconds);
-  };
+/// Runs `work(thread)` on so many threads, this one among them.
+template <typename Work> void onThreads(size_t count, const Work &work) {
   std::vector<std::jthread> others;
   for (size_t thread = 1; thread < count; ++thread)
     others.emplace_back(work, thread);
   work(0);
-  others.clear(); // joins
+} // joins
+
+/// Every thread's rounds, all threads at the same time: what a core computes takes nothing from the
+/// others, so their rates add up.
+std::vector<std::vector<double>> measureThreads(const Unit &unit, const PeakOptions &options) {
+  std::vector<std::vector<double>> rates(static_cast<size_t>(options.threads));
+  std::barrier together(options.threads);
+  onThreads(rates.size(), [&](size_t thread) {
+    together.arrive_and_wait();
+    rates[thread] = measureRounds(unit, options.seconds);
+  });
+  return rates;
+}
+
+/// Rates of rounds in which all threads read, as they share out a kernel's grid points. They share
+/// what is measured, so a round lasts until all is read: the best rounds of each thread by itself
+/// would add up to more than memory gives.
+std::vector<double> measureReading(const Unit &unit, std::span<const std::byte> memory,
+                                   const PeakOptions &options) {
+  struct Round {
+    const Unit &unit;
+    const std::byte *memory;
+  } round{unit, memory.data()};
+  cpu::ThreadPool::Body read = [](void *context, int64_t first, int64_t last, int) {
+    auto *round = static_cast<Round *>(context);
+    round->unit.loop((last - first) * (kPieceBytes / kReadBytesPerTrip),
+                     round->memory + first * kPieceBytes);
+  };
+  cpu::ThreadPool pool(options.threads);
+  int64_t pieces = options.threads * kPiecesPerThread;
+  size_t roundBytes = static_cast<size_t>(pieces * kPieceBytes);
+  std::vector<double> rates;
+  double begin = now();
+  for (double start = begin, end = 0;
+       start - begin < options.seconds || rates.size() < static_cast<size_t>(kLeastRounds);
+       start = end) {
+    pool.run(pieces, 1, read, &round);
+    end = now();
+    rates.push_back(static_cast<double>(roundBytes) / (end - start));
+    round.memory += roundBytes;
+    if (round.memory == memory.data() + memory.size())
+      round.memory = memory.data();
+  }
   return rates;
 }
 
@@ -251,17 +289,15 @@ Result<PeakRate> measurePeak(PeakKind kind, const PeakOptions &options) {
     return Error{ErrorCode::InvalidArgument,
                  "a time or a cache size that is negative or not finite, expected 0 at least"};
   HEDDLE_TRY(unit, unitFor(kind));
-  Memory memory;
-  int64_t bytes = 0;
-  if (kind == PeakKind::Read) {
-    bytes = std::max(bytesToRead(options.cacheBytes), options.threads * kPieceBytes);
-    memory = allocate(bytes);
-    if (!memory)
-      return Error{ErrorCode::ResourceExhausted,
-                   "no " + std::to_string(bytes >> 20) + " MiB of memory to read"};
-  }
+  if (kind != PeakKind::Read)
+    return summarise(measureThreads(unit, options), unit);
+  int64_t bytes = bytesToRead(options.cacheBytes, options.threads * kPiecesPerThread * kPieceBytes);
+  Memory memory = allocate(bytes);
+  if (!memory)
+    return Error{ErrorCode::ResourceExhausted,
+                 "no " + std::to_string(bytes >> 20) + " MiB of memory to read"};
   std::span<const std::byte> view(memory.get(), static_cast<size_t>(bytes));
-  return summarise(measureThreads(unit, view, options), unit);
+  return summarise({measureReading(unit, view, options)}, unit);
 }
 
 } // namespace heddle

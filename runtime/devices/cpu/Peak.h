@@ -23,15 +23,17 @@ struct PeakOptions {
 
 /// A rate in operations (a multiply-add counts 2) or bytes a second, all threads together.
 struct PeakRate {
-  double best = 0;         ///< of the fastest round of each thread: the peak
+  double best = 0;         ///< of the fastest rounds: the peak
   double median = 0;       ///< of the median rounds: far below `best` when others use the machine
   int rounds = 0;          ///< rounds of the thread that had fewest
   std::string instruction; ///< "vfmadd231ps zmm", ...
 };
 
 /// Measures. Rounds take about half a millisecond, so that one undisturbed round gives the peak on
-/// a busy machine too. Fails with Unsupported if the processor lacks every instruction for it,
-/// InvalidArgument on options that make no sense, ResourceExhausted without memory to read.
+/// a busy machine too. Operations: each thread's rounds by themselves, added up. Read: rounds of
+/// all threads together, from the first to the last (as STREAM, McCalpin 1995), in large pages
+/// where the system gives them. Fails with Unsupported if the processor lacks every instruction for
+/// it, InvalidArgument on options that make no sense, ResourceExhausted without memory to read.
 Result<PeakRate> measurePeak(PeakKind kind, const PeakOptions &options = {});
 
 } // namespace heddle
