@@ -472,6 +472,33 @@ TEST_CASE("rows of a tile cost no code beyond what registers hold") {
   }
 }
 
+/// Whether a loop carries so many vectors: the sums of a product's register block.
+bool hasBlockOf(const std::string &code, int vectors) {
+  std::istringstream lines(code);
+  for (std::string line; std::getline(lines, line);)
+    if (line.find("scf.for") != std::string::npos && countOf(line, "vector<16xf32>") == vectors)
+      return true;
+  return false;
+}
+
+TEST_CASE("few last rows are computed a vector at a time, where that is little code") {
+  for (auto [support, hasTail] :
+       {std::pair("true", true), std::pair("j <= i", true),
+        std::pair("j <= i and (i - j < l or (i - j) mod l == 0)", false)}) {
+    Problem problem{
+        softmax(", l = 4", fmt::format("support {{ {} }} weight exp norm sum", support)),
+        dims(1, 2, 2, 197, 197, 64, 64)};
+    Request request = requestOf(problem, *cpu());
+    request.deviceFacts = kTileMachine;
+    request.schedule = {{"MQ", 4}, {"MK", 4}}; // 16 sums, in a cut tile 4 as well
+    const Result<std::string> code = compiler::show(request, "vector");
+    INFO((code ? "" : code.error().toString()));
+    REQUIRE(code.ok());
+    CHECK(hasBlockOf(*code, 16));
+    CHECK(hasBlockOf(*code, 8) == hasTail);
+  }
+}
+
 TEST_CASE("keys and columns of decode cost no code") {
   auto bytesOf = [](int64_t keys, int64_t d) {
     Request request = requestOf({softmax("", kCausal), dims(1, 4, 1, 1, 300, d, d)}, *cpu());

@@ -62,6 +62,7 @@ public:
   RegisterBlock block;
   /// Rows that nests make, of those along the lanes; null: all. See KernelLowering::lowerByRows.
   Value firstRow, endRow;
+  bool asks = true; ///< whether products of many rows ask for what is read next
   bool failed = false;
 
   /// The vector at a point. Without a lanes coordinate: the element in every lane.

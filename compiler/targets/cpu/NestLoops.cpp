@@ -5,6 +5,7 @@
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 
 #include <limits>
+#include <utility>
 
 using namespace mlir;
 
@@ -166,6 +167,33 @@ Value NestEmitter::Nest::anyOtherThanOne(Value factors, ArrayRef<Coord> laneCoor
       arith::ConstantOp::create(e.builder, e.loc, e.builder.getIntegerAttr(word, 0)));
 }
 
+/// Whether the loop around a nest takes long to compile: it is one of several without masks, or
+/// what it makes of scores takes many ops.
+static bool isLong(tile::ForOp loop) {
+  constexpr int64_t kManyOps = 8;
+  auto isFull = [](tile::ForOp other) { return other.getKind() == tile::LoopKind::Full; };
+  auto hasManyOps = [](tile::MapOp map) {
+    return llvm::range_size(map.getBody().front().without_terminator()) > kManyOps;
+  };
+  return llvm::count_if(loop->getBlock()->getOps<tile::ForOp>(), isFull) > 1 ||
+         llvm::any_of(loop.getBody().getOps<tile::MapOp>(), hasManyOps);
+}
+
+/// Where the last rows begin that fill half a block of vectors at most: they are computed a vector
+/// at a time, since a whole block costs what all its rows cost. Null: no rows are missing, or that
+/// code is not worth its compilation.
+Value NestEmitter::Nest::tailOfRows(Value begin, Value end) {
+  auto loop = dyn_cast<tile::ForOp>(group.sinks[0]->getParentOp());
+  if (!lanesEnd || !hasProducts || blockVectors < 4 || !loop || isLong(loop))
+    return {};
+  Value block = e.integer(blockVectors * e.lanes());
+  Value length = arith::SubIOp::create(e.builder, e.loc, end, begin);
+  Value rest = arith::RemSIOp::create(e.builder, e.loc, e.maxIndex(length, e.integer(0)), block);
+  Value isSmall = arith::CmpIOp::create(e.builder, e.loc, arith::CmpIPredicate::sle, rest,
+                                        e.integer(blockVectors / 2 * e.lanes()));
+  return e.select(isSmall, arith::SubIOp::create(e.builder, e.loc, end, rest), end);
+}
+
 /// A loop over the groups of vectors; reductions go through the stack. Groups that are only scaled,
 /// all by 1, are passed over.
 void NestEmitter::Nest::emitLoopOverGroups() {
@@ -187,28 +215,40 @@ void NestEmitter::Nest::emitLoopOverGroups() {
     begin = evaluator.firstRow;
     end = lanesEnd ? e.minIndex(end, evaluator.endRow) : evaluator.endRow;
   }
-  e.loop(begin, end, blockVectors * width, {}, [&](Value first, ValueRange) -> Values {
-    evaluator.pushScope();
-    SmallVector<Coord> laneCoords;
-    for (int64_t n = 0; n < blockVectors; ++n)
-      laneCoords.push_back(evaluator.lanesFrom(e.plus(first, n * width), -1, true));
-    Values values;
-    for (tile::ReduceOp reduce : carried)
-      for (const Coord &lane : laneCoords)
-        values.push_back(evaluator.at(reduce.getInit(), {lane}));
-    if (factors)
-      e.branch(
-          anyOtherThanOne(factors, laneCoords), {}, [&] { return overOthers(laneCoords, {}); },
-          [] { return Values(); });
-    else
-      values = overOthers(laneCoords, values);
-    for (auto [n, value] : llvm::enumerate(values))
-      e.store(value,
-              e.address(results[n / blockVectors].memory, getElementTypeOrSelf(value.getType()),
-                        laneCoords[n % blockVectors].index));
-    evaluator.popScope();
-    return {};
-  });
+  auto overVectors = [&](Value from, Value to, int64_t count) {
+    e.loop(from, to, count * width, {}, [&](Value first, ValueRange) -> Values {
+      evaluator.pushScope();
+      SmallVector<Coord> laneCoords;
+      for (int64_t n = 0; n < count; ++n)
+        laneCoords.push_back(evaluator.lanesFrom(e.plus(first, n * width), -1, true));
+      Values values;
+      for (tile::ReduceOp reduce : carried)
+        for (const Coord &lane : laneCoords)
+          values.push_back(evaluator.at(reduce.getInit(), {lane}));
+      if (factors)
+        e.branch(
+            anyOtherThanOne(factors, laneCoords), {}, [&] { return overOthers(laneCoords, {}); },
+            [] { return Values(); });
+      else
+        values = overOthers(laneCoords, values);
+      for (auto [n, value] : llvm::enumerate(values))
+        e.store(value, e.address(results[n / count].memory, getElementTypeOrSelf(value.getType()),
+                                 laneCoords[n % count].index));
+      evaluator.popScope();
+      return {};
+    });
+  };
+  if (Value tail = tailOfRows(begin, end)) {
+    overVectors(begin, tail, blockVectors);
+    constexpr int64_t kInFlight = 8; // sums: two a cycle that wait for four
+    const int64_t before = std::exchange(blockOthers, kInFlight);
+    evaluator.asks = false;
+    overVectors(tail, end, 1);
+    evaluator.asks = true;
+    blockOthers = before;
+  } else {
+    overVectors(begin, end, blockVectors);
+  }
   for (auto [reduce, place] : llvm::zip(carried, results)) {
     for (int64_t n = 0; n < vectors && !livesOnStack(e, typeOf(reduce.getResult())); ++n)
       place.vectors.push_back(

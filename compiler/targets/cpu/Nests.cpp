@@ -66,6 +66,7 @@ NestEmitter::Nest::Nest(NestEmitter &emitter, const NestGroup &group)
       if (auto layout = dyn_cast<tile::PairsAttr>(typeOf(result).getLayout()))
         pairs |= layout.getPacked() == 1 - lanes;
   }
+  hasProducts = !products.empty();
   constexpr int64_t kMany = 16; // vectors side by side: too much code, so a loop has one body
   bool loopsSplats = products.empty() && across.empty() && others * vectors > kMany &&
                      llvm::all_of(ofSplats, [&](Value operand) {

@@ -148,7 +148,7 @@ void Evaluator::planAsking(tile::ForOp loop) {
 /// would wait, or lines be dropped.
 std::vector<Evaluator::Share> Evaluator::sharesOfNext(tile::MmaOp op) {
   auto loop = dyn_cast<tile::ForOp>(op->getParentOp());
-  if (!loop || loop.getKind() == tile::LoopKind::Edge)
+  if (!asks || !loop || loop.getKind() == tile::LoopKind::Edge)
     return {};
   if (planned.insert(loop).second)
     planAsking(loop);
@@ -210,7 +210,7 @@ void Evaluator::askForSome(const Share &share, Value done, int64_t width, int64_
 /// cache: they wait for its list of pages as well. What is not there may be asked for.
 void Evaluator::askForRows(tile::MmaOp op, const GlobalPlace &place, int64_t columns) {
   auto loop = dyn_cast<tile::ForOp>(op->getParentOp());
-  if (loop && loop.getKind() == tile::LoopKind::Edge)
+  if (!asks || (loop && loop.getKind() == tile::LoopKind::Edge))
     return;                     // few tiles, and code of its own
   constexpr int64_t kLines = 2; // all of them would leave too few buffers to other loads
   int64_t elements = lineElements(place);
