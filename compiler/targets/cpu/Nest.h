@@ -29,7 +29,7 @@ struct NestEmitter::Nest {
   Value clip;          ///< of the other dimension, null: none
   Value lanesEnd;      ///< of the rows along the lanes, null: all are there
   int64_t blockVectors = 1, blockOthers = 1;
-  bool hasProducts = false; ///< made where they are read
+  bool hasProducts = false;                  ///< made where they are read
   LaneRanges ranges;                         ///< of the other dimension, by groups of vectors
   bool unrolled = false;                     ///< the other dimension, because of splats
   mlir::SmallVector<tile::ReduceOp> carried; ///< reductions along the other dimension

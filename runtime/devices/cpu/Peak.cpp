@@ -153,8 +153,9 @@ Result<Unit> unitFor(PeakKind kind) {
 
 constexpr double kRoundSeconds = 0.5e-3;
 constexpr int64_t kPieceBytes = int64_t{256} << 10; ///< what a thread reads at a time
-constexpr int64_t kPiecesPerThread = 64;            ///< in a round
-constexpr size_t kPageBytes = size_t{2} << 20;      ///< large pages, as large tensors have
+constexpr int64_t kPiecesPerThread = 64;            ///< in a round, and in all kMostPieces
+constexpr int64_t kMostPieces = 4096;
+constexpr size_t kPageBytes = size_t{2} << 20; ///< large pages, as large tensors have
 constexpr int kLeastRounds = 5;
 
 double now() {
@@ -165,6 +166,10 @@ struct FreeMemory {
   void operator()(void *pointer) const { std::free(pointer); }
 };
 using Memory = std::unique_ptr<std::byte, FreeMemory>;
+
+int64_t piecesOfRound(int64_t threads) {
+  return std::max(threads, std::min(threads * kPiecesPerThread, kMostPieces));
+}
 
 /// Memory of whole rounds, so large that a piece has left the last-level cache when its turn comes
 /// again.
@@ -249,8 +254,8 @@ std::vector<double> measureReading(const Unit &unit, std::span<const std::byte> 
                      round->memory + first * kPieceBytes);
   };
   cpu::ThreadPool pool(options.threads);
-  int64_t pieces = options.threads * kPiecesPerThread;
-  size_t roundBytes = static_cast<size_t>(pieces * kPieceBytes);
+  const int64_t pieces = piecesOfRound(options.threads);
+  const size_t roundBytes = static_cast<size_t>(pieces * kPieceBytes);
   std::vector<double> rates;
   double begin = now();
   for (double start = begin, end = 0;
@@ -291,7 +296,7 @@ Result<PeakRate> measurePeak(PeakKind kind, const PeakOptions &options) {
   HEDDLE_TRY(unit, unitFor(kind));
   if (kind != PeakKind::Read)
     return summarise(measureThreads(unit, options), unit);
-  int64_t bytes = bytesToRead(options.cacheBytes, options.threads * kPiecesPerThread * kPieceBytes);
+  int64_t bytes = bytesToRead(options.cacheBytes, piecesOfRound(options.threads) * kPieceBytes);
   Memory memory = allocate(bytes);
   if (!memory)
     return Error{ErrorCode::ResourceExhausted,
