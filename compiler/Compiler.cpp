@@ -205,6 +205,15 @@ public:
     return halve({"BN"}, 16) || halve({"WARPS", "BM"}, 1);
   }
 
+  /// Whether the code is for no longer sequences than the request's: a tree has a kernel a level.
+  bool dependsOnBounds() {
+    bool found = false;
+    def.walk([&](pattern::SelectOp select) {
+      found |= select.getStrategy() == pattern::SelectStrategy::tree;
+    });
+    return found;
+  }
+
   Artifact frame() {
     Artifact artifact = frameOf(*program->getOps<tile::ProgramOp>().begin());
     artifact.target = request.target;
@@ -213,8 +222,9 @@ public:
     artifact.staticDims = request.dims;
     artifact.valueRules = valueRulesOf(def, request.constants);
     for (const auto &[dim, extent] : request.extents)
-      if (extent.bound == ExtentClass::One)
-        artifact.predicates.push_back({dim, {ExtentClass::One, false}});
+      if (extent.bound == ExtentClass::One ||
+          (extent.bound != ExtentClass::Any && dependsOnBounds()))
+        artifact.predicates.push_back({dim, {extent.bound, false}});
     artifact.provenance["pattern"] = hashOf(request.patternText);
     artifact.provenance["tile"] = tileHash;
     for (const Refusal &refusal : choice.refusals)

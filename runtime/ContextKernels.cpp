@@ -34,8 +34,12 @@ std::vector<Request> widerRequests(const Request &open, const Request &full) {
   const auto any = [](ExtentClass &extent) { extent = {}; };
   const auto noMultiple = [](ExtentClass &extent) { extent.multipleOf16 = false; };
   const auto same = [](ExtentClass &) {};
+  const auto longer = [](ExtentClass &extent) {
+    extent = {std::max(extent.bound, ExtentClass::UpTo4096), false};
+  };
   std::vector<Request> wider;
-  for (const auto &widen : {std::function<void(ExtentClass &)>(same), {noMultiple}, {any}})
+  for (const auto &widen :
+       {std::function<void(ExtentClass &)>(same), {noMultiple}, {longer}, {any}})
     for (const Request *base : {&full, &open}) {
       Request request = *base;
       for (auto &[dim, extent] : request.extents)

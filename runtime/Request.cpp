@@ -64,7 +64,7 @@ std::string spell(DType value) { return toString(value); }
 std::string spell(double value) { return fmt::format("{:a}", value); }
 
 std::string spell(const ExtentClass &value) {
-  constexpr std::array bounds = {"one", "to16", "to64", "any"};
+  constexpr std::array bounds = {"one", "to16", "to64", "to4096", "any"};
   return std::string(bounds[value.bound]) + (value.multipleOf16 ? "x16" : "");
 }
 
@@ -172,11 +172,13 @@ ExtentClass ExtentClass::of(int64_t extent) {
     return {One, false};
   if (extent <= 16)
     return {UpTo16, multiple};
-  return {extent <= 64 ? UpTo64 : Any, multiple};
+  if (extent <= 64)
+    return {UpTo64, multiple};
+  return {extent <= 4096 ? UpTo4096 : Any, multiple};
 }
 
 bool ExtentClass::admits(int64_t extent) const {
-  constexpr std::array<int64_t, 3> largest = {1, 16, 64};
+  constexpr std::array<int64_t, 4> largest = {1, 16, 64, 4096};
   if (multipleOf16 && extent % 16 != 0)
     return false;
   if (bound == One)
@@ -189,7 +191,8 @@ int64_t lengthBucket(int64_t extent) {
 }
 
 std::string toString(const ExtentClass &extents) {
-  constexpr std::array bounds = {"exactly 1", "at most 16", "at most 64", "any length"};
+  constexpr std::array bounds = {"exactly 1", "at most 16", "at most 64", "at most 4096",
+                                 "any length"};
   return std::string(bounds[extents.bound]) + (extents.multipleOf16 ? " and a multiple of 16" : "");
 }
 

@@ -15,7 +15,7 @@ namespace heddle {
 /// Class of one run-time extent, fixed without looking at a schedule (a kernel may assume its class
 /// and nothing more).
 struct ExtentClass {
-  enum Bound { One, UpTo16, UpTo64, Any };
+  enum Bound { One, UpTo16, UpTo64, UpTo4096, Any };
   Bound bound = Any;
   bool multipleOf16 = false;
 

@@ -122,7 +122,7 @@ std::optional<double> estimatedUnits(llvm::StringRef form, llvm::ArrayRef<MixSiz
 }
 
 int64_t nominalLength(const Request &request) {
-  constexpr int64_t kLengths[] = {1, 16, 64, 2048};
+  constexpr int64_t kLengths[] = {1, 16, 64, 2048, 16384};
   auto length = request.extents.find("T");
   return kLengths[length == request.extents.end() ? ExtentClass::Any : length->second.bound];
 }

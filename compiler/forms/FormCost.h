@@ -44,7 +44,7 @@ std::optional<double> estimatedUnits(llvm::StringRef form, llvm::ArrayRef<MixSiz
 /// The forms that do not refuse the request, or the one it names, in the table's order.
 llvm::SmallVector<const Form *> ableForms(const FormRequest &request);
 
-/// The length that stands for a class of lengths: its upper end, and 2048 where it has none.
+/// The length that stands for a class of lengths: 1, 16, 64, 2048 up to 4096, 16384 beyond.
 int64_t nominalLength(const Request &request);
 
 } // namespace heddle::compiler

@@ -140,9 +140,9 @@ private:
 
   // ---- trees ----
 
-  /// Blocks that a tree may have.
+  /// Blocks that a tree may have: its levels are code (dependsOnBounds in Compiler.cpp).
   int64_t mostBlocks() {
-    constexpr int64_t kLongest = int64_t(1) << 29, kBounds[] = {1, 16, 64, kLongest};
+    constexpr int64_t kLongest = int64_t(1) << 29, kBounds[] = {1, 16, 64, 4096, kLongest};
     int64_t keys = kLongest;
     if (Tk.fixed)
       keys = *Tk.fixed;

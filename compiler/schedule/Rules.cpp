@@ -44,7 +44,7 @@ int64_t defaultBm(const Machine &machine, const Problem &problem) {
   // Keys and values are read anew for each tile of rows. Where multiply-adds are fast (two vectors
   // of 512 bits a cycle) that takes a tenth to a fifth of the time with 64 rows.
   const bool fast = machine.vector.fmaPerCycle * double(machine.vector.bits) >= 1024 &&
-                    problem.rows.bound == ExtentClass::Any;
+                    problem.rows.bound > ExtentClass::UpTo64;
   int64_t rows = (fast ? 256 : 64) / step * step; // fewer where wide heads would not fit
   const int64_t room = fast ? machine.l2Bytes / 2 : machine.l2Bytes;
   while (rows > step && workingSet({{"BM", rows}, {"BN", fast ? 128 : 32}}, problem) > room)
@@ -62,7 +62,7 @@ int64_t defaultBn(const Machine &machine, const Problem &problem) {
   Schedule schedule = {{"BM", defaultBm(machine, problem)}};
   // A matrix unit fetches and stores its sums once a tile: longer tiles do that less often.
   const bool tiles = machine.has("amx_bf16") && problem.dtype == DType::BF16 &&
-                     problem.rows.bound == ExtentClass::Any;
+                     problem.rows.bound > ExtentClass::UpTo64;
   for (int64_t keys : {256, 128, 64}) {
     if (keys == 256 && !tiles)
       continue;

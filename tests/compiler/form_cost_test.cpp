@@ -46,6 +46,15 @@ TEST_CASE("forms are chosen by what they are expected to take") {
   CHECK(FormRun(named).build(Upto::Form));
 }
 
+TEST_CASE("a wide state is chosen for long sequences alone") {
+  constexpr const char *kPower =
+      "features q [spow(p = 2)] features k [spow(p = 2)] weight id norm none gives o";
+  for (int64_t length : {65, 2048, 4096})
+    CHECK(chosen(linear(length, kPower)) == "attention");
+  for (int64_t length : {4097, 65536})
+    CHECK(chosen(linear(length, kPower)) == "chunked");
+}
+
 TEST_CASE("a matrix unit makes pairs cheap beside powers of wide states") {
   compiler::MixSizes power = sizes(528), plain = sizes(64);
   power.key = power.value = power.pairFeatures = 32;

@@ -142,3 +142,28 @@ pattern.def @shared(%q: seq<Tq x Hq x D>, %k: seq<Tk x Hk x D>) {
                    device);
     }
 }
+
+TEST_CASE("a tree's code is for the lengths of its class alone") {
+  File file("lsel_tree");
+  const std::shared_ptr<Device> device(std::move(*openDevice("cpu", 1)));
+  size_t before = 0;
+  for (auto [length, bound] : {std::pair(60, ExtentClass::UpTo64),
+                               {700, ExtentClass::UpTo4096},
+                               {5000, ExtentClass::Any}}) {
+    Extents extents{{"B", 1},  {"Tq", length}, {"Tk", length}, {"Hq", 2},
+                    {"Hk", 2}, {"D", 8},       {"Dv", 8},      {"R", 3}};
+    Result<Request> request = file.signature.request(file.text, extents, DType::F32, {});
+    REQUIRE(request.ok());
+    request->target = "cpu";
+    request->machine = "host";
+    request->deviceFacts = device->facts();
+    Result<Artifact> artifact = compiler::compile(*request);
+    INFO((artifact ? "" : artifact.error().toString()));
+    REQUIRE(artifact.ok());
+    CHECK(artifact->launches.size() > before); // a level each
+    before = artifact->launches.size();
+    bool assumed = std::count(artifact->predicates.begin(), artifact->predicates.end(),
+                              ClassPredicate{"Tk", {bound, false}}) == 1;
+    CHECK(assumed == (bound != ExtentClass::Any));
+  }
+}

@@ -59,7 +59,9 @@ TEST_CASE("extent classes admit their members and nothing else") {
   }
   CHECK(ExtentClass::of(1) == ExtentClass{ExtentClass::One, false});
   CHECK(ExtentClass::of(48) == ExtentClass{ExtentClass::UpTo64, true});
-  CHECK(ExtentClass::of(1537) == ExtentClass{ExtentClass::Any, false});
+  CHECK(ExtentClass::of(1537) == ExtentClass{ExtentClass::UpTo4096, false});
+  CHECK(ExtentClass::of(4096) == ExtentClass{ExtentClass::UpTo4096, true});
+  CHECK(ExtentClass::of(4097) == ExtentClass{ExtentClass::Any, false});
   CHECK(!ExtentClass{}.admits(-1));
   CHECK(toString(ExtentClass::of(32)) == "at most 64 and a multiple of 16");
 }

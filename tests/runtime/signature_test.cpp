@@ -115,7 +115,7 @@ TEST_CASE("a request holds static dims, classes and constants") {
   REQUIRE(request.ok());
   CHECK(request->dims == std::map<std::string, int64_t>{{"D", 64}, {"Dv", 64}, {"G", 4}});
   CHECK(request->extents.at("Tq").bound == ExtentClass::One);
-  CHECK(request->extents.at("Tk") == ExtentClass{ExtentClass::Any, true});
+  CHECK(request->extents.at("Tk") == ExtentClass{ExtentClass::UpTo4096, true});
   CHECK(request->extents.at("Hq") == ExtentClass{}); // heads choose no code
   CHECK(request->constants == std::map<std::string, double>{{"cap", 30}});
   CHECK(request->dtypes.at("*") == DType::BF16);
