@@ -64,6 +64,7 @@ void AttentionWriter::nameHeads(KernelWriter &w, TileScope &scope, Value h) {
   scope.uniform("hq", headOf(w, h, problem.Hq), problem.Hq);
   scope.uniform("hk", headOf(w, h, problem.Hk), problem.Hk);
   scope.uniform("hv", headOf(w, h, problem.v.heads), problem.v.heads);
+  scope.sameAs(problem.keyHead, "hk");
 }
 
 /// A tile of an operand that is an expression, along `dim` and its features.

@@ -165,6 +165,9 @@ bool TileScope::isInner(Expr expr) const {
 bool TileScope::hasIndex(Expr index, const Extent &extent) const {
   if (index.is(ExprKind::Integer))
     return extent.fixed && index.integer() >= 0 && index.integer() < *extent.fixed;
+  for (auto &[expr, name] : aliases)
+    if (index == expr)
+      index = pattern::makeVar(problem.context, name);
   if (!index.is(ExprKind::Var))
     return false;
   auto bound = bounds.find(index.getName());

@@ -24,6 +24,8 @@ public:
 
   /// A name with one value for the whole tile, and where its values end (none: not known).
   void uniform(llvm::StringRef name, mlir::Value index, std::optional<Extent> bound = {});
+  /// An expression whose value that name has: where it stands for an index, the name's bound holds.
+  void sameAs(Expr expr, llvm::StringRef name) { aliases.push_back({expr, name.str()}); }
   void axis(llvm::StringRef name, Axis axis);
   void forget(llvm::StringRef name) { axes.erase(name); }
   /// Tiles that stand for reads of a tensor at exactly these indices.
@@ -98,6 +100,7 @@ private:
   llvm::StringMap<mlir::Value> uniforms;
   llvm::StringMap<Axis> axes;
   llvm::StringMap<Extent> bounds; ///< of uniform names
+  llvm::SmallVector<std::pair<Expr, std::string>> aliases;
   llvm::SmallVector<std::pair<Expr, Placed>> givens;
 };
 

@@ -14,6 +14,7 @@ namespace {
 constexpr double kPass = 4;         ///< one read, or one write, of an element of the state
 constexpr double kToken = 1500;     ///< loads, sums and stores of a token walked alone
 constexpr double kChunk = 12000;    ///< the same of a chunk, with its factors
+constexpr double kFeature = 90;     ///< a token's power feature, of its query and of its key
 constexpr double kWeight = 6;       ///< mask and sum of a pair
 constexpr double kDecay = 14;       ///< exponential of a pair's decay
 constexpr double kFeatureDecay = 9; ///< the same, a feature of a pair
@@ -39,6 +40,8 @@ double chunked(const MixSizes &m, double length, double C) {
   double state = product * 2 * C * F * V + passes * kPass * F * V;
   if (m.solves)
     pairs *= 2, state += product * C * F * V;
+  if (F != P)
+    state += C * F * kFeature;
   return std::ceil(length / C) * (kChunk + pairs + state);
 }
 

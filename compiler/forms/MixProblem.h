@@ -49,6 +49,7 @@ struct MixProblem : PatternProblem {
   Expr lenQ, lenK, startQ, startK;
   Expr seenK; ///< keys so far, by which positions count, where not all of them are kept; null: lenK
   Paging paging;
+  Expr keyHead;                       ///< head of k that head h of the output reads
   Expr support, score, sink, normArg; ///< sink and normArg may be null
   Expr decay;                         ///< log-decay of the pair (i, j); null: none
   Expr gate;                          ///< a further factor of the weight; null: 1

@@ -152,6 +152,7 @@ Status MixReader::readExpressions(Expr score) {
   // Head h of the output reads head floor(h Hk / H) of k.
   Expr hk = problem.G > 1 ? makeBinary(ExprKind::FloorDiv, h, makeInteger(context, problem.G))
                           : headOf(h, problem.Hk);
+  problem.keyHead = graph.specialise(hk);
   auto ready = [&](Expr expr) {
     expr = resolved(expr);
     return expr ? graph.specialise(

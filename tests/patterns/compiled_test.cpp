@@ -167,3 +167,22 @@ TEST_CASE("a tree's code is for the lengths of its class alone") {
     CHECK(assumed == (bound != ExtentClass::Any));
   }
 }
+
+TEST_CASE("decays of grouped heads are read as tiles") {
+  File file("power_retention");
+  const std::shared_ptr<Device> device(std::move(*openDevice("cpu", 1)));
+  for (auto [queries, keys] : {std::pair(2, 2), {6, 2}}) {
+    Extents extents{{"B", 1}, {"T", 77}, {"Hq", queries}, {"Hk", keys}, {"K", 8}, {"V", 8}};
+    Result<Request> request = file.signature.request(file.text, extents, DType::F32, {});
+    REQUIRE(request.ok());
+    request->target = "cpu";
+    request->machine = "host";
+    request->deviceFacts = device->facts();
+    request->form = "attention";
+    Result<std::string> code = compiler::show(*request, "tile");
+    INFO((code ? "" : code.error().toString()));
+    REQUIRE(code.ok());
+    CHECK(code->find("\"g_sum\"") != std::string::npos);
+    CHECK(code->find("tile.gather") == std::string::npos);
+  }
+}
