@@ -62,12 +62,10 @@ struct File {
   Signature signature;
 };
 
-inline Request requestOf(const File &file, const Bound &bound, DType dtype, const Device &device,
-                         const std::string &target = "cpu") {
-  Extents extents(bound.bindings.dims.begin(), bound.bindings.dims.end());
-  if (bound.problem.dims.contains("B"))
-    extents["B"] = bound.problem.dim("B");
-  Result<Request> request = file.signature.request(file.text, extents, dtype, bound.problem.params);
+inline Request requestOf(const File &file, const Extents &extents,
+                         const std::map<std::string, double> &params, DType dtype,
+                         const Device &device, const std::string &target = "cpu") {
+  Result<Request> request = file.signature.request(file.text, extents, dtype, params);
   INFO((request ? "" : request.error().toString()));
   REQUIRE(request.ok());
   request->target = target;
@@ -79,6 +77,14 @@ inline Request requestOf(const File &file, const Bound &bound, DType dtype, cons
   }
   request->deviceFacts = device.facts();
   return *request;
+}
+
+inline Request requestOf(const File &file, const Bound &bound, DType dtype, const Device &device,
+                         const std::string &target = "cpu") {
+  Extents extents(bound.bindings.dims.begin(), bound.bindings.dims.end());
+  if (bound.problem.dims.contains("B"))
+    extents["B"] = bound.problem.dim("B");
+  return requestOf(file, extents, bound.problem.params, dtype, device, target);
 }
 
 /// Memory of the results, filled with NaN, by name.

@@ -152,12 +152,8 @@ TEST_CASE("a tree's code is for the lengths of its class alone") {
                                {5000, ExtentClass::Any}}) {
     Extents extents{{"B", 1},  {"Tq", length}, {"Tk", length}, {"Hq", 2},
                     {"Hk", 2}, {"D", 8},       {"Dv", 8},      {"R", 3}};
-    Result<Request> request = file.signature.request(file.text, extents, DType::F32, {});
-    REQUIRE(request.ok());
-    request->target = "cpu";
-    request->machine = "host";
-    request->deviceFacts = device->facts();
-    Result<Artifact> artifact = compiler::compile(*request);
+    Result<Artifact> artifact =
+        compiler::compile(requestOf(file, extents, {}, DType::F32, *device));
     INFO((artifact ? "" : artifact.error().toString()));
     REQUIRE(artifact.ok());
     CHECK(artifact->launches.size() > before); // a level each
@@ -173,13 +169,9 @@ TEST_CASE("decays of grouped heads are read as tiles") {
   const std::shared_ptr<Device> device(std::move(*openDevice("cpu", 1)));
   for (auto [queries, keys] : {std::pair(2, 2), {6, 2}}) {
     Extents extents{{"B", 1}, {"T", 77}, {"Hq", queries}, {"Hk", keys}, {"K", 8}, {"V", 8}};
-    Result<Request> request = file.signature.request(file.text, extents, DType::F32, {});
-    REQUIRE(request.ok());
-    request->target = "cpu";
-    request->machine = "host";
-    request->deviceFacts = device->facts();
-    request->form = "attention";
-    Result<std::string> code = compiler::show(*request, "tile");
+    Request request = requestOf(file, extents, {}, DType::F32, *device);
+    request.form = "attention";
+    Result<std::string> code = compiler::show(request, "tile");
     INFO((code ? "" : code.error().toString()));
     REQUIRE(code.ok());
     CHECK(code->find("\"g_sum\"") != std::string::npos);

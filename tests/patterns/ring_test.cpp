@@ -30,13 +30,8 @@ public:
         lse({1, queries, kHeads}) {
     Extents extents{{"B", 1}, {"Tq", queries}, {"R", slots}, {"Hq", kHeads}, {"Hk", kKeyHeads}};
     extents["D"] = kWidth, extents["Dv"] = kValues;
-    Result<Request> request =
-        file.signature.request(file.text, extents, DType::F32, {{"keep", double(keep)}});
-    REQUIRE(request.ok());
-    request->target = "cpu";
-    request->machine = "host";
-    request->deviceFacts = device->facts();
-    Result<Artifact> artifact = compiler::compile(*request);
+    Result<Artifact> artifact =
+        compiler::compile(requestOf(file, extents, {{"keep", double(keep)}}, DType::F32, *device));
     INFO((artifact ? "" : artifact.error().toString()));
     REQUIRE(artifact.ok());
     kernel = *Kernel::load(*artifact, {}, device);
