@@ -153,7 +153,7 @@ def run_case(problem, np, case, dtype, workers, arguments, scratch):
     peers = {n: r for n, r in found.items() if n != "heddle" and "min_ms" in r}
     record = {"case": case["name"], "dtype": dtype, "group": "attention" if problem.is_attention(case) else "retention",
               "results": found}
-    if rates and all(rates):
+    if "gbps" in found["heddle"] and rates and all(rates):
         shares = sorted(problem.least_bytes(case, dtype) / time / rate for time, rate in zip(least, rates))
         record["read_gbps"] = max(rates) / 1e9
         record["of_read"] = shares[len(shares) // 2]

@@ -48,9 +48,7 @@ bool readAt(const Graph &graph, const MixProblem &mix, Expr row, KeyList &list) 
   if (!tensor.batched || tensor.rank() != row.size() + 1)
     return false;
   for (auto [n, index] : llvm::enumerate(row.children())) {
-    bool ofGroup = mix.G > 1 && index.is(ExprKind::FloorDiv) && index[0].is(ExprKind::Var) &&
-                   index[0].getName() == "h" && index[1].isInteger(mix.G);
-    if (ofGroup)
+    if (mix.G > 1 && index == mix.keyHead)
       index = pattern::makeVar(mix.context, "hk");
     if (index == rowOf(graph, mix))
       index = pattern::makeVar(mix.context, "row");

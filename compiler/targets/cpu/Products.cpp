@@ -138,10 +138,12 @@ void Evaluator::dotProduct(tile::MmaOp op) {
     bool byLines = later.columns == extent; // each column of a row asks for its own
     for (int64_t t = 0; t < width / static_cast<int64_t>(queries.size()); ++t) {
       Value row = e.plus(firstRow, t);
-      for (int64_t ahead : byLines ? ArrayRef<int64_t>(later.ahead) : ArrayRef<int64_t>())
-        rowsAsked.push_back(rowToAskFor(later, row, ahead));
-      if (!byLines && later.columns)
+      if (byLines) {
+        for (int64_t ahead : later.ahead)
+          rowsAsked.push_back(rowToAskFor(later, row, ahead));
+      } else if (later.columns) {
         askForPart(later, row, 0, 1);
+      }
       keys.push_back(element(allThere ? row : e.minIndex(row, lastRow)));
     }
     auto askForTurn = [&](Value c) {

@@ -285,10 +285,8 @@ Later Evaluator::readAfter(Value tile) {
 
 Value Evaluator::rowToAskFor(const Later &later, Value number, int64_t ahead) {
   if (later.pages > 1) { // the pages' first rows, their second ones, ..
-    Value pages = e.integer(later.pages);
-    Value page = arith::RemUIOp::create(e.builder, e.loc, number, pages);
-    Value own = arith::DivUIOp::create(e.builder, e.loc, number, pages);
-    number = e.plus(e.times(page, later.extent / later.pages), own);
+    Value page = rest(e, number, later.pages);
+    number = e.plus(e.times(page, later.extent / later.pages), divided(e, number, later.pages));
   }
   int64_t first = ahead / later.extent;
   auto at = [&](int64_t tile) {

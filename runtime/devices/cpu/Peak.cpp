@@ -219,23 +219,20 @@ std::vector<double> measureRounds(const Unit &unit, double seconds) {
   return rates;
 }
 
-/// Runs `work(thread)` on so many threads, this one among them.
-template <typename Work> void onThreads(size_t count, const Work &work) {
-  std::vector<std::jthread> others;
-  for (size_t thread = 1; thread < count; ++thread)
-    others.emplace_back(work, thread);
-  work(0);
-} // joins
-
 /// Every thread's rounds, all threads at the same time: what a core computes takes nothing from the
 /// others, so their rates add up.
 std::vector<std::vector<double>> measureThreads(const Unit &unit, const PeakOptions &options) {
   std::vector<std::vector<double>> rates(static_cast<size_t>(options.threads));
   std::barrier together(options.threads);
-  onThreads(rates.size(), [&](size_t thread) {
+  auto work = [&](size_t thread) {
     together.arrive_and_wait();
     rates[thread] = measureRounds(unit, options.seconds);
-  });
+  };
+  std::vector<std::jthread> others;
+  for (size_t thread = 1; thread < rates.size(); ++thread)
+    others.emplace_back(work, thread);
+  work(0);
+  others.clear(); // joins
   return rates;
 }
 
